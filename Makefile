@@ -1,0 +1,52 @@
+# One command per task; `make` lists them. Everything is installed into .venv and nowhere else.
+
+PYTHON ?= python3
+PROFILE ?= embedded
+NOTEBOOK ?= 06_tradeoff
+PYTEST_ARGS ?=
+# Index that serves PyTorch wheels (as pip's --index-url); empty: chosen for this machine, see tools/install_torch.sh
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install study test lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@echo "  Variables: PROFILE=smoke|embedded|reference|paper  NOTEBOOK=$(NOTEBOOK)  PYTHON=python3.12  PYTEST_ARGS='-m slow'"
+	@echo "             TORCH_INDEX=<index of PyTorch wheels>, for a particular CUDA build"
+
+install: $(VENV)/.installed $(VENV)/.weights ## create .venv with everything for study and test (2-3 minutes, 2 GB)
+
+study: install ## run notebooks/$(NOTEBOOK).py on the embedded data (at most 10 minutes)
+	@bash tools/study.sh $(BIN) "$(NOTEBOOK)" "$(PROFILE)"
+
+test: install lint ## check the style and run the tests (a few minutes)
+	@echo "Running the tests, a few minutes on two CPU cores."
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed ## check the style only (a second)
+	@$(BIN)/ruff check .
+
+clean: ## remove .venv and build/ (results/ and the cache stay)
+	rm -rf $(VENV) build
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@bash tools/check_python.sh "$(PYTHON)"
+	@echo "[1/4] Creating $(VENV)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "[2/4] Installing PyTorch (half a minute with the CPU build, longer with CUDA)"
+	@bash tools/install_torch.sh $(BIN) "$(TORCH_INDEX)"
+	@echo "[3/4] Installing the pinned packages of requirements.lock (about a minute)"
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.weights: $(VENV)/.installed
+	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 into the cache (80 MB, half a minute)"
+	@$(BIN)/python -m idinvert.pretrained
+	@touch $@

@@ -1,0 +1,1 @@
+"""In-domain GAN inversion: models, losses, inversion, editing and their evaluation."""
