@@ -1,0 +1,178 @@
+"""Image files against closed-form expectations: flat colours survive any resizing filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from idinvert.data import ImageError, read_image, read_images, to_float, to_uint8
+from PIL import Image
+
+SIZE = 16
+
+
+def flat(mode: str, colour, size=(20, 30)) -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def colour_of(path, size: int = SIZE) -> list[int]:
+    """The one colour of a flat image, 0..255."""
+    pixels = to_uint8(read_image(path, size)).reshape(3, -1)
+    assert (pixels == pixels[:, :1]).all()
+    return pixels[:, 0].tolist()
+
+
+def palette_image(transparency: int | None = None) -> Image.Image:
+    image = flat("P", 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+def test_float_and_back_is_exact():
+    levels = torch.arange(256, dtype=torch.uint8)
+    floats = to_float(levels)
+    assert floats.dtype == torch.float32
+    assert (floats[0], floats[-1]) == (-1, 1)
+    assert torch.equal(to_uint8(floats), levels)
+
+
+def test_to_uint8_rounds_and_clamps():
+    values = torch.tensor([-1.5, -1 + 0.6 / 127.5, 1.2])
+    assert to_uint8(values).tolist() == [0, 1, 255]
+    assert to_uint8(torch.tensor([1.0]).bfloat16()).tolist() == [255]
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix", "expected"),
+    [
+        (flat("RGB", (10, 20, 30)), "png", [10, 20, 30]),
+        (flat("L", 77), "png", [77, 77, 77]),
+        (flat("1", 1), "png", [255, 255, 255]),
+        (flat("RGBA", (10, 20, 30, 255)), "png", [10, 20, 30]),
+        (flat("RGBA", (10, 20, 30, 0)), "png", [255, 255, 255]),
+        (flat("RGBA", (255, 0, 0, 51)), "png", [255, 204, 204]),
+        (flat("LA", (0, 51)), "png", [204, 204, 204]),
+        (palette_image(), "png", [10, 200, 30]),
+        (palette_image(transparency=1), "png", [255, 255, 255]),
+        (flat("CMYK", (0, 255, 255, 0)), "tif", [255, 0, 0]),
+        (flat("RGB", (10, 20, 30)), "webp", None),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else None,
+)
+def test_colour_modes(image, suffix, expected, tmp_path):
+    path = tmp_path / f"image.{suffix}"
+    image.save(path, **({"lossless": True} if suffix == "webp" else {}))
+    assert colour_of(path) == (expected or [10, 20, 30])
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0, 0), (257 * 100, 100), (65535, 255)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled(level, expected, suffix, tmp_path):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(np.full((20, 20), level, np.uint16)).save(path)
+    assert colour_of(path) == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    # where the stored image's white top left quarter belongs: (row, column) of the quarter
+    [(1, (0, 0)), (2, (0, 1)), (3, (1, 1)), (4, (1, 0)),
+     (5, (0, 0)), (6, (0, 1)), (7, (1, 1)), (8, (1, 0))],
+)  # fmt: skip
+def test_exif_orientation(orientation, corner, tmp_path):
+    image = flat("RGB", 0, (64, 64))
+    image.paste((255, 255, 255), (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "turned.png", exif=exif)
+    quarters = read_image(tmp_path / "turned.png", 64).reshape(3, 2, 32, 2, 32).mean((0, 2, 4))
+    bright = torch.nonzero(quarters > 0.9)
+    assert bright.tolist() == [list(corner)]
+
+
+def test_centre_is_cut_out(tmp_path):
+    image = flat("RGB", (255, 0, 0), (48, 16))
+    image.paste((0, 0, 255), (16, 0, 32, 16))
+    image.save(tmp_path / "wide.png")
+    assert colour_of(tmp_path / "wide.png") == [0, 0, 255]
+    squeezed = to_uint8(read_image(tmp_path / "wide.png", SIZE, crop=False))
+    assert squeezed[:, 8, 0].tolist() == [255, 0, 0]
+
+
+def test_resizing_is_antialiased(tmp_path):
+    stripes = (np.arange(256) % 2 * 255).astype(np.uint8)
+    Image.fromarray(np.tile(stripes, (256, 1))).save(tmp_path / "stripes.png")
+    image = read_image(tmp_path / "stripes.png", 32)
+    assert image.shape == (3, 32, 32)
+    assert image.abs().max() < 0.1  # the mean of black and white
+
+
+def save_noise(path, size: int = 64) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "bmp"])
+def test_truncated_file_is_named(suffix, tmp_path):
+    path = tmp_path / f"cut.{suffix}"
+    save_noise(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageError, match=f"cut.{suffix}"):
+        read_image(path, SIZE)
+
+
+def test_unusable_files_are_named(tmp_path, monkeypatch):
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "empty.png").touch()
+    flat("RGB", 0, (7, 90)).save(tmp_path / "small.png")
+    flat("F", 0.5).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((9, 9), 70_000, np.int32)).save(tmp_path / "deep.tif")
+    flat("RGB", 0, (90, 90)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    for name, reason in {
+        "missing.png": "does not exist",
+        "text.png": "not an image",
+        "empty.png": "not an image",
+        "small.png": "7 x 90 px",
+        "float.tif": "floating-point",
+        "deep.tif": "more than 16 bits",
+        "bomb.png": "pixels",
+        ".": "is a folder",
+    }.items():
+        with pytest.raises(ImageError, match=reason) as failure:
+            read_image(tmp_path / name, SIZE)
+        assert str(tmp_path / name) in str(failure.value)
+        assert "\n" not in str(failure.value)
+
+
+def test_one_bad_image_never_loses_the_others(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.jpg", "sub/c.webp"):
+        save_noise(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes((tmp_path / "b.png").read_bytes()[:200])
+    (tmp_path / "notes.txt").write_text("left alone")
+    images, kept, errors = read_images(tmp_path, SIZE, progress=False)
+    assert images.shape == (3, 3, SIZE, SIZE)
+    assert [str(path.relative_to(tmp_path)) for path in kept] == ["a.jpg", "b.png", "sub/c.webp"]
+    assert torch.equal(images[1], read_image(tmp_path / "b.png", SIZE))
+    assert [("broken.png" in str(error)) for error in errors] == [True]
+
+
+def test_list_of_files_keeps_its_order(tmp_path):
+    save_noise(tmp_path / "b.png")
+    save_noise(tmp_path / "a.png")
+    names = [tmp_path / "b.png", tmp_path / "gone.png", str(tmp_path / "a.png")]
+    images, kept, errors = read_images(names, SIZE, progress=False)
+    assert len(images) == 2
+    assert [path.name for path in kept] == ["b.png", "a.png"]
+    assert len(errors) == 1
+
+
+def test_nothing_readable(tmp_path):
+    images, kept, errors = read_images(tmp_path / "gone.png", SIZE, progress=False)
+    assert images.shape == (0, 3, SIZE, SIZE)
+    assert (kept, len(errors)) == ([], 1)
+    with pytest.raises(ImageError, match="holds no image files"):
+        read_images(tmp_path, SIZE, progress=False)
