@@ -22,7 +22,7 @@ help: ## list the targets
 
 install: $(VENV)/.installed $(VENV)/.weights ## create .venv with everything for study and test (2-3 minutes, 2 GB)
 
-study: install ## run notebooks/$(NOTEBOOK).py on the embedded data (at most 10 minutes)
+study: install ## run notebooks/06_tradeoff.py with papermill on the embedded data (at most 10 minutes)
 	@bash tools/study.sh $(BIN) "$(NOTEBOOK)" "$(PROFILE)"
 
 test: install lint ## check the style and run the tests (a few minutes)
@@ -38,7 +38,7 @@ clean: ## remove .venv and build/ (results/ and the cache stay)
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@bash tools/check_python.sh "$(PYTHON)"
 	@echo "[1/4] Creating $(VENV)"
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV)
 	@echo "[2/4] Installing PyTorch (half a minute with the CPU build, longer with CUDA)"
 	@bash tools/install_torch.sh $(BIN) "$(TORCH_INDEX)"
 	@echo "[3/4] Installing the pinned packages of requirements.lock (about a minute)"
