@@ -20,4 +20,4 @@ echo "Running $script with profile '$profile' (smoke: a minute; embedded: at mos
 echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s."
 echo "Notebook: build/$notebook.ipynb"
 echo "Tables and figures:"
-find build results -type f \( -name '*.png' -o -name '*.csv' \) -newer "$start" 2>/dev/null | sort | sed 's/^/  /'
+find build results -type f \( -name '*.png' -o -name '*.csv' \) -newer "$start" 2>/dev/null | sort | sed 's/^/  /' || true
