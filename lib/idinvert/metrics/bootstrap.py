@@ -97,7 +97,7 @@ def subset_weights(count, size, subsets, generator):
 
 def half_estimate(value, half_values, level):
     """`Estimate` around `value` from the spread of the half samples' values [resamples]."""
-    spread = NormalDist().inv_cdf((1 + level) / 2) * float(np.std(half_values, ddof=1))
+    spread = NormalDist().inv_cdf((1 + level) / 2) * float(np.asarray(half_values).std(ddof=1))
     return Estimate(float(value), float(value) - spread, float(value) + spread)
 
 

@@ -52,7 +52,9 @@ def project(features, real, components):
 def interval(features, real, components=None, paired=False, resamples=50, level=0.95, seed=0):
     """`fd` with its confidence interval by half samples (see `bootstrap.half_sample`).
 
-    The principal components are those of all of `real`, found once.
+    It is the interval of the distance at this number of images, bias included. Close to the floor
+    it is up to 1.7 times wider than need be, never narrower. The principal components are those of
+    all of `real`, found once; `paired` where the i-th images of both sets belong together.
     """
     features, real = checks.features(features, real)
     if components is not None:

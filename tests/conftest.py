@@ -1,0 +1,32 @@
+"""What several tests share: the real feature networks and a fixed image."""
+
+import numpy as np
+import pytest
+import torch
+from idinvert import pretrained
+
+
+def _load(function):
+    try:
+        return function()
+    except pretrained.UnreachableError as error:
+        pytest.skip(f"neither cached weights nor a network: {error}")
+
+
+@pytest.fixture(scope="session")
+def vgg16():
+    return _load(pretrained.load_vgg16)
+
+
+@pytest.fixture(scope="session")
+def efficientnet():
+    return _load(pretrained.load_efficientnet_lite0)
+
+
+@pytest.fixture(scope="session")
+def card():
+    """A test card [1, 3, 64, 64] in [-1, 1]: waves in red and green, a disc in blue."""
+    y, x = np.meshgrid(*[np.linspace(-1, 1, 64, dtype=np.float32)] * 2, indexing="ij")
+    disc = np.where(x**2 + y**2 < 0.4, 0.8, -0.6)
+    channels = [np.sin(6 * x) * y, np.cos(5 * (x + y)), disc]
+    return torch.from_numpy(np.stack(channels).astype(np.float32))[None]

