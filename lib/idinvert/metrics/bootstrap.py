@@ -8,7 +8,7 @@ Two methods, for two kinds of statistic:
   images, and a set with repeated images lies farther from the other set, so that bootstrapped FDs
   all exceed the estimate. Half samples without replacement have no repeats. The variance of a
   statistic over half samples equals its variance over new samples of the full size (the delete-half
-  jackknife; J. Shao and D. Tu, "The Jackknife and Bootstrap", 1995, section 2.3), so only their
+  jackknife; J. Shao and D. Tu, "The Jackknife and Bootstrap", 1995), so only their
   spread is used, put around the estimate from all images. Their mean is not: it is the value at
   half the number of images, which for FD is higher.
 """
