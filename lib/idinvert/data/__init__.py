@@ -1,6 +1,6 @@
 """Images: the embedded worlds as data sets, and image files of the user's own."""
 
-from .images import ImageError, read_image, read_images, to_float, to_uint8
+from .images import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
 from .labels import POSITIVE_CLASSES, binary_labels
 from .sets import DOMAINS, Split, load
 
@@ -10,9 +10,11 @@ __all__ = [
     "ImageError",
     "Split",
     "binary_labels",
+    "grid",
     "load",
     "read_image",
     "read_images",
     "to_float",
     "to_uint8",
+    "write_image",
 ]

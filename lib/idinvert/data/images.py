@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from ..files import replacing
+
 SMALLEST_SIDE = 8  # px
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -37,6 +39,22 @@ def to_uint8(images: Tensor) -> Tensor:
     The exact inverse of `to_float` on uint8 images.
     """
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Images [N, 3, H, W], row by row, as one picture [3, rows H, columns W]; gaps are white."""
+    rows = -(-len(images) // columns)
+    blank = images.new_ones(rows * columns - len(images), *images.shape[1:])
+    table = torch.cat([images, blank]).unflatten(0, (rows, columns))
+    return table.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Save one image [3, H, W] in [-1, 1]; the suffix names the format. Whole or not at all."""
+    path = Path(path)
+    picture = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+    with replacing(path) as temporary:
+        picture.save(temporary, path.suffix[1:])
 
 
 def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:

@@ -1,0 +1,82 @@
+"""The paper's 14-layer encoder ("base"), as the published inference code has it.
+
+One convolution, a residual block of two convolutions after each halving of the image down to
+4 px, and one fully connected layer: 14 weighted layers at 256 px, 10 at 64 px.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import check_resolution, leaky_relu
+
+
+def batch_norm(channels: int, kind: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    """Batch norm with decay 0.9 whose scale stays at 1, as in the published encoder."""
+    norm = kind(channels, eps=1e-5, momentum=0.1)
+    norm.weight.requires_grad_(False)
+    return norm
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        self.norm = batch_norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(self.norm(self.conv(x)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution if the width changes."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        hidden = min(inputs, outputs)
+        self.shortcut = ConvNorm(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.body = nn.Sequential(
+            ConvNorm(inputs, hidden, 3, bias=True), ConvNorm(hidden, outputs, 3, bias=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+class Encoder(nn.Module):
+    """Images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
+
+    Args:
+        resolution: image size in pixels, a power of two.
+        w_dim: dimension D of the code of one layer; there are L = 2 log2(resolution) - 2.
+        channel_base, channel_max: channels of the first layer, doubled at every halving up to max.
+        w_avg: average code [L, D] to which the output is added (Eq. 6); None leaves it out.
+    """
+
+    def __init__(self, resolution: int = 64, w_dim: int = 64, channel_base: int = 32,
+                 channel_max: int = 64, w_avg: Tensor | None = None):
+        super().__init__()
+        blocks = check_resolution(resolution)
+        self.resolution, self.num_layers, self.w_dim = resolution, 2 * blocks, w_dim
+        channels = [min(channel_base << b, channel_max) for b in range(blocks)]
+        self.stem = ConvNorm(3, channels[0], 3)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels[b - 1], channels[b]) for b in range(1, blocks)
+        )
+        self.fc = nn.Linear(channels[-1] * 16, self.num_layers * w_dim, bias=False)
+        self.norm = batch_norm(self.num_layers * w_dim, nn.BatchNorm1d)
+        self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim) if w_avg is None else w_avg)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(image)
+        for block in self.blocks:
+            x = block(F.avg_pool2d(x, 2))
+        x = self.norm(self.fc(x.flatten(1)))
+        return x.float().unflatten(1, (self.num_layers, self.w_dim)) + self.w_avg

@@ -1,0 +1,201 @@
+"""StyleGAN generator and discriminator (Karras et al. 2019) as the published IDInvert code has them.
+
+`layerwise=True` is the paper's retrained generator (section 6.2): the mapping network yields one
+code per layer. Images grow with training through `lod`, the level of detail: 0 is the full
+resolution, 1 half of it, and a fraction blends the two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import (
+    EqualConv,
+    EqualLinear,
+    blur,
+    channels_at,
+    check_resolution,
+    leaky_relu,
+    minibatch_stddev,
+    pixel_norm,
+)
+
+Noise = str | Sequence[Tensor | None]
+
+
+class Mapping(nn.Module):
+    """Mapping network: z [N, Z] -> codes [N, L, D], repeated or one per layer."""
+
+    def __init__(self, z_dim: int, w_dim: int, layers: int, layerwise: bool, depth: int = 8,
+                 hidden: int | None = None, lr_multiplier: float = 0.01,
+                 gain: float = math.sqrt(2), activation_gain: float = 1.0):
+        super().__init__()
+        self.layers, self.w_dim, self.layerwise = layers, w_dim, layerwise
+        self.activation_gain = activation_gain
+        outputs = w_dim * layers if layerwise else w_dim
+        sizes = [z_dim] + [hidden or w_dim] * (depth - 1) + [outputs]
+        self.dense = nn.ModuleList(
+            EqualLinear(a, b, gain, lr_multiplier) for a, b in pairwise(sizes)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = pixel_norm(z)
+        for layer in self.dense:
+            x = leaky_relu(layer(x)) * self.activation_gain
+        if self.layerwise:
+            return x.unflatten(1, (self.layers, self.w_dim))
+        return x.unsqueeze(1).expand(-1, self.layers, -1)
+
+
+class StyledLayer(nn.Module):
+    """Convolution (or the learned constant), then noise, bias, leaky ReLU, AdaIN."""
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int, upsample: bool):
+        super().__init__()
+        self.upsample = upsample
+        self.conv = EqualConv(inputs, outputs, bias=False) if inputs else None
+        self.noise_weight = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.style = EqualLinear(w_dim, 2 * outputs, gain=1.0)
+        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """x [N, C, r, r], w [N, D] -> [N, outputs, r or 2r, ..]; noise broadcasts over channels."""
+        if self.conv is not None:
+            x = blur(self.conv.upsampled(x)) if self.upsample else self.conv(x)
+        bias = self.bias.reshape(1, -1, 1, 1).to(x.dtype)
+        if noise is not None:
+            bias = bias + (noise * self.noise_weight.reshape(1, -1, 1, 1)).to(x.dtype)
+        return adain(leaky_relu(x + bias), self.style(w))
+
+
+def adain(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """Normalise every channel of every image, then scale by 1 + style and shift."""
+    scale, shift = style.float().unflatten(1, (2, -1, 1, 1)).unbind(1)
+    variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+    scale = (scale + 1) * torch.rsqrt(variance + eps)
+    return x * scale.to(x.dtype) + (shift - mean * scale).to(x.dtype)
+
+
+class Generator(nn.Module):
+    """StyleGAN generator.
+
+    Args:
+        resolution: image size in pixels, a power of two; there are 2 log2(resolution) - 2 layers.
+        z_dim, w_dim: dimension of the latent and of the code of one layer.
+        channel_base, channel_max: a layer at r px has min(base / r, max) channels.
+        mapping_hidden: width of the mapping network, w_dim unless told.
+        layerwise: the mapping network yields one code per layer (section 6.2).
+        tanh: bound the image by a hyperbolic tangent, as the published face generator does.
+    """
+
+    def __init__(self, resolution: int = 64, z_dim: int = 64, w_dim: int = 64,
+                 channel_base: int = 2048, channel_max: int = 128,
+                 mapping_hidden: int | None = None, layerwise: bool = False, tanh: bool = False):
+        super().__init__()
+        blocks = check_resolution(resolution)
+        self.resolution, self.num_layers, self.tanh = resolution, 2 * blocks, tanh
+        self.z_dim, self.w_dim, self.layerwise = z_dim, w_dim, layerwise
+        channels = [channels_at(4 << b, channel_base, channel_max) for b in range(blocks)]
+        self.mapping = Mapping(z_dim, w_dim, self.num_layers, layerwise, hidden=mapping_hidden)
+        self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim))
+        self.const = nn.Parameter(torch.ones(1, channels[0], 4, 4))
+        self.layers = nn.ModuleList()
+        for b, width in enumerate(channels):
+            inputs = channels[b - 1] if b else 0
+            self.layers.append(StyledLayer(inputs, width, w_dim, 4 << b, upsample=True))
+            self.layers.append(StyledLayer(width, width, w_dim, 4 << b, upsample=False))
+        self.to_rgb = nn.ModuleList(EqualConv(c, 3, kernel=1, gain=1.0) for c in channels)
+
+    def truncate(self, w: Tensor, psi: float | Tensor = 0.7, layers: int = 8) -> Tensor:
+        """Pull the first `layers` codes towards the average: w_avg + psi (w - w_avg)."""
+        return torch.cat([torch.lerp(self.w_avg.expand_as(w), w, psi)[:, :layers], w[:, layers:]], 1)
+
+    def synthesis(self, w: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
+        """Render codes [N, L, D] to images [N, 3, r, r], nominally in [-1, 1].
+
+        noise: "fixed" (the stored maps), "random", "none", or one map [N or 1, 1, r, r] a layer,
+        None standing for the stored one.
+        """
+        x = self.const.expand(len(w), -1, -1, -1)
+        blocks = len(self.to_rgb)
+        top = blocks - 1 - math.floor(lod)
+        image = None
+        for i, layer in enumerate(self.layers[: 2 * top + 2]):
+            x = layer(x, w[:, i], layer_noise(layer.noise, noise, i, len(w)))
+            if i == 2 * top - 1 and lod % 1:
+                image = upsample(self.to_rgb[top - 1](x))
+        current = self.to_rgb[top](x)
+        image = current if image is None else torch.lerp(current, image, lod % 1)
+        return (image.tanh() if self.tanh else image).float()
+
+    def forward(self, z: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
+        """Images [N, 3, r, r] of latents z [N, Z], without truncation."""
+        return self.synthesis(self.mapping(z), noise, lod)
+
+
+def upsample(image: Tensor) -> Tensor:
+    """Double the pixels of [N, C, H, W]."""
+    return F.interpolate(image, scale_factor=2, mode="nearest")
+
+
+def layer_noise(stored: Tensor, noise: Noise, index: int, batch: int) -> Tensor | None:
+    """The noise map of one layer for the choices of `Generator.synthesis`."""
+    if not isinstance(noise, str):
+        return stored if noise[index] is None else noise[index]
+    if noise == "fixed":
+        return stored
+    if noise == "random":
+        return torch.randn(batch, *stored.shape[1:], device=stored.device)
+    if noise == "none":
+        return None
+    raise ValueError(f'noise must be "fixed", "random", "none" or a list of maps, not {noise!r}')
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions, the second of which halves the resolution after a blur."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = EqualConv(inputs, inputs)
+        self.conv_down = EqualConv(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = leaky_relu(self.conv(x))
+        return leaky_relu(self.conv_down.downsampled(blur(x)))
+
+
+class Discriminator(nn.Module):
+    """StyleGAN discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N]."""
+
+    def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128):
+        super().__init__()
+        blocks = check_resolution(resolution)
+        self.resolution = resolution
+        channels = [channels_at(4 << b, channel_base, channel_max) for b in range(blocks)]
+        self.from_rgb = nn.ModuleList(EqualConv(3, c, kernel=1) for c in channels)
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(channels[b], channels[b - 1]) for b in range(1, blocks)
+        )
+        self.conv = EqualConv(channels[0] + 1, channels[0])
+        self.dense = EqualLinear(channels[0] * 16, channels[0])
+        self.output = EqualLinear(channels[0], 1, gain=1.0)
+
+    def forward(self, image: Tensor, lod: float = 0.0) -> Tensor:
+        """Logits [N]; `lod` as in the generator, the image having that resolution."""
+        top = len(self.blocks) - math.floor(lod)
+        x = leaky_relu(self.from_rgb[top](image))
+        for b in range(top - 1, -1, -1):
+            x = self.blocks[b](x)
+            if b == top - 1 and lod % 1:
+                small = leaky_relu(self.from_rgb[b](F.avg_pool2d(image, 2)))
+                x = torch.lerp(x, small.to(x.dtype), lod % 1)
+        x = leaky_relu(self.conv(minibatch_stddev(x)))
+        x = leaky_relu(self.dense(x.flatten(1)))
+        return self.output(x).squeeze(1).float()

@@ -1,0 +1,1 @@
+"""Training of generators, encoders and classifiers through one resumable loop."""

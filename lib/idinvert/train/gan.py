@@ -1,0 +1,184 @@
+"""GAN training: logistic loss, lazy R1, style mixing, growing resolution, average of weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import losses
+from ..data import grid, to_float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a GAN run."""
+
+    batch: int = 32
+    learning_rate: float = 2e-3
+    r1_gamma: float = 1.0
+    r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
+    style_mixing: float = 0.9  # probability that a sample mixes two latents
+    ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
+    ema_rampup: float = 0.05  # half-life of at most this share of the images seen so far
+    w_avg_beta: float = 0.998  # decay of the average code per step
+    # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
+    growth: Sequence[tuple[float, float]] = ((0, 0),)
+
+
+def lod_at(growth: Sequence[tuple[float, float]], kimg: float) -> float:
+    """Level of detail, piecewise linear between the knots and constant after the last."""
+    for (k0, lod0), (k1, lod1) in pairwise(growth):
+        if kimg < k1:
+            return lod0 + (lod1 - lod0) * max(kimg - k0, 0) / (k1 - k0)
+    return growth[-1][1]
+
+
+class GanTask:
+    """Trains a generator and a discriminator of either StyleGAN generation.
+
+    Args:
+        generator, discriminator: networks that share resolution.
+        images: uint8 [N, 3, r, r] training images.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
+                 recipe: Recipe, device: str = "cpu"):
+        move = {"device": device, "memory_format": torch.channels_last}
+        self.generator, self.discriminator = generator.to(**move), discriminator.to(**move)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
+        lazy = recipe.r1_every / (recipe.r1_every + 1)
+        self.optimizers = [adam(generator, recipe.learning_rate, 1.0),
+                           adam(discriminator, recipe.learning_rate, lazy)]
+        self.step_count = 0
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """One discriminator and one generator step on a fresh batch."""
+        self.step_count = step
+        lod = self.lod(step)
+        real = self.real(lod)
+        figures = self.discriminator_step(real, lod)
+        if step % self.recipe.r1_every == 0:
+            figures |= self.r1_step(real, lod)
+        figures |= self.generator_step(lod)
+        self.update_average(step)
+        return figures | {"lod": lod}
+
+    def lod(self, step: int) -> float:
+        """Level of detail of this step."""
+        return lod_at(self.recipe.growth, step * self.batch / 1000)
+
+    def real(self, lod: float) -> Tensor:
+        """A batch of flipped-at-random training images at the current resolution."""
+        index = torch.randint(len(self.images), (self.batch,))
+        x = to_float(self.images[index].to(self.device))
+        x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
+        for _ in range(int(lod)):
+            x = F.avg_pool2d(x, 2)
+        if lod % 1:  # the real images fade in as the generated ones do
+            x = torch.lerp(x, F.interpolate(F.avg_pool2d(x, 2), scale_factor=2), lod % 1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def codes(self) -> Tensor:
+        """Codes [batch, L, D] of random latents, mixed from two latents at a random layer."""
+        g = self.generator
+        w = g.mapping(torch.randn(self.batch, g.z_dim, device=self.device))
+        other = g.mapping(torch.randn(self.batch, g.z_dim, device=self.device))
+        layer = torch.arange(g.num_layers, device=self.device)
+        cut = torch.randint(1, g.num_layers, (self.batch, 1), device=self.device)
+        mixed = torch.rand(self.batch, 1, device=self.device) < self.recipe.style_mixing
+        with torch.no_grad():
+            g.w_avg.lerp_(w.mean(0), 1 - self.recipe.w_avg_beta)
+        return torch.where((mixed & (layer >= cut)).unsqueeze(2), other, w)
+
+    def render(self, lod: float) -> Tensor:
+        """Images of fresh codes; the mapping network stays in float32."""
+        codes = self.codes()
+        with self.autocast():
+            return self.generator.synthesis(codes, "random", lod)
+
+    def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
+        """Eq. (3) without its penalty, on sampled images."""
+        with torch.no_grad():
+            fake = self.render(lod)
+        with self.autocast():
+            real_logits, fake_logits = self.discriminator(real, lod), self.discriminator(fake, lod)
+        loss = losses.discriminator_loss(real_logits, fake_logits)
+        descend(self.optimizers[1], loss)
+        return {"d_loss": loss.detach(), "d_real": real_logits.detach().mean(),
+                "d_fake": fake_logits.detach().mean()}
+
+    def r1_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
+        """The penalty of Eq. (3), in float32, weighted for the steps it is left out of."""
+        penalty = losses.r1_penalty(lambda x: self.discriminator(x, lod), real)
+        descend(self.optimizers[1], penalty * (self.recipe.r1_gamma / 2 * self.recipe.r1_every))
+        return {"r1": penalty.detach()}
+
+    def generator_step(self, lod: float) -> dict[str, Tensor]:
+        """Non-saturating logistic loss."""
+        self.discriminator.requires_grad_(False)
+        fake = self.render(lod)
+        with self.autocast():
+            logits = self.discriminator(fake, lod)
+        loss = losses.adversarial_loss(logits)
+        descend(self.optimizers[0], loss)
+        self.discriminator.requires_grad_(True)
+        return {"g_loss": loss.detach()}
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Exponential moving average of the generator's weights; buffers are copied."""
+        images = (step + 1) * self.batch
+        half_life = min(self.recipe.ema_kimg * 1000, images * self.recipe.ema_rampup)
+        weight = 1 - 0.5 ** (self.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), weight)
+        for old, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            old.copy_(new)
+
+    def autocast(self):
+        """bfloat16 for the convolutions, on CPU and GPU alike."""
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+
+    def state_dict(self) -> dict:
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+    @torch.no_grad()
+    def sample(self) -> Tensor:
+        """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
+        z = torch.randn(64, self.average.z_dim, generator=torch.Generator().manual_seed(0))
+        lod = self.lod(self.step_count)
+        images = torch.cat([self.average(part.to(self.device), "fixed", lod) for part in z.split(16)])
+        return grid(images.cpu(), columns=8)
+
+
+def adam(network: nn.Module, learning_rate: float, lazy: float) -> torch.optim.Adam:
+    """Adam (0, 0.99), corrected for the extra penalty steps (StyleGAN2, appendix B)."""
+    return torch.optim.Adam(network.parameters(), learning_rate * lazy, (0.0, 0.99**lazy), eps=1e-8)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One optimiser step down the loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,170 @@
+"""The one training loop: steps, status line, JSON-lines log, sample sheets, checkpoints.
+
+All randomness of a step comes from `torch.manual_seed` of (seed, step), so that a run which is
+interrupted and continued takes exactly the steps that one uninterrupted run takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data import write_image
+from ..files import replacing
+
+SEED_STRIDE = 10_000_019  # keeps the steps of neighbouring seeds apart
+
+
+class Task(Protocol):
+    """What is trained: its batch size, one step, its state, and pictures of its progress."""
+
+    batch: int
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """Take one optimisation step; returns scalars to log."""
+
+    def state_dict(self) -> dict:
+        """Everything that the next step depends on."""
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures worth a log line of their own, at every checkpoint."""
+
+    def sample(self) -> Tensor | None:
+        """A picture [3, H, W] in [-1, 1] of the progress, or None."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how often to report."""
+
+    kimg: float  # thousand images in all
+    tick_kimg: float = 2.0  # between two log lines
+    checkpoint_kimg: float = 20.0  # between two checkpoints, evaluations and sample sheets
+    seed: int = 0
+    minutes: float = math.inf  # stop cleanly after this wall-clock time
+
+
+def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True) -> bool:
+    """Train until `schedule.kimg`, continuing from the checkpoint in `folder` if there is one.
+
+    Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
+    the end of `schedule.minutes` finish the step, save and return False; True means finished.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    step, spent = resume(task, folder)
+    steps = math.ceil(schedule.kimg * 1000 / task.batch)
+    start = time.monotonic()
+    totals, counts = defaultdict(float), defaultdict(int)
+    tick_start, tick_step = start, step
+    bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
+               desc=folder.name, disable=not progress, mininterval=2)
+    with bar, interruptible() as stopped:
+        while step < steps:
+            torch.manual_seed(schedule.seed * SEED_STRIDE + step)
+            for name, value in task.step(step).items():
+                totals[name] += float(value)
+                counts[name] += 1
+            step += 1
+            bar.update(task.batch)
+            done = step == steps
+            stop = stopped() or time.monotonic() - start > schedule.minutes * 60
+            if done or stop or crossed(step, task.batch, schedule.tick_kimg):
+                now = time.monotonic()
+                rate = (step - tick_step) * task.batch / (now - tick_start)
+                means = {name: totals[name] / counts[name] for name in totals}
+                append(folder, step, task.batch, spent + now - start,
+                       {"images_per_second": rate, **means})
+                bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
+                totals.clear()
+                counts.clear()
+                tick_start, tick_step = now, step
+            if done or stop or crossed(step, task.batch, schedule.checkpoint_kimg):
+                report(task, folder, step, spent + time.monotonic() - start)
+                save(task, folder, step, spent + time.monotonic() - start)
+                tick_start = time.monotonic()
+            if stop and not done:
+                return False
+    return True
+
+
+def crossed(step: int, batch: int, kimg: float) -> bool:
+    """Whether this step is the first at or beyond a multiple of `kimg` thousand images."""
+    return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
+
+
+def resume(task: Task, folder: Path) -> tuple[int, float]:
+    """Load the checkpoint, drop log lines after it; returns (steps, seconds) already spent."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    task.load_state_dict(state["task"])
+    log = folder / "log.jsonl"
+    if log.exists():
+        lines = [x for x in log.read_text().splitlines() if complete(x, state["step"])]
+        with replacing(log) as temporary:
+            temporary.write_text("".join(x + "\n" for x in lines))
+    return state["step"], state["seconds"]
+
+
+def complete(line: str, step: int) -> bool:
+    """Whether a log line is whole and not beyond `step`."""
+    try:
+        return json.loads(line)["step"] <= step
+    except json.JSONDecodeError:
+        return False
+
+
+def save(task: Task, folder: Path, step: int, seconds: float) -> None:
+    """Write the checkpoint, whole or not at all."""
+    state = {"step": step, "seconds": seconds, "task": task.state_dict()}
+    with replacing(folder / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def report(task: Task, folder: Path, step: int, seconds: float) -> None:
+    """Log the evaluation and write the sample sheet."""
+    figures = task.evaluate()
+    if figures:
+        append(folder, step, task.batch, seconds, figures)
+    picture = task.sample()
+    if picture is not None:
+        write_image(folder / f"sample-{round(step * task.batch / 1000):05d}.png", picture)
+
+
+def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -> None:
+    """Add one line to the log: step, thousand images, seconds and the figures."""
+    line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 1),
+            **{name: float(f"{value:.6g}") for name, value in figures.items()}}
+    with open(folder / "log.jsonl", "a") as f:
+        f.write(json.dumps(line) + "\n")
+
+
+@contextmanager
+def interruptible():
+    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once."""
+    came = []
+
+    def note(number, _frame):
+        came.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
