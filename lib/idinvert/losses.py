@@ -13,6 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+LAMBDA_VGG = 5e-5  # weight of the perceptual term, for means over VGG features of 0-255 images
+LAMBDA_ADV = 0.1  # weight of the adversarial term of Eq. (2); the published code has 0.05 and 0.08
+LAMBDA_DOM = 2.0  # weight of the code term of Eq. (4)
+R1_GAMMA = 10.0  # weight of the gradient penalty of Eq. (3)
+
+Network = Callable[[Tensor], Tensor]
+
+
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference per batch item, [N]: the ||.||_2 terms of Eq. (1), (2) and (4).
 
@@ -24,6 +32,30 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
 def code_loss(codes: Tensor, encoded: Tensor) -> Tensor:
     """Eq. (1), the conventional encoder: ||z_sam - E(G(z_sam))||, mean over codes and batch."""
     return squared_error(codes, encoded).mean()
+
+
+def reconstruction_terms(image: Tensor, target: Tensor, features: Network | None = None,
+                         target_features: Tensor | None = None,
+                         mask: Tensor | None = None) -> dict[str, Tensor]:
+    """The pixel and the perceptual term of Eq. (2) and (4), unweighted, each [N].
+
+    pixel: mean over channels and pixels of (x - x')^2; feature: mean over the elements of
+    (F(x) - F(x'))^2, only if the network `features` is given. `target_features` is F of the (masked)
+    target where that is known already. `mask` [N or 1, 1, H, W] in {0, 1} keeps part of both images
+    (semantic diffusion, section 4.3); the means stay over the whole frame.
+    """
+    if mask is not None:
+        image, target = image * mask, target * mask
+    terms = {"pixel": squared_error(image, target)}
+    if features is not None:
+        wanted = features(target) if target_features is None else target_features
+        terms["feature"] = squared_error(features(image).float(), wanted.float())
+    return terms
+
+
+def domain_term(codes: Tensor, image: Tensor, encoder: Network) -> Tensor:
+    """The last term of Eq. (4) without its weight, [N]: mean over codes of (z - E(G(z)))^2."""
+    return squared_error(codes, encoder(image))
 
 
 def adversarial_loss(fake_logits: Tensor) -> Tensor:
@@ -39,7 +71,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
-def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+def r1_penalty(discriminator: Network, real: Tensor) -> Tensor:
     """Last term of Eq. (3) without gamma / 2: squared norm of dD/dx, sum over pixels, batch mean."""
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)

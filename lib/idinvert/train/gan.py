@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
-from ..data import grid, to_float
+from ..data import grid
+from .steps import autocast, descend, draw_batch
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,12 @@ class GanTask:
 
     def real(self, lod: float) -> Tensor:
         """A batch of flipped-at-random training images at the current resolution."""
-        index = torch.randint(len(self.images), (self.batch,))
-        x = to_float(self.images[index].to(self.device))
-        x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
+        x = draw_batch(self.images, self.batch, self.device)
         for _ in range(int(lod)):
             x = F.avg_pool2d(x, 2)
         if lod % 1:  # the real images fade in as the generated ones do
             x = torch.lerp(x, F.interpolate(F.avg_pool2d(x, 2), scale_factor=2), lod % 1)
-        return x.contiguous(memory_format=torch.channels_last)
+        return x
 
     def codes(self) -> Tensor:
         """Codes [batch, L, D] of random latents, mixed from two latents at a random layer."""
@@ -100,14 +99,14 @@ class GanTask:
     def render(self, lod: float) -> Tensor:
         """Images of fresh codes; the mapping network stays in float32."""
         codes = self.codes()
-        with self.autocast():
+        with autocast(self.device):
             return self.generator.synthesis(codes, "random", lod)
 
     def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
         """Eq. (3) without its penalty, on sampled images."""
         with torch.no_grad():
             fake = self.render(lod)
-        with self.autocast():
+        with autocast(self.device):
             real_logits, fake_logits = self.discriminator(real, lod), self.discriminator(fake, lod)
         loss = losses.discriminator_loss(real_logits, fake_logits)
         descend(self.optimizers[1], loss)
@@ -124,7 +123,7 @@ class GanTask:
         """Non-saturating logistic loss."""
         self.discriminator.requires_grad_(False)
         fake = self.render(lod)
-        with self.autocast():
+        with autocast(self.device):
             logits = self.discriminator(fake, lod)
         loss = losses.adversarial_loss(logits)
         descend(self.optimizers[0], loss)
@@ -140,10 +139,6 @@ class GanTask:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), weight)
         for old, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             old.copy_(new)
-
-    def autocast(self):
-        """bfloat16 for the convolutions, on CPU and GPU alike."""
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def state_dict(self) -> dict:
         return {
@@ -176,9 +171,3 @@ def adam(network: nn.Module, learning_rate: float, lazy: float) -> torch.optim.A
     """Adam (0, 0.99), corrected for the extra penalty steps (StyleGAN2, appendix B)."""
     return torch.optim.Adam(network.parameters(), learning_rate * lazy, (0.0, 0.99**lazy), eps=1e-8)
 
-
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One optimiser step down the loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

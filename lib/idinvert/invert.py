@@ -1,0 +1,171 @@
+"""Inversion: the encoder alone, in-domain inversion (Eq. 4), Image2StyleGAN, masked inversion.
+
+One optimiser loop serves all. A batch is inverted together, but every image has its own loss and
+Adam works element by element, so each image's path is the same as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .losses import LAMBDA_DOM, LAMBDA_VGG, Network, domain_term, reconstruction_terms
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """Result of inverting N images.
+
+    codes: [N, L, D] float32. images: G(codes), [N, 3, H, W]. losses: for each of "pixel",
+    "feature", "code" (those in use) and "total" the value before every step, [N, iterations];
+    "total" is the weighted sum, the others are unweighted. An image whose loss is not finite has
+    diverged and kept its start.
+    """
+
+    codes: Tensor
+    images: Tensor
+    losses: dict[str, Tensor]
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Codes E(x) [N, L, D] of images [N, 3, H, W] in [-1, 1]; ValueError at another size."""
+    check_images(images, encoder.resolution)
+    return torch.cat([encoder(part) for part in images.split(batch_size)])
+
+
+@torch.no_grad()
+def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
+    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
+    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+
+
+def in_domain(generator: nn.Module, encoder: nn.Module, images: Tensor,
+              features: nn.Module | None = None, lambda_dom: float = LAMBDA_DOM,
+              iterations: int = 100, **options) -> Inversion:
+    """In-domain inversion: Eq. (4) from the start E(x), Adam.
+
+    Args:
+        generator, encoder: frozen networks; the encoder is used in eval mode.
+        images: [N, 3, H, W] in [-1, 1].
+        features: VGG-16 conv4_3, or None to leave the perceptual term out.
+        lambda_dom: weight of the code term; its gradient flows through E(G(w)) and through w.
+        options: see `optimise`.
+    """
+    start = encode(encoder, images)
+    return optimise(generator, images, start, features, encoder, lambda_dom,
+                    iterations=iterations, **options)
+
+
+def image2stylegan(generator: nn.Module, images: Tensor, features: nn.Module | None = None,
+                   iterations: int = 1000, **options) -> Inversion:
+    """Image2StyleGAN (Abdal et al. 2019): from the average code, pixel and perceptual terms only.
+
+    All layers of the code are free (W+); arguments as `in_domain`.
+    """
+    start = generator.w_avg.expand(len(images), -1, -1)
+    return optimise(generator, images, start, features, iterations=iterations, **options)
+
+
+def diffuse(generator: nn.Module, encoder: nn.Module, images: Tensor, mask: Tensor,
+            features: nn.Module | None = None, iterations: int = 100, **options) -> Inversion:
+    """Semantic diffusion (section 4.3): masked inversion of stitched images, starting at E(x).
+
+    images [N, 3, H, W] have the target patch pasted into the context; `mask` [1 or N, 1, H, W] is 1
+    on the patch. Only the patch enters the loss; there is no code term, as in the published code.
+    """
+    start = encode(encoder, images)
+    return optimise(generator, images, start, features, mask=mask, iterations=iterations, **options)
+
+
+def optimise(generator: nn.Module, images: Tensor, start: Tensor,
+             features: nn.Module | None = None, encoder: nn.Module | None = None,
+             lambda_dom: float = 0.0, lambda_vgg: float = LAMBDA_VGG, iterations: int = 100,
+             learning_rate: float = 0.01, mask: Tensor | None = None, batch_size: int = 16,
+             bf16: bool = False, progress: bool = False,
+             on_step: Callable[[int, Tensor, Tensor], None] | None = None) -> Inversion:
+    """Minimise Eq. (4) over the codes of all images, `batch_size` at a time.
+
+    Args:
+        start: codes [N, L, D] to begin with.
+        mask: see `losses.reconstruction_terms`; [1 or N, 1, H, W].
+        bf16: run the convolutions in bfloat16 (codes, losses and Adam stay float32).
+        progress: show a bar over the steps of all batches.
+        on_step: called with (iteration, codes, images) of the batch before every step.
+
+    ValueError: images of another size than the generator's.
+    """
+    check_images(images, generator.resolution)
+    masks = [mask] * len(images) if mask is None or len(mask) == 1 else mask.split(batch_size)
+    batches = list(zip(images.split(batch_size), start.split(batch_size), masks))
+    bar = tqdm(total=len(batches) * iterations, unit="step", disable=not progress)
+    networks = [n for n in (generator, features, encoder) if n is not None]
+    with bar, frozen(networks):
+        parts = [
+            invert_batch(generator, target, first, features, encoder, lambda_dom, lambda_vgg,
+                         iterations, learning_rate, part_mask, bf16, on_step, bar)
+            for target, first, part_mask in batches
+        ]
+    codes = torch.cat([codes for codes, _ in parts])
+    losses = {name: torch.cat([part[name] for _, part in parts]) for name in parts[0][1]}
+    return Inversion(codes, render(generator, codes), losses)
+
+
+def invert_batch(generator, target, start, features, encoder, lambda_dom, lambda_vgg, iterations,
+                 learning_rate, mask, bf16, on_step, bar) -> tuple[Tensor, dict[str, Tensor]]:
+    """Codes [N, L, D] and loss history of one batch; arguments as `optimise`."""
+    codes = start.detach().clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([codes], lr=learning_rate)
+    weights = {"pixel": 1.0, "feature": lambda_vgg, "code": lambda_dom}
+    history = []
+
+    def autocast():
+        return torch.autocast(target.device.type, torch.bfloat16, enabled=bf16)
+
+    with torch.no_grad(), autocast():
+        seen = target if mask is None else target * mask
+        target_features = None if features is None else features(seen)
+    for iteration in range(iterations):
+        with autocast():
+            image = generator.synthesis(codes)
+            terms = reconstruction_terms(image, target, features, target_features, mask)
+            if encoder is not None and lambda_dom:
+                terms["code"] = domain_term(codes, image, encoder)
+        total = sum(weights[name] * value for name, value in terms.items())
+        if on_step is not None:
+            on_step(iteration, codes.detach(), image.detach())
+        (codes.grad,) = torch.autograd.grad(total.sum(), codes)
+        optimizer.step()
+        history.append({name: value.detach() for name, value in (terms | {"total": total}).items()})
+        bar.update()
+    losses = {name: torch.stack([step[name] for step in history], 1) for name in history[0]}
+    diverged = ~torch.isfinite(losses["total"]).all(1)
+    return torch.where(diverged[:, None, None], start, codes.detach()), losses
+
+
+@contextmanager
+def frozen(networks: list[nn.Module]):
+    """Eval mode and no weight gradients inside the block; both are put back afterwards."""
+    before = [(n, n.training, [p.requires_grad for p in n.parameters()]) for n in networks]
+    for network in networks:
+        network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network, training, flags in before:
+            network.train(training)
+            for parameter, flag in zip(network.parameters(), flags):
+                parameter.requires_grad_(flag)
+
+
+def check_images(images: Tensor, resolution: int) -> None:
+    """ValueError unless images are [N, 3, resolution, resolution]."""
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, resolution, resolution):
+        raise ValueError(
+            f"images must have shape [N, 3, {resolution}, {resolution}], not {list(images.shape)}"
+        )

@@ -1,0 +1,78 @@
+"""Command line: `python -m idinvert.train NAME` trains or continues a model of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from .. import weights
+from . import zoo
+from .loop import Schedule, train
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="idinvert.train", description="Train or continue models of the zoo.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models, see --list")
+    parser.add_argument("--list", action="store_true", help="show every model and its state")
+    parser.add_argument("--all", action="store_true", help="train what is missing, in order")
+    parser.add_argument("--kimg", type=float, help="length in thousand images, as in the zoo unless told")
+    parser.add_argument("--budget-minutes", type=float, default=float("inf"),
+                        help="stop cleanly after this time; the same command continues")
+    parser.add_argument("--checkpoint-kimg", type=float, default=10.0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+def state(name: str) -> str:
+    """One line on a model: trained or not, what was spent, last figures."""
+    if name not in weights.names():
+        return f"{name:40} not trained"
+    card = weights.card(name)
+    figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
+    return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
+
+
+def train_one(name: str, arguments: argparse.Namespace) -> bool:
+    """Train one model and publish it, also where it was stopped early; True if finished."""
+    kimg = arguments.kimg or zoo.entry(name)["kimg"]
+    task = zoo.make_task(name, arguments.device, kimg)
+    schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
+                        seed=zoo.entry(name).get("seed", 0), minutes=arguments.budget_minutes)
+    finished = train(task, zoo.run_folder(name), schedule)
+    card = zoo.publish(name, task)
+    print(f"{name}: {card['kimg']:.0f} kimg, {card['parameters'] / 1e6:.2f} M parameters, saved in "
+          f"{weights.folder()}")
+    return finished
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.list:
+            print("\n".join(map(state, zoo.zoo())))
+            return 0
+        names = arguments.names
+        if arguments.all:
+            names = [name for name in zoo.zoo() if name not in weights.names()]
+        if not names:
+            parser.error("name at least one model, or use --all or --list")
+        for name in names:
+            zoo.entry(name)
+        for name in names:
+            if not train_one(name, arguments):
+                print("Stopped; the same command continues.", file=sys.stderr)
+                return 130
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"idinvert.train: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

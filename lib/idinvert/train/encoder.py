@@ -1,0 +1,176 @@
+"""Encoder training through a frozen generator: domain-guided (Eq. 2-3) and conventional (Eq. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .. import losses
+from ..data import grid, to_float
+from ..invert import encode, render
+from .steps import autocast, descend, draw_batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of an encoder run."""
+
+    batch: int = 32
+    learning_rate: float = 1e-4
+    kimg: float = 14_000  # length of the schedule over which the learning rate decays
+    decay: float = 0.8  # factor of the learning rate every quarter of the schedule, smoothly
+    lambda_vgg: float = losses.LAMBDA_VGG
+    lambda_adv: float = losses.LAMBDA_ADV
+    r1_gamma: float = losses.R1_GAMMA
+    r1_every: int = 1  # steps between two penalties, each weighted by this number
+    # Share of every batch that the perceptual term looks at: VGG is the larger part of a step's
+    # time, and the mean over a random part is an unbiased estimate of the mean over all.
+    vgg_share: float = 1.0
+
+
+class EncoderTask:
+    """What both kinds of encoder training share: data, schedule, held-out evaluation.
+
+    Args:
+        encoder: maps images to codes; trained.
+        generator: frozen.
+        images: uint8 [N, 3, r, r] training images; the last `held_out` only evaluate.
+    """
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor, recipe: Recipe,
+                 device: str = "cpu", held_out: int = 200):
+        move = {"device": device, "memory_format": torch.channels_last}
+        self.encoder = encoder.to(**move)
+        self.generator = generator.to(**move).eval().requires_grad_(False)
+        self.images, self.held_out = images[:-held_out], images[-held_out:]
+        self.recipe, self.device, self.batch = recipe, device, recipe.batch
+        trained = [p for p in encoder.parameters() if p.requires_grad]
+        self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
+        self.networks = {"encoder": self.encoder}
+
+    def schedule(self, step: int) -> None:
+        """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
+        done = step * self.batch / (self.recipe.kimg * 1000)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
+
+    def state_dict(self) -> dict:
+        return {name: network.state_dict() for name, network in self.networks.items()} | {
+            "optimizers": [o.state_dict() for o in self.optimizers]
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    @torch.no_grad()
+    def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
+        x = to_float(self.held_out[:count].to(self.device))
+        self.encoder.eval()
+        codes = encode(self.encoder, x)
+        self.encoder.train()
+        return x.cpu(), codes.cpu(), render(self.generator, codes).cpu()
+
+    def evaluate(self) -> dict[str, float]:
+        """MSE of held-out reconstructions; spread of the codes relative to sampled ones."""
+        x, codes, y = self.reconstruct(len(self.held_out))
+        z = torch.randn(1000, self.generator.z_dim, device=self.device)
+        with torch.no_grad():
+            sampled = self.generator.mapping(z).cpu()
+        return {"held_out_mse": losses.squared_error(x, y).mean().item(),
+                "code_distance": code_distance(codes, sampled)}
+
+    def sample(self) -> Tensor:
+        """Sheet: held-out images above their reconstructions."""
+        x, _, y = self.reconstruct(32)
+        return torch.cat([torch.cat([grid(a, 16), grid(b, 16)], 1)
+                          for a, b in zip(x.split(16), y.split(16))], 1)
+
+
+def code_distance(codes: Tensor, sampled: Tensor) -> float:
+    """Mean distance of codes to the nearest of the sampled ones over the same among sampled ones."""
+    half = len(sampled) // 2
+    reference, other = sampled[:half].flatten(1), sampled[half:].flatten(1)
+    own = torch.cdist(other, reference).min(1).values.mean()
+    return (torch.cdist(codes.flatten(1), reference).min(1).values.mean() / own).item()
+
+
+class DomainGuidedTask(EncoderTask):
+    """Eq. (2) and (3): real images through encoder and generator, against the discriminator.
+
+    discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3.
+    """
+
+    def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
+                 held_out=200):
+        super().__init__(encoder, generator, images, recipe, device, held_out)
+        move = {"device": device, "memory_format": torch.channels_last}
+        self.discriminator = discriminator.to(**move).train().requires_grad_(True)
+        self.features = features.to(**move).eval().requires_grad_(False)
+        self.networks["discriminator"] = self.discriminator
+        self.optimizers.append(
+            torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99))
+        )
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """One encoder and one discriminator step on the same batch."""
+        self.schedule(step)
+        real = draw_batch(self.images, self.batch, self.device)
+        figures, fake = self.encoder_step(real)
+        return figures | self.discriminator_step(real, fake, step)
+
+    def encoder_step(self, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Eq. (2); returns the terms and the reconstructions."""
+        recipe = self.recipe
+        looked_at = max(1, round(len(real) * recipe.vgg_share))
+        self.discriminator.requires_grad_(False)
+        with autocast(self.device):
+            fake = self.generator.synthesis(self.encoder(real))
+            logits = self.discriminator(fake)
+            feature = losses.reconstruction_terms(
+                fake[:looked_at], real[:looked_at], self.features)["feature"].mean()
+        pixel = losses.squared_error(fake, real).mean()
+        adversarial = losses.adversarial_loss(logits)
+        descend(self.optimizers[0],
+                pixel + recipe.lambda_vgg * feature + recipe.lambda_adv * adversarial)
+        self.discriminator.requires_grad_(True)
+        terms = {"pixel": pixel, "feature": feature, "adversarial": adversarial}
+        return {name: value.detach() for name, value in terms.items()}, fake.detach()
+
+    def discriminator_step(self, real: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
+        """Eq. (3); the penalty in float32."""
+        with autocast(self.device):
+            real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        loss = losses.discriminator_loss(real_logits, fake_logits)
+        figures = {"d_loss": loss.detach()}
+        if step % self.recipe.r1_every == 0:
+            penalty = losses.r1_penalty(self.discriminator, real)
+            loss = loss + self.recipe.r1_gamma / 2 * self.recipe.r1_every * penalty
+            figures["r1"] = penalty.detach()
+        descend(self.optimizers[1], loss)
+        return figures
+
+
+class ConventionalTask(EncoderTask):
+    """Eq. (1): sampled codes are recovered from their own images; no real image is seen."""
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """One encoder step on freshly sampled images."""
+        self.schedule(step)
+        with torch.no_grad():
+            codes = self.generator.mapping(
+                torch.randn(self.batch, self.generator.z_dim, device=self.device))
+            with autocast(self.device):
+                images = self.generator.synthesis(codes)
+        with autocast(self.device):
+            encoded = self.encoder(images)
+        loss = losses.code_loss(codes, encoded)
+        descend(self.optimizers[0], loss)
+        return {"code": loss.detach()}
+

@@ -1,0 +1,169 @@
+"""The declarative list of models (zoo.yml): make the task of an entry, publish what it trained.
+
+Runs live in `runs/NAME` (or `$IDINVERT_RUNS/NAME`): checkpoint, log and sample sheets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from .. import data, pretrained, weights
+from . import classifier, encoder, gan
+from .loop import Task
+
+ZOO_FILE = Path(__file__).with_name("zoo.yml")
+
+
+def zoo() -> dict[str, dict]:
+    """All entries, by model name, in the order in which they can be trained."""
+    return yaml.safe_load(ZOO_FILE.read_text())
+
+
+def entry(name: str) -> dict:
+    """One entry; ValueError names the nearest ones if there is none."""
+    entries = zoo()
+    if name not in entries:
+        near = difflib.get_close_matches(name, entries, 3, 0.4) or list(entries)
+        raise ValueError(f"Unknown model {name!r}: did you mean {', '.join(near)}?")
+    return entries[name]
+
+
+def domain(name: str) -> str:
+    """The domain whose images a model is trained on."""
+    described = entry(name)
+    return described.get("domain") or domain(described["generator"])
+
+
+def run_folder(name: str) -> Path:
+    """Where checkpoint, log and sample sheets of a run lie."""
+    default = weights.folder().parents[1] / "runs"
+    return Path(os.environ.get("IDINVERT_RUNS") or default) / name
+
+
+def make_task(name: str, device: str = "cpu", kimg: float | None = None) -> Task:
+    """The task of an entry, its networks initialised by the seed or from their parents."""
+    described = entry(name)
+    split = data.load(domain(name), "train")
+    torch.manual_seed(described.get("seed", 0))
+    return TASKS[described["kind"]](described, split, device, kimg or described["kimg"])
+
+
+def gan_task(described: dict, split: data.Split, device: str, kimg: float) -> gan.GanTask:
+    """A generator with its discriminator; a parent's weights are where both begin."""
+    family, settings = described["architecture"], described["settings"]
+    generator = weights.build(f"{family}.Generator", settings)
+    discriminator = weights.build(f"{family}.Discriminator", discriminator_settings(settings))
+    if "parent" in described:
+        parent = weights.load(described["parent"]).state_dict()
+        generator.load_state_dict(widened(parent, generator))
+        discriminator.load_state_dict(weights.load(f"{described['parent']}-d").state_dict())
+    images = split.images.contiguous()
+    return gan.GanTask(generator, discriminator, images, gan.Recipe(**described["recipe"]), device)
+
+
+def discriminator_settings(settings: dict) -> dict:
+    """Settings of the discriminator that mirrors a generator."""
+    return {k: settings[k] for k in ("resolution", "channel_base", "channel_max") if k in settings}
+
+
+def widened(state: dict[str, Tensor], generator: nn.Module) -> dict[str, Tensor]:
+    """A plain generator's state for a layer-wise one: the last mapping layer once per code.
+
+    The layer-wise generator then renders what its parent did, and its codes part in training.
+    """
+    last = f"mapping.dense.{len(generator.mapping.dense) - 1}"
+    if state[f"{last}.bias"].shape == generator.mapping.dense[-1].bias.shape:
+        return state
+    copies = generator.num_layers
+    return state | {f"{last}.weight": state[f"{last}.weight"].repeat(copies, 1),
+                    f"{last}.bias": state[f"{last}.bias"].repeat(copies)}
+
+
+def encoder_task(described: dict, split: data.Split, device: str, kimg: float) -> encoder.EncoderTask:
+    """An encoder of either kind for the generator that the entry names."""
+    generator = weights.load(described["generator"])
+    network = weights.build("encoder.Encoder", encoder_settings(described, generator))
+    recipe = encoder.Recipe(**described["recipe"], kimg=kimg)
+    images = split.images.contiguous()
+    if described["kind"] == "conventional":
+        return encoder.ConventionalTask(network, generator, images, recipe, device)
+    discriminator = weights.load(f"{described['generator']}-d")
+    features = pretrained.load_vgg16()
+    return encoder.DomainGuidedTask(network, generator, discriminator, features, images, recipe, device)
+
+
+def encoder_settings(described: dict, generator: nn.Module) -> dict:
+    """Settings of an encoder that fits its generator."""
+    return {"resolution": generator.resolution, "w_dim": generator.w_dim, **described["settings"]}
+
+
+def classifier_task(described: dict, split: data.Split, device: str, kimg: float
+                    ) -> classifier.ClassifierTask:
+    """An attribute classifier of the entry's domain."""
+    names = list(data.binary_labels(split.labels, split.domain))
+    network = weights.build("classifier.Classifier",
+                            {"attributes": len(names), **described.get("settings", {})})
+    recipe = classifier.Recipe(**described.get("recipe", {}), kimg=kimg)
+    return classifier.ClassifierTask(network, split, recipe, device)
+
+
+TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
+         "classifier": classifier_task}
+
+
+def publish(name: str, task: Task) -> dict:
+    """Save a task's networks in the registry with a card of their cost; returns the main card."""
+    described = entry(name)
+    kind = described["kind"]
+    facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
+             "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
+    facts |= {key: described[key] for key in ("generator", "parent", "notes") if key in described}
+    if kind == "gan":
+        settings, family = described["settings"], described["architecture"]
+        weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
+                     discriminator_settings(settings), **facts | {"kind": "discriminator"})
+        saved = weights.save(name, task.average, f"{family}.Generator", settings, **facts)
+    elif kind == "classifier":
+        facts["attributes"] = task.names
+        saved = weights.save(name, task.average, "classifier.Classifier",
+                             {"attributes": len(task.names), **described.get("settings", {})},
+                             **facts)
+    else:
+        saved = weights.save(name, task.encoder, "encoder.Encoder",
+                             encoder_settings(described, task.generator), **facts)
+    keep_log(name)
+    return saved
+
+
+def keep_log(name: str) -> None:
+    """Copy the log of a run to results/logs."""
+    target = weights.folder().with_name("logs") / f"{name}.jsonl"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run_folder(name) / "log.jsonl", target)
+
+
+def cost(name: str) -> dict:
+    """Thousand images, seconds, hardware and last evaluation of a run, from its log."""
+    lines = [json.loads(x) for x in (run_folder(name) / "log.jsonl").read_text().splitlines()]
+    last = lines[-1]
+    evaluations = [x for x in lines if "images_per_second" not in x]
+    figures = {k: v for k, v in (evaluations or [{}])[-1].items()
+               if k not in ("step", "kimg", "seconds")}
+    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
+            "torch": torch.__version__, "evaluation": figures}
+
+
+def hardware() -> str:
+    """The processor that this process trains on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}"
