@@ -1,0 +1,128 @@
+"""The registry of trained models: name -> weights, hash, and how they came about.
+
+A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
+float16, and NAME.json, its card. `load` builds the network that the card describes, checks the
+file against the card's SHA-256 and fills it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import boundaries
+from .files import replacing
+from .nn import classifier, encoder, stylegan, stylegan2
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "stylegan.Generator": stylegan.Generator,
+    "stylegan.Discriminator": stylegan.Discriminator,
+    "stylegan2.Generator": stylegan2.Generator,
+    "stylegan2.Discriminator": stylegan2.Discriminator,
+    "encoder.Encoder": encoder.Encoder,
+    "classifier.Classifier": classifier.Classifier,
+}
+
+
+class WeightsError(ValueError):
+    """A model that is unknown or whose files do not fit; the message is one sentence."""
+
+
+def folder() -> Path:
+    """Folder of the registry: `$IDINVERT_WEIGHTS`, by default `results/weights` of the checkout."""
+    default = Path(__file__).resolve().parents[2] / "results" / "weights"
+    return Path(os.environ.get("IDINVERT_WEIGHTS") or default)
+
+
+def names() -> list[str]:
+    """Names of all models, sorted."""
+    return sorted(path.stem for path in folder().glob("*.json"))
+
+
+def card(name: str) -> dict:
+    """The card of a model; WeightsError names the nearest models if there is none."""
+    path = folder() / f"{name}.json"
+    if not path.exists():
+        near = difflib.get_close_matches(name, names(), 3, 0.4) or names()
+        known = f"did you mean {', '.join(near)}?" if near else f"{folder()} holds no models."
+        raise WeightsError(f"Unknown model {name!r}: {known}")
+    return json.loads(path.read_text())
+
+
+def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of a model: float32, eval mode, frozen, on `device`.
+
+    WeightsError: unknown name, missing or altered file, weights of another shape.
+    """
+    described = card(name)
+    network = build(described["architecture"], described["settings"])
+    fill(network, read(folder() / f"{name}.safetensors", described["sha256"]), name)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def build(architecture: str, settings: dict) -> nn.Module:
+    """A network of one of ARCHITECTURES, untrained."""
+    if architecture not in ARCHITECTURES:
+        raise WeightsError(
+            f"Unknown architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}."
+        )
+    return ARCHITECTURES[architecture](**settings)
+
+
+def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, floats as float32; checked if a hash is given."""
+    if not path.exists():
+        raise WeightsError(f"{path} is missing: train the model or fetch the file again.")
+    if sha256 is not None and file_sha256(path) != sha256:
+        raise WeightsError(f"{path} is not the file that its card describes: fetch it again.")
+    try:
+        tensors = load_file(path)
+    except Exception as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}).") from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Load a state dict; WeightsError names the first key that is missing, unknown or misshapen."""
+    own = network.state_dict()
+    for key in [*own, *state]:
+        if key not in state or key not in own:
+            what = "lacks" if key not in state else "has the unknown key"
+            raise WeightsError(f"The weights of {name} do not fit: the file {what} {key}.")
+        if own[key].shape != state[key].shape:
+            raise WeightsError(
+                f"The weights of {name} do not fit: {key} has shape {list(state[key].shape)}, "
+                f"the network needs {list(own[key].shape)}."
+            )
+    network.load_state_dict(state)
+
+
+def save(name: str, network: nn.Module, architecture: str, settings: dict, **facts) -> dict:
+    """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...)."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    path = folder() / f"{name}.safetensors"
+    with replacing(path) as temporary:
+        save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary)
+    described = {"name": name, "architecture": architecture, "settings": settings, **facts,
+                 "parameters": sum(p.numel() for p in network.parameters()),
+                 "sha256": file_sha256(path)}
+    with replacing(folder() / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(described, indent=1) + "\n")
+    return described
+
+
+def load_boundaries(name: str) -> dict[str, boundaries.Boundary]:
+    """The boundaries of a generator, by attribute."""
+    return boundaries.load(folder() / f"{name}-boundaries.safetensors")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
