@@ -69,7 +69,8 @@ class Encoder(nn.Module):
         )
         self.fc = nn.Linear(channels[-1] * 16, self.num_layers * w_dim, bias=False)
         self.norm = batch_norm(self.num_layers * w_dim, nn.BatchNorm1d)
-        self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim) if w_avg is None else w_avg)
+        average = torch.zeros(self.num_layers, w_dim) if w_avg is None else w_avg.detach().clone()
+        self.register_buffer("w_avg", average)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)

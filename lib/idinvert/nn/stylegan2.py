@@ -16,6 +16,7 @@ from .layers import (
     leaky_relu,
     minibatch_stddev,
 )
+from .stylegan import Generator as StyleGAN
 from .stylegan import Mapping, Noise, layer_noise
 
 GAIN = math.sqrt(2)  # of every activation: keeps the variance of the leaky ReLU's output
@@ -122,6 +123,8 @@ class Generator(nn.Module):
             self.layers.append(StyledLayer(channels[b - 1], channels[b], w_dim, 4 << b, up=True))
             self.layers.append(StyledLayer(channels[b], channels[b], w_dim, 4 << b, up=False))
         self.to_rgb = nn.ModuleList(ToRGB(c, w_dim) for c in channels)
+
+    truncate = StyleGAN.truncate
 
     def synthesis(self, w: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
         """Render codes [N, L, D] to images [N, 3, r, r]; see `stylegan.Generator.synthesis`.
