@@ -1,1 +1,44 @@
-"""In-domain GAN inversion: models, losses, inversion, editing and their evaluation."""
+"""In-domain GAN inversion: models, losses, inversion, editing and their evaluation.
+
+    import idinvert
+
+    photo = idinvert.read_image("photo.png", size=64)
+    result = idinvert.invert(photo[None], model="face-stylegan-layerwise")
+    older = idinvert.manipulate(result.codes, "age", 3.0, model="face-stylegan-layerwise")
+    idinvert.write_image("older.png", older[0])
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from . import invert as _inversion
+from . import pretrained, weights
+from .data import read_image, read_images, write_image
+from .edit import manipulate as _move
+
+__all__ = ["invert", "manipulate", "read_image", "read_images", "write_image"]
+
+DEFAULT_MODEL = "face-stylegan-layerwise"
+
+
+def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "cpu",
+           **options) -> _inversion.Inversion:
+    """In-domain inversion of images [N, 3, r, r] in [-1, 1] by a model of the registry.
+
+    The generator `model` and its encoder `model`-base are loaded, and VGG-16 from the cache.
+    options: `lambda_dom`, `iterations`, `progress` and others of `idinvert.invert.optimise`.
+    Returns codes, images and losses; ValueError for an unknown model or images of another size.
+    """
+    generator, encoder = weights.load(model, device), weights.load(f"{model}-base", device)
+    features = pretrained.load_vgg16(device)
+    return _inversion.in_domain(generator, encoder, images.to(device), features, **options)
+
+
+def manipulate(codes: Tensor, attribute: str, strength: float, model: str = DEFAULT_MODEL) -> Tensor:
+    """Images [N, 3, r, r] of codes moved by `strength` units along an attribute's normal (Eq. 5)."""
+    known = weights.load_boundaries(model)
+    if attribute not in known:
+        raise ValueError(f"{model} has no boundary {attribute!r}: expected one of {', '.join(known)}.")
+    generator = weights.load(model, codes.device)
+    return _inversion.render(generator, _move(codes, known[attribute], strength))

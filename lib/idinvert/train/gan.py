@@ -22,6 +22,7 @@ class Recipe:
 
     batch: int = 32
     learning_rate: float = 2e-3
+    discriminator_rate: float = 1.0  # learning rate of the discriminator relative to that
     r1_gamma: float = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
@@ -56,7 +57,8 @@ class GanTask:
         self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         self.optimizers = [adam(generator, recipe.learning_rate, 1.0),
-                           adam(discriminator, recipe.learning_rate, lazy)]
+                           adam(discriminator, recipe.learning_rate * recipe.discriminator_rate,
+                                lazy)]
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
@@ -153,7 +155,9 @@ class GanTask:
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            rate = optimizer.param_groups[0]["lr"]
             optimizer.load_state_dict(saved)
+            optimizer.param_groups[0]["lr"] = rate  # a changed recipe takes effect on resuming
 
     def evaluate(self) -> dict[str, float]:
         return {}

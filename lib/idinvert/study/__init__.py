@@ -1,0 +1,5 @@
+"""What the notebooks share: profiles, tables, figures, and the paper beside ours."""
+
+from .run import Run, begin
+
+__all__ = ["Run", "begin"]

@@ -1,0 +1,90 @@
+"""One run of a notebook: its settings from a profile, and where its tables and figures go."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import platform
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from ..files import replacing
+
+ROOT = Path(__file__).resolve().parents[3]
+PROFILES = ROOT / "notebooks" / "profiles"
+VERSIONS = ("torch", "numpy", "pandas", "scikit-learn", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Resolved settings of a notebook, and its output folder.
+
+    The profile "reference" writes into results/, which is committed; every other one into
+    build/PROFILE, so that a quick run never overwrites a long one.
+    """
+
+    notebook: str
+    profile: str
+    device: str
+    seed: int
+    settings: dict
+    folder: Path
+    start: float = field(default_factory=time.monotonic)
+
+    def __getattr__(self, name: str):
+        if name in self.settings:
+            return self.settings[name]
+        raise AttributeError(f"{self.notebook} has no setting {name!r} in profile {self.profile}")
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Write tables/NAME.csv; returns the frame."""
+        with replacing(self.folder / "tables" / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+        return frame
+
+    def figure(self, name: str, figure: Figure) -> Figure:
+        """Write figures/NAME.png at 150 dots an inch; returns the figure."""
+        with replacing(self.folder / "figures" / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+        return figure
+
+    def finish(self) -> str:
+        """Write the resolved settings, versions and time; returns a line about them."""
+        seconds = round(time.monotonic() - self.start, 1)
+        described = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
+                     "seed": self.seed, "settings": self.settings, "seconds": seconds,
+                     "machine": platform.machine(), "python": platform.python_version(),
+                     **{name: metadata.version(name) for name in VERSIONS}}
+        with replacing(self.folder / "settings" / f"{self.notebook}.json") as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
+        return f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in {self.folder.name}/"
+
+
+def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: int = 0,
+          **overrides) -> Run:
+    """Settings of a notebook in a profile; an override that is not None replaces its setting.
+
+    ValueError: unknown profile (the nearest are named), or a notebook that it does not have.
+    """
+    path = PROFILES / f"{profile}.yml"
+    known = sorted(p.stem for p in PROFILES.glob("*.yml"))
+    if profile not in known:
+        near = difflib.get_close_matches(profile, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}."
+        raise ValueError(f"Unknown profile {profile!r}: {hint}")
+    profiles = yaml.safe_load(path.read_text())
+    if notebook not in profiles:
+        raise ValueError(f"The profile {profile!r} has no settings for the notebook {notebook!r}.")
+    settings = profiles[notebook] | {k: v for k, v in overrides.items() if v is not None}
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(seed)
+    folder = ROOT / "results" if profile == "reference" else ROOT / "build" / profile
+    return Run(notebook, profile, device, seed, settings, folder)

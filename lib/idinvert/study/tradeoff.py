@@ -1,0 +1,169 @@
+"""Section 6.1: reconstruction against editability as lambda_dom grows (Figures 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from ..edit import manipulate
+from ..invert import encode, in_domain, render
+from ..metrics import attributes, bootstrap, frechet, kid, pixel
+from ..metrics.bootstrap import Estimate
+from .models import Models
+
+COMPONENTS = 64  # principal components of the real features in which FD is taken
+RESAMPLES = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One lambda_dom: codes [N, L, D], reconstructions and edited images [N, 3, H, W]."""
+
+    lambda_dom: float
+    codes: Tensor
+    images: Tensor
+    edited: Tensor
+
+
+def sweep(models: Models, images: Tensor, lambdas: Sequence[float], iterations: int,
+          attribute: str, alpha: float) -> list[Outcome]:
+    """Invert the images once per lambda_dom, then move the codes by alpha towards the attribute."""
+    outcomes = []
+    for lambda_dom in lambdas:
+        result = in_domain(models.generator, models.encoder, images, models.vgg, lambda_dom,
+                           iterations, bf16=True, progress=True)
+        moved = manipulate(result.codes, models.boundaries[attribute], alpha)
+        edited = render(models.generator, moved)
+        outcomes.append(Outcome(lambda_dom, result.codes, result.images, edited))
+    return outcomes
+
+
+def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.9,
+              largest: float = 64.0) -> float:
+    """Smallest step along a boundary after which `rate` of the codes [N, L, D] show the attribute.
+
+    Only codes whose images lack the attribute count; the step is found by bisection, in code units.
+    ValueError: not even `largest` suffices.
+    """
+    target = models.attributes.index(attribute)
+    lacking = codes[models.probabilities(render(models.generator, codes))[:, target] < 0.5]
+
+    def share(alpha: float) -> float:
+        moved = manipulate(lacking, models.boundaries[attribute], alpha)
+        seen = models.probabilities(render(models.generator, moved))[:, target] > 0.5
+        return seen.float().mean().item()
+
+    if share(largest) < rate:
+        raise ValueError(f"No step up to {largest} brings {attribute} to {rate:.0%} of the samples.")
+    low, high = 0.0, largest
+    while high - low > largest / 256:
+        middle = (low + high) / 2
+        low, high = (low, middle) if share(middle) >= rate else (middle, high)
+    return high
+
+
+def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: Tensor,
+            attribute: str) -> pd.DataFrame:
+    """One row per lambda_dom, each figure with the ends of its 95 % interval.
+
+    mse of the inversion, KID x 1e3 and FD of the edited images against `real` features [M, F],
+    success (share of edited images in which the classifier sees the attribute), others_moved (mean
+    absolute change of the other attributes' probabilities) and code_error, the mean over codes of
+    (w - E(G(w)))^2.
+    """
+    before = models.probabilities(targets)
+    target = models.attributes.index(attribute)
+    rows = []
+    for outcome in outcomes:
+        effect = attributes.edit_effect(before, models.probabilities(outcome.edited), target)
+        seen = models.features(outcome.edited)
+        encoded = encode(models.encoder, outcome.images)
+        figures = {
+            "mse": per_image(pixel.mse(outcome.images, targets)),
+            "kid": scaled(kid.interval(seen, real), 1e3),
+            "fd": fd_interval(seen, real),
+            "success": per_image(effect.success),
+            "others_moved": per_image(np.nanmean(effect.absolute_change, 1)),
+            "code_error": per_image((outcome.codes - encoded).square().mean((1, 2))),
+        }
+        rows.append({"lambda_dom": outcome.lambda_dom, "images": len(targets), **spread(figures)})
+    return pd.DataFrame(rows)
+
+
+def fd_interval(seen: Tensor, real: Tensor) -> Estimate:
+    """FD at an equal number of images, in the principal components of the real ones."""
+    count = min(len(seen), len(real))
+    return frechet.interval(seen[:count], real[:count], components=min(COMPONENTS, count - 1))
+
+
+def per_image(values) -> Estimate:
+    """Mean over images with its bootstrap interval."""
+    return bootstrap.interval(np.nanmean, values)
+
+
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate in other units."""
+    return Estimate(*(factor * value for value in estimate))
+
+
+def spread(figures: dict[str, Estimate]) -> dict[str, float]:
+    """Columns NAME, NAME_low and NAME_high."""
+    return {f"{name}{end}": value for name, estimate in figures.items()
+            for end, value in zip(("", "_low", "_high"), estimate)}
+
+
+def floor(real: Tensor, count: int) -> dict[str, float]:
+    """What `count` real images reach against other real ones: KID x 1e3 and FD."""
+    half = len(real) // 2
+    count = min(count, half)
+    return {"kid": kid.mmd2(real[:half], real[half:]) * 1e3,
+            "fd": frechet.fd(real[:count], real[half:half + count],
+                             components=min(COMPONENTS, count - 1))}
+
+
+def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
+    """Rank correlation of lambda_dom and MSE, bootstrapped over images."""
+    errors = torch.stack([pixel.mse(o.images, targets) for o in outcomes], 1)
+    lambdas = [o.lambda_dom for o in outcomes]
+    return bootstrap.interval(lambda e: rank_correlation(lambdas, e.mean(0)), errors,
+                              resamples=RESAMPLES)
+
+
+def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Tensor, seed: int = 0) -> Estimate:
+    """Rank correlation of lambda_dom and KID of the edited images.
+
+    The interval is that of half samples of the images, the same halves at every lambda_dom.
+    """
+    seen = [models.features(o.edited) for o in outcomes]
+    lambdas = [o.lambda_dom for o in outcomes]
+    picks, _ = bootstrap.half_weights(len(seen[0]), len(real), False, RESAMPLES, seed)
+    values = [rank_correlation(lambdas, [kid.mmd2(f[p.bool()], real) for f in seen]) for p in picks]
+    low, high = np.quantile(values, (0.025, 0.975))
+    whole = rank_correlation(lambdas, [kid.mmd2(f, real) for f in seen])
+    return Estimate(whole, float(low), float(high))
+
+
+def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
+                  attribute: str) -> Estimate:
+    """Rank correlation of lambda_dom and the probability of the wanted attribute after the edit."""
+    target = models.attributes.index(attribute)
+    seen = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
+    lambdas = [o.lambda_dom for o in outcomes]
+    return bootstrap.interval(lambda p: rank_correlation(lambdas, p.mean(0)), seen,
+                              resamples=RESAMPLES)
+
+
+def rank_correlation(x, y) -> float:
+    """Spearman's rank correlation in [-1, 1]."""
+    return float(spearmanr(np.asarray(x), np.asarray(y)).statistic)
+
+
+def negative(estimate: Estimate) -> Estimate:
+    """The estimate of the opposite quantity."""
+    return Estimate(-estimate.value, -estimate.high, -estimate.low)
