@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from .. import weights
+from .. import boundaries, weights
 from . import zoo
 from .loop import Schedule, train
 
@@ -29,8 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def state(name: str) -> str:
     """One line on a model: trained or not, what was spent, last figures."""
-    if name not in weights.names():
+    if not zoo.trained(name):
         return f"{name:40} not trained"
+    if zoo.entry(name)["kind"] == "boundaries":
+        fitted = boundaries.load(weights.folder() / f"{name}.safetensors").values()
+        return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
     card = weights.card(name)
     figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
@@ -38,6 +41,10 @@ def state(name: str) -> str:
 
 def train_one(name: str, arguments: argparse.Namespace) -> bool:
     """Train one model and publish it, also where it was stopped early; True if finished."""
+    if zoo.entry(name)["kind"] == "boundaries":
+        zoo.fit_boundaries(name, arguments.device)
+        print(state(name))
+        return True
     kimg = arguments.kimg or zoo.entry(name)["kimg"]
     task = zoo.make_task(name, arguments.device, kimg)
     schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
@@ -59,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         names = arguments.names
         if arguments.all:
-            names = [name for name in zoo.zoo() if name not in weights.names()]
+            names = [name for name in zoo.zoo() if not zoo.trained(name)]
         if not names:
             parser.error("name at least one model, or use --all or --list")
         for name in names:

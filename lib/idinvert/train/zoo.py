@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from .. import data, pretrained, weights
+from .. import boundaries, data, pretrained, weights
 from . import classifier, encoder, gan
 from .loop import Task
 
@@ -142,6 +142,27 @@ def publish(name: str, task: Task) -> dict:
                              encoder_settings(described, task.generator), **facts)
     keep_log(name)
     return saved
+
+
+def fit_boundaries(name: str, device: str = "cpu") -> list[boundaries.Boundary]:
+    """Fit and publish the boundaries of a generator, one per attribute of the classifier."""
+    described = entry(name)
+    settings = described["settings"]
+    generator = weights.load(described["generator"], device)
+    judge = weights.load(described["classifier"], device)
+    codes = boundaries.sample_codes(generator, settings["samples"])
+    scores = boundaries.score(generator, judge, codes, progress=True)
+    fitted = [
+        boundaries.fit(codes.cpu(), scores[:, i], settings["share"], name=attribute)
+        for i, attribute in enumerate(weights.card(described["classifier"])["attributes"])
+    ]
+    boundaries.save(fitted, weights.folder() / f"{name}.safetensors")
+    return fitted
+
+
+def trained(name: str) -> bool:
+    """Whether the registry holds what an entry describes."""
+    return (weights.folder() / f"{name}.safetensors").exists()
 
 
 def keep_log(name: str) -> None:
