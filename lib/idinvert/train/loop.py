@@ -10,7 +10,6 @@ import json
 import math
 import signal
 import time
-from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +61,12 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True) -
 
     Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
     the end of `schedule.minutes` finish the step, save and return False; True means finished.
+    ValueError: the checkpoint is of another architecture.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    step, spent = resume(task, folder)
+    step, spent, sums = resume(task, folder)
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
     start = time.monotonic()
-    totals, counts = defaultdict(float), defaultdict(int)
     tick_start, tick_step = start, step
     bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
                desc=folder.name, disable=not progress, mininterval=2)
@@ -75,25 +74,24 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True) -
         while step < steps:
             torch.manual_seed(schedule.seed * SEED_STRIDE + step)
             for name, value in task.step(step).items():
-                totals[name] += float(value)
-                counts[name] += 1
+                total, count = sums.get(name, (0.0, 0))
+                sums[name] = (total + float(value), count + 1)
             step += 1
             bar.update(task.batch)
             done = step == steps
             stop = stopped() or time.monotonic() - start > schedule.minutes * 60
-            if done or stop or crossed(step, task.batch, schedule.tick_kimg):
+            if done or crossed(step, task.batch, schedule.tick_kimg):
                 now = time.monotonic()
                 rate = (step - tick_step) * task.batch / (now - tick_start)
-                means = {name: totals[name] / counts[name] for name in totals}
+                means = {name: total / count for name, (total, count) in sums.items()}
                 append(folder, step, task.batch, spent + now - start,
                        {"images_per_second": rate, **means})
                 bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
-                totals.clear()
-                counts.clear()
+                sums.clear()
                 tick_start, tick_step = now, step
             if done or stop or crossed(step, task.batch, schedule.checkpoint_kimg):
                 report(task, folder, step, spent + time.monotonic() - start)
-                save(task, folder, step, spent + time.monotonic() - start)
+                save(task, folder, step, spent + time.monotonic() - start, sums)
                 tick_start = time.monotonic()
             if stop and not done:
                 return False
@@ -105,19 +103,51 @@ def crossed(step: int, batch: int, kimg: float) -> bool:
     return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
 
 
-def resume(task: Task, folder: Path) -> tuple[int, float]:
-    """Load the checkpoint, drop log lines after it; returns (steps, seconds) already spent."""
+def resume(task: Task, folder: Path) -> tuple[int, float, dict[str, tuple[float, int]]]:
+    """Load the checkpoint, drop log lines after it.
+
+    Returns the steps and seconds already spent, and sum and count of each figure since the last log
+    line, so that the next line is that of an uninterrupted run.
+    """
     path = folder / "checkpoint.pt"
     if not path.exists():
-        return 0, 0.0
+        return 0, 0.0, {}
     state = torch.load(path, weights_only=True, map_location="cpu")
+    check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
     log = folder / "log.jsonl"
     if log.exists():
         lines = [x for x in log.read_text().splitlines() if complete(x, state["step"])]
         with replacing(log) as temporary:
             temporary.write_text("".join(x + "\n" for x in lines))
-    return state["step"], state["seconds"]
+    return state["step"], state["seconds"], state.get("sums", {})
+
+
+def check_architecture(found: dict, expected: dict, path: Path) -> None:
+    """ValueError naming the first tensor that is missing, unknown or of another shape."""
+    found, expected = tensor_shapes(found), tensor_shapes(expected)
+    networks = {name.split(".")[0] for name in expected}
+    unknown = [n for n in found if n not in expected and n.split(".")[0] in networks]
+    for name in [*expected, *unknown]:
+        if found.get(name) != expected.get(name):
+            there, here = (
+                f"shape {shapes[name]}" if name in shapes else "no value"
+                for shapes in (found, expected)
+            )
+            raise ValueError(
+                f"{path} is of another architecture: '{name}' has {there} there, {here} here."
+            )
+
+
+def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
+    """Shapes of the tensors in nested dicts by dotted name; optimisers' lists are left out."""
+    shapes = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            shapes |= tensor_shapes(value, f"{prefix}{name}.")
+        elif isinstance(value, Tensor):
+            shapes[f"{prefix}{name}"] = list(value.shape)
+    return shapes
 
 
 def complete(line: str, step: int) -> bool:
@@ -128,9 +158,9 @@ def complete(line: str, step: int) -> bool:
         return False
 
 
-def save(task: Task, folder: Path, step: int, seconds: float) -> None:
+def save(task: Task, folder: Path, step: int, seconds: float, sums: dict) -> None:
     """Write the checkpoint, whole or not at all."""
-    state = {"step": step, "seconds": seconds, "task": task.state_dict()}
+    state = {"step": step, "seconds": seconds, "sums": sums, "task": task.state_dict()}
     with replacing(folder / "checkpoint.pt") as temporary:
         torch.save(state, temporary)
 
