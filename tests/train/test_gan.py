@@ -1,0 +1,135 @@
+"""GAN training of tiny networks: exact continuation, growth, averages, style mixing."""
+
+import json
+
+import pytest
+import torch
+from idinvert.nn import stylegan, stylegan2
+from idinvert.train.gan import GanTask, Recipe, lod_at
+from idinvert.train.loop import Schedule, train
+
+SIZES = {"channel_base": 32, "channel_max": 4}
+GROWTH = ((0.008, 1), (0.024, 0))
+
+
+def gan(module=stylegan, width=4, **recipe):
+    torch.manual_seed(0)
+    sizes = SIZES | {"channel_max": width}
+    generator = module.Generator(16, z_dim=4, w_dim=4, **sizes)
+    discriminator = module.Discriminator(16, **sizes)
+    images = torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8)
+    settings = {"batch": 4, "r1_every": 3, "ema_kimg": 0.01} | recipe
+    return GanTask(generator, discriminator, images, Recipe(**settings))
+
+
+def log(folder):
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    clock = ("seconds", "images_per_second")
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def run(task, folder, kimg=0.04, minutes=100):
+    """Ten steps of four images, a log line every other step, a checkpoint every four."""
+    schedule = Schedule(kimg, tick_kimg=0.008, checkpoint_kimg=0.016, minutes=minutes)
+    return train(task, folder, schedule, progress=False)
+
+
+@pytest.mark.parametrize(
+    "module, recipe", [(stylegan, {"growth": GROWTH}), (stylegan2, {})], ids=["1", "2"]
+)
+def test_interrupted_run_is_bit_identical(tmp_path, module, recipe):
+    whole = gan(module, **recipe)
+    assert run(whole, tmp_path / "whole")
+    assert not run(gan(module, **recipe), tmp_path / "parts", minutes=0)  # one step
+    run(gan(module, **recipe), tmp_path / "parts", kimg=0.024)  # to the end of a tick
+    parts = gan(module, **recipe)
+    assert run(parts, tmp_path / "parts")
+    for network in ("generator", "discriminator", "average"):
+        states = [getattr(task, network).state_dict() for task in (whole, parts)]
+        assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert log(tmp_path / "whole") == log(tmp_path / "parts")
+    assert {"d_loss", "g_loss", "r1", "lod"} <= set().union(*log(tmp_path / "whole"))
+
+
+def test_other_architecture_is_refused(tmp_path):
+    run(gan(), tmp_path, minutes=0)
+    with pytest.raises(ValueError, match=r"'generator\.const' has shape \[1, 4, 4, 4\] there"):
+        run(gan(width=8), tmp_path)
+
+
+def test_level_of_detail_is_linear_between_knots():
+    growth = ((10, 2), (20, 1), (30, 1), (40, 0))
+    found = [lod_at(growth, kimg) for kimg in (0, 10, 15, 20, 25, 30, 37.5, 40, 99)]
+    assert found == [2, 2, 1.5, 1, 1, 1, 0.25, 0, 0]
+    assert lod_at(((0, 0),), 5) == 0
+
+
+def test_real_images_follow_the_level_of_detail():
+    task = gan()
+    task.images = torch.randint(256, (1, 3, 16, 16), dtype=torch.uint8).expand(4, -1, -1, -1)
+    flat = [torch.nn.functional.avg_pool2d(task.images[:1] / 127.5 - 1, s) for s in (1, 2)]
+    flat = [torch.cat([x, x.flip(3)]) for x in flat]
+    for lod, expected in ((0, flat[0]), (1, flat[1])):
+        for image in task.real(lod):
+            assert min((image - e).abs().max() for e in expected) < 1e-5
+    assert task.real(0.5).shape == (4, 3, 16, 16) and task.real(1.5).shape == (4, 3, 8, 8)
+    doubled = stylegan.upsample(flat[1])
+    for image in task.real(0.25):
+        blended = 0.75 * flat[0] + 0.25 * doubled
+        assert min((image - e).abs().max() for e in blended) < 1e-5
+
+
+@pytest.mark.parametrize("step, half_life", [(9, 2.0), (999, 10.0)])
+def test_average_of_weights(step, half_life):
+    """Half-life 0.05 of the images seen, at most 10 images; batch 4: weight 0.5^(4 / half-life)."""
+    task = gan()
+    name, new = next(iter(task.generator.named_parameters()))
+    old = task.average.get_parameter(name).clone()
+    with torch.no_grad():
+        new += torch.randn_like(new)
+        task.generator.w_avg += 3
+    task.update_average(step)
+    kept = 0.5 ** (4 / half_life)
+    expected = kept * old + (1 - kept) * new.detach()
+    assert torch.allclose(task.average.get_parameter(name), expected, atol=1e-6)
+    assert torch.equal(task.average.w_avg, task.generator.w_avg)
+
+
+def mixed_codes(probability):
+    torch.manual_seed(1)
+    return gan(batch=64, style_mixing=probability).codes().detach()
+
+
+def test_style_mixing_switches_the_code_once():
+    """Of a shared mapping network: a row is constant, or one code and then another."""
+    plain, mixed = mixed_codes(0.0), mixed_codes(1.0)
+    assert torch.equal(plain, plain[:, :1].expand_as(plain))
+    switches = (mixed[:, 1:] != mixed[:, :-1]).any(2)
+    assert (switches.sum(1) == 1).all()
+    assert switches.any(0).all()  # at each layer but the first, in one row or another
+    share = (mixed_codes(0.5)[:, 0] != mixed_codes(0.5)[:, -1]).any(1).float().mean()
+    assert 0.25 < share < 0.75
+
+
+def test_average_code_follows_the_mapping_network():
+    task = gan(batch=64, w_avg_beta=0.9)
+    for _ in range(60):
+        task.codes()
+    mean = task.generator.mapping(torch.randn(4096, 4)).mean(0)
+    assert torch.allclose(task.generator.w_avg, mean, atol=0.1)
+
+
+def test_generator_step_leaves_the_discriminator_alone():
+    task = gan()
+    before = {k: v.clone() for k, v in task.discriminator.state_dict().items()}
+    start = task.generator.const.clone()
+    task.generator_step(0)
+    assert all(torch.equal(v, before[k]) for k, v in task.discriminator.state_dict().items())
+    assert all(p.requires_grad for p in task.discriminator.parameters())
+    assert not torch.equal(task.generator.const, start)
+
+
+def test_samples_are_the_same_each_time():
+    task = gan()
+    sheet = task.sample()
+    assert sheet.shape == (3, 128, 128) and torch.equal(sheet, task.sample())
