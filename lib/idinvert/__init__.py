@@ -35,10 +35,13 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "cpu",
     return _inversion.in_domain(generator, encoder, images.to(device), features, **options)
 
 
-def manipulate(codes: Tensor, attribute: str, strength: float, model: str = DEFAULT_MODEL) -> Tensor:
-    """Images [N, 3, r, r] of codes moved by `strength` units along an attribute's normal (Eq. 5)."""
+def manipulate(codes: Tensor, attribute: str, strength: float,
+               model: str = DEFAULT_MODEL) -> Tensor:
+    """Images [N, 3, r, r] of codes moved by `strength` along an attribute's normal (Eq. 5)."""
     known = weights.load_boundaries(model)
     if attribute not in known:
-        raise ValueError(f"{model} has no boundary {attribute!r}: expected one of {', '.join(known)}.")
+        raise ValueError(
+            f"{model} has no boundary {attribute!r}: expected one of {', '.join(known)}."
+        )
     generator = weights.load(model, codes.device)
     return _inversion.render(generator, _move(codes, known[attribute], strength))

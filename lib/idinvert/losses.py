@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 LAMBDA_VGG = 5e-5  # weight of the perceptual term, for means over VGG features of 0-255 images
 LAMBDA_ADV = 0.1  # weight of the adversarial term of Eq. (2); the published code has 0.05 and 0.08
 LAMBDA_DOM = 2.0  # weight of the code term of Eq. (4)
@@ -40,8 +39,9 @@ def reconstruction_terms(image: Tensor, target: Tensor, features: Network | None
     """The pixel and the perceptual term of Eq. (2) and (4), unweighted, each [N].
 
     pixel: mean over channels and pixels of (x - x')^2; feature: mean over the elements of
-    (F(x) - F(x'))^2, only if the network `features` is given. `target_features` is F of the (masked)
-    target where that is known already. `mask` [N or 1, 1, H, W] in {0, 1} keeps part of both images
+    (F(x) - F(x'))^2, only if the network `features` is given. `target_features` is F of the
+    (masked) target where that is known already. `mask` [N or 1, 1, H, W] in {0, 1} keeps part of
+    both images
     (semantic diffusion, section 4.3); the means stay over the whole frame.
     """
     if mask is not None:
@@ -72,7 +72,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: Network, real: Tensor) -> Tensor:
-    """Last term of Eq. (3) without gamma / 2: squared norm of dD/dx, sum over pixels, batch mean."""
+    """Last term of Eq. (3) without gamma / 2: |dD/dx|^2, sum over pixels, batch mean."""
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()

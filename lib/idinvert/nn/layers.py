@@ -86,7 +86,8 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     group = group if n % group == 0 else n
     y = x.float().reshape(group, n // group, -1)
     deviation = (y.var(0, correction=0) + 1e-8).sqrt().mean(1)
-    return torch.cat([x, deviation.to(x.dtype).repeat(group).reshape(n, 1, 1, 1).expand(n, 1, h, w)], 1)
+    channel = deviation.to(x.dtype).repeat(group).reshape(n, 1, 1, 1).expand(n, 1, h, w)
+    return torch.cat([x, channel], 1)
 
 
 def channels_at(resolution: int, base: int, maximum: int) -> int:

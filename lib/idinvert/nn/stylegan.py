@@ -1,4 +1,4 @@
-"""StyleGAN generator and discriminator (Karras et al. 2019) as the published IDInvert code has them.
+"""StyleGAN generator and discriminator (Karras et al. 2019), as in the published inversion code.
 
 `layerwise=True` is the paper's retrained generator (section 6.2): the mapping network yields one
 code per layer. Images grow with training through `lod`, the level of detail: 0 is the full
@@ -115,7 +115,8 @@ class Generator(nn.Module):
 
     def truncate(self, w: Tensor, psi: float | Tensor = 0.7, layers: int = 8) -> Tensor:
         """Pull the first `layers` codes towards the average: w_avg + psi (w - w_avg)."""
-        return torch.cat([torch.lerp(self.w_avg.expand_as(w), w, psi)[:, :layers], w[:, layers:]], 1)
+        pulled = torch.lerp(self.w_avg.expand_as(w), w, psi)
+        return torch.cat([pulled[:, :layers], w[:, layers:]], 1)
 
     def synthesis(self, w: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
         """Render codes [N, L, D] to images [N, 3, r, r], nominally in [-1, 1].

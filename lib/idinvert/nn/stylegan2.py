@@ -23,7 +23,7 @@ GAIN = math.sqrt(2)  # of every activation: keeps the variance of the leaky ReLU
 
 
 def fir(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
-    """Filter every channel with [1, 3, 3, 1] x [1, 3, 3, 1] / 64 times `gain`, padding (before, after)."""
+    """Filter channels with `gain` [1, 3, 3, 1] x [1, 3, 3, 1] / 64; `pad` is (before, after)."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype) / 8
     kernel = (torch.outer(taps, taps) * gain).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(F.pad(x, (*pad, *pad)), kernel, groups=x.shape[1])
@@ -132,7 +132,7 @@ class Generator(nn.Module):
         The skip outputs make growing needless, so `lod` must be 0.
         """
         if lod:
-            raise ValueError("StyleGAN2 is trained at full resolution from the start: lod must be 0")
+            raise ValueError("StyleGAN2 does not grow: lod must be 0")
         x, image = self.const.expand(len(w), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             x = layer(x, w[:, i], layer_noise(layer.noise, noise, i, len(w)))
@@ -181,7 +181,7 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor, lod: float = 0.0) -> Tensor:
         """Logits [N]; `lod` must be 0."""
         if lod:
-            raise ValueError("StyleGAN2 is trained at full resolution from the start: lod must be 0")
+            raise ValueError("StyleGAN2 does not grow: lod must be 0")
         x = leaky_relu(self.from_rgb(image)) * GAIN
         for block in self.blocks:
             x = block(x)

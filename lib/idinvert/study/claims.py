@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims: the direction of a difference, and whether its interval agrees."""
+"""Verdicts on the paper's claims: direction of a difference, and whether its interval agrees."""
 
 from __future__ import annotations
 

@@ -25,8 +25,9 @@ def image_grid(rows: Sequence[Tensor], row_labels: Sequence[str] = (),
     """Rows of images, each [N, 3, H, W] in [-1, 1], as an aligned grid; pixels stay crisp."""
     columns = max(map(len, rows))
     with plt.rc_context(STYLE):
+        size = columns * inch + 0.9 * bool(row_labels), len(rows) * inch
         figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained",
-                                    figsize=(columns * inch + 0.9 * bool(row_labels), len(rows) * inch))
+                                    figsize=size)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
         for r, images in enumerate(rows):
             for c in range(columns):

@@ -64,7 +64,8 @@ class Run:
                      **{name: metadata.version(name) for name in VERSIONS}}
         with replacing(self.folder / "settings" / f"{self.notebook}.json") as temporary:
             temporary.write_text(json.dumps(described, indent=1) + "\n")
-        return f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in {self.folder.name}/"
+        where = self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder
+        return f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in {where}/"
 
 
 def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: int = 0,

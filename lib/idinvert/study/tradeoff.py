@@ -57,10 +57,10 @@ def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.9,
     def share(alpha: float) -> float:
         moved = manipulate(lacking, models.boundaries[attribute], alpha)
         seen = models.probabilities(render(models.generator, moved))[:, target] > 0.5
-        return seen.float().mean().item()
+        return seen.double().mean().item()
 
     if share(largest) < rate:
-        raise ValueError(f"No step up to {largest} brings {attribute} to {rate:.0%} of the samples.")
+        raise ValueError(f"No step up to {largest} shows {attribute} in {rate:.0%} of the samples.")
     low, high = 0.0, largest
     while high - low > largest / 256:
         middle = (low + high) / 2
@@ -99,7 +99,12 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
 def fd_interval(seen: Tensor, real: Tensor) -> Estimate:
     """FD at an equal number of images, in the principal components of the real ones."""
     count = min(len(seen), len(real))
-    return frechet.interval(seen[:count], real[:count], components=min(COMPONENTS, count - 1))
+    return frechet.interval(seen[:count], real[:count], components=most_components(real, count))
+
+
+def most_components(real: Tensor, count: int) -> int:
+    """Principal components that `count` images of these features [M, F] can fill."""
+    return min(COMPONENTS, count - 1, real.shape[1])
 
 
 def per_image(values) -> Estimate:
@@ -124,7 +129,7 @@ def floor(real: Tensor, count: int) -> dict[str, float]:
     count = min(count, half)
     return {"kid": kid.mmd2(real[:half], real[half:]) * 1e3,
             "fd": frechet.fd(real[:count], real[half:half + count],
-                             components=min(COMPONENTS, count - 1))}
+                             components=most_components(real, count))}
 
 
 def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="models, see --list")
     parser.add_argument("--list", action="store_true", help="show every model and its state")
     parser.add_argument("--all", action="store_true", help="train what is missing, in order")
-    parser.add_argument("--kimg", type=float, help="length in thousand images, as in the zoo unless told")
+    parser.add_argument("--kimg", type=float, help="thousand images, as in the zoo unless told")
     parser.add_argument("--budget-minutes", type=float, default=float("inf"),
                         help="stop cleanly after this time; the same command continues")
     parser.add_argument("--checkpoint-kimg", type=float, default=10.0)

@@ -94,7 +94,7 @@ class EncoderTask:
 
 
 def code_distance(codes: Tensor, sampled: Tensor) -> float:
-    """Mean distance of codes to the nearest of the sampled ones over the same among sampled ones."""
+    """Mean distance of codes to the nearest sampled one, relative to that among sampled ones."""
     half = len(sampled) // 2
     reference, other = sampled[:half].flatten(1), sampled[half:].flatten(1)
     own = torch.cdist(other, reference).min(1).values.mean()

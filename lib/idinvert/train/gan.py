@@ -138,7 +138,8 @@ class GanTask:
         images = (step + 1) * self.batch
         half_life = min(self.recipe.ema_kimg * 1000, images * self.recipe.ema_rampup)
         weight = 1 - 0.5 ** (self.batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), weight)
+        pair = list(self.average.parameters()), list(self.generator.parameters())
+        torch._foreach_lerp_(*pair, weight)
         for old, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             old.copy_(new)
 
@@ -167,7 +168,7 @@ class GanTask:
         """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
         z = torch.randn(64, self.average.z_dim, generator=torch.Generator().manual_seed(0))
         lod = self.lod(self.step_count)
-        images = torch.cat([self.average(part.to(self.device), "fixed", lod) for part in z.split(16)])
+        images = torch.cat([self.average(x.to(self.device), "fixed", lod) for x in z.split(16)])
         return grid(images.cpu(), columns=8)
 
 

@@ -88,7 +88,8 @@ def widened(state: dict[str, Tensor], generator: nn.Module) -> dict[str, Tensor]
                     f"{last}.bias": state[f"{last}.bias"].repeat(copies)}
 
 
-def encoder_task(described: dict, split: data.Split, device: str, kimg: float) -> encoder.EncoderTask:
+def encoder_task(described: dict, split: data.Split, device: str, kimg: float
+                 ) -> encoder.EncoderTask:
     """An encoder of either kind for the generator that the entry names."""
     generator = weights.load(described["generator"])
     network = weights.build("encoder.Encoder", encoder_settings(described, generator))
@@ -98,7 +99,8 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float) -
         return encoder.ConventionalTask(network, generator, images, recipe, device)
     discriminator = weights.load(f"{described['generator']}-d")
     features = pretrained.load_vgg16()
-    return encoder.DomainGuidedTask(network, generator, discriminator, features, images, recipe, device)
+    return encoder.DomainGuidedTask(network, generator, discriminator, features, images, recipe,
+                                    device)
 
 
 def encoder_settings(described: dict, generator: nn.Module) -> dict:

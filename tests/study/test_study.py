@@ -1,0 +1,102 @@
+"""Profiles, verdicts and the measures of the trade-off notebook."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.study import begin, claims, figures, run, tradeoff
+
+
+def test_unknown_profile_names_the_nearest():
+    with pytest.raises(ValueError, match=r"'embeded'.*'embedded'"):
+        begin("06_tradeoff", "embeded")
+
+
+def test_overrides_replace_settings_unless_none():
+    settings = begin("06_tradeoff", "smoke", "cpu", num_images=7, iterations=None)
+    assert settings.num_images == 7
+    assert settings.iterations == 3
+    with pytest.raises(AttributeError, match="no setting 'colour'"):
+        _ = settings.colour
+
+
+def test_only_the_reference_profile_writes_into_results():
+    assert begin("06_tradeoff", "reference", "cpu").folder == run.ROOT / "results"
+    assert begin("06_tradeoff", "smoke", "cpu").folder == run.ROOT / "build" / "smoke"
+
+
+def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
+    settings = run.Run("n", "smoke", "cpu", 1, {"a": 2}, tmp_path)
+    frame = pd.DataFrame({"x": [0.5]})
+    settings.table("t", frame)
+    settings.figure("f", figures.image_grid([torch.zeros(2, 3, 4, 4)], ["row"], ["one", "two"]))
+    settings.finish()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "t.csv"), frame)
+    assert (tmp_path / "figures" / "f.png").stat().st_size > 500
+    kept = json.loads((tmp_path / "settings" / "n.json").read_text())
+    assert (kept["settings"], kept["seed"], kept["torch"]) == ({"a": 2}, 1, torch.__version__)
+
+
+@pytest.mark.parametrize("estimate, expected", [
+    (Estimate(1, 0.2, 2), "reproduced"),
+    (Estimate(1, -0.2, 2), "not resolved"),
+    (Estimate(-1, -2, -0.1), "contradicted"),
+])  # fmt: skip
+def test_verdict(estimate, expected):
+    assert claims.verdict(estimate) == expected
+    assert claims.row("C1", "a", "b", estimate)["verdict"] == expected
+
+
+def outcomes(errors):
+    """Outcomes whose MSE against zero targets is the square of `errors`, one per lambda."""
+    blank = torch.zeros(6, 3, 4, 4)
+    return [tradeoff.Outcome(float(i), torch.zeros(6, 2, 3), blank + e, blank)
+            for i, e in enumerate(errors)]
+
+
+def test_mse_trend_is_the_rank_correlation_with_lambda():
+    targets = torch.zeros(6, 3, 4, 4)
+    assert tradeoff.mse_trend(targets, outcomes([0.1, 0.2, 0.3])).value == pytest.approx(1)
+    assert tradeoff.mse_trend(targets, outcomes([0.3, 0.2, 0.1])).high == pytest.approx(-1)
+    assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
+
+
+class Shift:
+    """Models whose images are the codes and whose attribute is a positive mean."""
+
+    attributes = ["bright"]
+    generator = None
+
+    def __init__(self):
+        from idinvert.boundaries import Boundary
+
+        normal = torch.zeros(1, 4)
+        normal[0, 0] = 1
+        self.boundaries = {"bright": Boundary("bright", normal, 0.0, (0,))}
+
+    def probabilities(self, images):
+        return (images[:, 0, :1] - 3).sigmoid()
+
+
+def test_calibration_finds_the_step_that_90_percent_need(monkeypatch):
+    monkeypatch.setattr(tradeoff, "render", lambda generator, codes: codes)
+    codes = torch.zeros(10, 1, 4)
+    codes[:, 0, 0] = torch.linspace(0, 2.7, 10)  # steps of 3 to 0.3 are needed
+    step = tradeoff.calibrate(Shift(), "bright", codes)
+    assert step == pytest.approx(2.7, abs=0.3)
+    with pytest.raises(ValueError, match="No step up to 1"):
+        tradeoff.calibrate(Shift(), "bright", codes, largest=1.0)
+
+
+def test_spread_names_the_ends_of_intervals():
+    assert tradeoff.spread({"mse": Estimate(2, 1, 3)}) == {"mse": 2, "mse_low": 1, "mse_high": 3}
+    assert tradeoff.negative(Estimate(2, 1, 3)) == Estimate(-2, -3, -1)
+
+
+def test_real_images_are_at_the_floor():
+    torch.manual_seed(0)
+    figures_ = tradeoff.floor(torch.randn(200, 8), 50)
+    assert abs(figures_["kid"]) < 50
+    assert 0 < figures_["fd"] < 5

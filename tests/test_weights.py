@@ -1,0 +1,78 @@
+"""The registry gives back what was saved, and says in one sentence what is wrong with a file."""
+
+import json
+
+import pytest
+import torch
+from idinvert import weights
+from idinvert.nn import stylegan
+from safetensors.torch import load_file, save_file
+
+SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    generator = stylegan.Generator(**SETTINGS)
+    weights.save("face-tiny", generator, "stylegan.Generator", SETTINGS, kind="gan", seed=3)
+    return generator
+
+
+def test_load_gives_the_half_precision_of_what_was_saved(saved):
+    loaded = weights.load("face-tiny")
+    for name, value in saved.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value.half().float(), rtol=0, atol=0)
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_card_keeps_the_facts(saved):
+    card = weights.card("face-tiny")
+    assert (card["seed"], card["kind"]) == (3, "gan")
+    assert card["parameters"] == sum(p.numel() for p in saved.parameters())
+    assert card["settings"] == SETTINGS
+
+
+def test_unknown_name_is_answered_with_the_nearest(saved):
+    with pytest.raises(weights.WeightsError, match=r"'face-tini'.*face-tiny"):
+        weights.load("face-tini")
+
+
+def test_altered_file_is_refused(saved, tmp_path):
+    path = tmp_path / "face-tiny.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(weights.WeightsError, match="not the file that its card describes"):
+        weights.load("face-tiny")
+
+
+def test_truncated_file_without_a_hash_is_refused(saved, tmp_path):
+    path = tmp_path / "face-tiny.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(weights.WeightsError, match="not a readable safetensors file"):
+        weights.read(path)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda s: s.pop("const"), "lacks const"),
+    (lambda s: s.update(extra=torch.zeros(1)), "unknown key extra"),
+    (lambda s: s.update(const=torch.zeros(1, 9, 4, 4)), r"const has shape \[1, 9, 4, 4\]"),
+])  # fmt: skip
+def test_weights_of_another_shape_name_the_key(saved, tmp_path, change, message):
+    path = tmp_path / "face-tiny.safetensors"
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+    card = tmp_path / "face-tiny.json"
+    described = json.loads(card.read_text()) | {"sha256": weights.file_sha256(path)}
+    card.write_text(json.dumps(described))
+    with pytest.raises(weights.WeightsError, match=message):
+        weights.load("face-tiny")
+
+
+def test_unknown_architecture(saved):
+    with pytest.raises(weights.WeightsError, match="stylegan9.Generator"):
+        weights.build("stylegan9.Generator", {})
