@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import POSITIVE_CLASSES, Split, binary_labels, grid, to_float
+from .steps import autocast, descend
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
 
@@ -71,12 +72,10 @@ class ClassifierTask:
             group["lr"] = rate
         image, label = self.draw()
         self.classifier.train()
-        with self.autocast():
+        with autocast(self.device):
             logits = self.classifier(image)
         loss = F.binary_cross_entropy_with_logits(logits, label)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss)
         self.update_average(step)
         right = ((logits.detach() > 0) == (label > 0.5)).float().mean()
         return {"loss": loss.detach(), "accuracy": right, "learning_rate": rate}
@@ -99,24 +98,22 @@ class ClassifierTask:
             if old.is_floating_point():
                 old.lerp_(new[name], weight)
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Accuracy of the averaged network on the held-out images, per attribute and the mean."""
-        logits = predict(self.average, self.images[self.count :], self.device)
-        right = ((logits > 0) == (self.labels[0, self.count :] > 0.5)).float().mean(0)
+        right = ((self.judge() > 0) == (self.labels[0, self.count :] > 0.5)).float().mean(0)
         figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
         return figures | {"accuracy_mean": float(right.mean())}
 
     def sample(self) -> Tensor:
-        """Sheet of 8 x 8 training images as the network sees them, always with the same seed."""
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            images = torch.cat([self.draw()[0] for _ in range(-(-64 // self.batch))])
-        return grid(images[:64].float().cpu(), columns=8)
+        """Sheet of the 8 x 8 held-out images that the averaged network gets most wrong."""
+        truth = self.labels[0, self.count :]
+        loss = F.binary_cross_entropy_with_logits(self.judge(), truth, reduction="none").amax(1)
+        worst = loss.argsort(descending=True)[:64]
+        return grid(to_float(self.images[self.count :][worst]), columns=8)
 
-    def autocast(self):
-        """bfloat16 for the convolutions, on CPU and GPU alike."""
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+    def judge(self) -> Tensor:
+        """Logits [holdout, A] of the averaged network on the held-out images."""
+        return predict(self.average, self.images[self.count :], self.device)
 
     def state_dict(self) -> dict:
         return {
