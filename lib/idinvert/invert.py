@@ -23,7 +23,7 @@ class Inversion:
 
     codes: [N, L, D] float32. images: G(codes), [N, 3, H, W]. losses: for each of "pixel",
     "feature", "code" (those in use) and "total" the value before every step, [N, iterations];
-    "total" is the weighted sum, the others are unweighted. An image whose loss is not finite has
+    "total" is the weighted sum, the others are unweighted; empty without iterations. An image whose loss is not finite has
     diverged and kept its start.
     """
 
@@ -36,7 +36,8 @@ class Inversion:
 def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
     """Codes E(x) [N, L, D] of images [N, 3, H, W] in [-1, 1]; ValueError at another size."""
     check_images(images, encoder.resolution)
-    return torch.cat([encoder(part) for part in images.split(batch_size)])
+    with frozen([encoder]):
+        return torch.cat([encoder(part) for part in images.split(batch_size)])
 
 
 @torch.no_grad()
@@ -119,6 +120,8 @@ def optimise(generator: nn.Module, images: Tensor, start: Tensor,
 def invert_batch(generator, target, start, features, encoder, lambda_dom, lambda_vgg, iterations,
                  learning_rate, mask, bf16, on_step, bar) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes [N, L, D] and loss history of one batch; arguments as `optimise`."""
+    if not iterations:
+        return start.detach(), {}
     codes = start.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([codes], lr=learning_rate)
     weights = {"pixel": 1.0, "feature": lambda_vgg, "code": lambda_dom}

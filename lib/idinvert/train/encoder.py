@@ -72,9 +72,7 @@ class EncoderTask:
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
         x = to_float(self.held_out[:count].to(self.device))
-        self.encoder.eval()
         codes = encode(self.encoder, x)
-        self.encoder.train()
         return x.cpu(), codes.cpu(), render(self.generator, codes).cpu()
 
     def evaluate(self) -> dict[str, float]:

@@ -17,6 +17,8 @@ import yaml
 from torch import Tensor, nn
 
 from .. import boundaries, data, pretrained, weights
+from ..invert import render
+from ..metrics import features, frechet, kid
 from . import classifier, encoder, gan
 from .loop import Task
 
@@ -90,9 +92,11 @@ def widened(state: dict[str, Tensor], generator: nn.Module) -> dict[str, Tensor]
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float
                  ) -> encoder.EncoderTask:
-    """An encoder of either kind for the generator that the entry names."""
+    """An encoder of either kind for the generator of the entry; it may begin as another encoder."""
     generator = weights.load(described["generator"])
     network = weights.build("encoder.Encoder", encoder_settings(described, generator))
+    if "parent" in described:
+        network.load_state_dict(weights.load(described["parent"]).state_dict())
     recipe = encoder.Recipe(**described["recipe"], kimg=kimg)
     images = split.images.contiguous()
     if described["kind"] == "conventional":
@@ -130,6 +134,7 @@ def publish(name: str, task: Task) -> dict:
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
     facts |= {key: described[key] for key in ("generator", "parent", "notes") if key in described}
     if kind == "gan":
+        facts["evaluation"] = generator_figures(task.average, domain(name))
         settings, family = described["settings"], described["architecture"]
         weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
                      discriminator_settings(settings), **facts | {"kind": "discriminator"})
@@ -144,6 +149,19 @@ def publish(name: str, task: Task) -> dict:
                              encoder_settings(described, task.generator), **facts)
     keep_log(name)
     return saved
+
+
+@torch.no_grad()
+def generator_figures(generator: nn.Module, domain: str, count: int = 1000) -> dict[str, float]:
+    """KID x 1e3 and FD of `count` samples, without truncation, against as many test images."""
+    device = next(generator.parameters()).device
+    judge = pretrained.load_efficientnet_lite0(device)
+    real = data.to_float(data.load(domain, "test", count).images)
+    codes = boundaries.sample_codes(generator, count, seed=1)
+    seen = features.extract(render(generator, codes), judge)
+    wanted = features.extract(real.to(device), judge)
+    return {"kid_x1e3": 1e3 * kid.mmd2(seen, wanted), "fd": frechet.fd(seen, wanted),
+            "images": count}
 
 
 def fit_boundaries(name: str, device: str = "cpu") -> list[boundaries.Boundary]:
