@@ -5,7 +5,6 @@ from pathlib import Path
 import jupytext
 import papermill
 import pytest
-
 from idinvert import pretrained, weights
 from idinvert.study.run import PROFILES, ROOT
 

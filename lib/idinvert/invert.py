@@ -23,8 +23,8 @@ class Inversion:
 
     codes: [N, L, D] float32. images: G(codes), [N, 3, H, W]. losses: for each of "pixel",
     "feature", "code" (those in use) and "total" the value before every step, [N, iterations];
-    "total" is the weighted sum, the others are unweighted; empty without iterations. An image whose loss is not finite has
-    diverged and kept its start.
+    "total" is the weighted sum, the others are unweighted; empty if there were no iterations. An
+    image whose loss is not finite has diverged and kept its start.
     """
 
     codes: Tensor
