@@ -44,3 +44,48 @@ def test_list_shows_every_model(capsys):
     assert command.main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ENTRIES)
+
+
+@pytest.fixture
+def tiny_zoo(tmp_path, monkeypatch):
+    """A zoo of one tiny GAN and its encoder, with registry and runs of their own."""
+    settings = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    entries = {
+        "tiny": {"kind": "gan", "domain": "face", "architecture": "stylegan",
+                 "settings": settings, "recipe": {"batch": 4}, "kimg": 0.016},
+        "tiny-conventional": {"kind": "conventional", "generator": "tiny", "recipe": {"batch": 4},
+                              "settings": {"channel_base": 4, "channel_max": 4}, "kimg": 0.016},
+    }  # fmt: skip
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(zoo, "zoo", lambda: entries)
+    monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
+    test = zoo.data.load("face", "test", 8)
+    monkeypatch.setattr(zoo.data, "load", lambda domain, split: test)
+    monkeypatch.setattr(zoo.encoder.EncoderTask.__init__, "__defaults__", ("cpu", 2))
+    return tmp_path
+
+
+def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
+    """Without the run's folder, training goes on from the shipped weights and their kimg."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    first = weights.load("tiny").state_dict()
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    card = weights.card("tiny")
+    assert card["kimg"] == pytest.approx(0.02)
+    moved = [(a - first[k]).abs().max() for k, a in weights.load("tiny").state_dict().items()
+             if a.is_floating_point() and k.startswith("layers")]
+    assert max(moved) < 0.05  # one step away, not a new network
+    log = (tiny_zoo / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
+    assert len(log) == 2
+
+
+def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
+    assert command.main(["--all", "--device", "cpu"]) == 0
+    encoder = weights.load("tiny-conventional")
+    images = zoo.data.to_float(zoo.data.load("face", "test").images)
+    assert encoder(images).shape == (8, 10, 4)
+    capsys.readouterr()
+    assert command.main(["--list"]) == 0
+    assert "held_out_mse" in capsys.readouterr().out

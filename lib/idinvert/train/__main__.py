@@ -49,7 +49,7 @@ def train_one(name: str, arguments: argparse.Namespace) -> bool:
     task = zoo.make_task(name, arguments.device, kimg)
     schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
                         seed=zoo.entry(name).get("seed", 0), minutes=arguments.budget_minutes)
-    finished = train(task, zoo.run_folder(name), schedule)
+    finished = train(task, zoo.run_folder(name), schedule, start=zoo.adopt(name, task))
     card = zoo.publish(name, task)
     print(f"{name}: {card['kimg']:.0f} kimg, {card['parameters'] / 1e6:.2f} M parameters, saved in "
           f"{weights.folder()}")

@@ -56,18 +56,21 @@ class Schedule:
     minutes: float = math.inf  # stop cleanly after this wall-clock time
 
 
-def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True) -> bool:
+def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
+          start: tuple[int, float] = (0, 0.0)) -> bool:
     """Train until `schedule.kimg`, continuing from the checkpoint in `folder` if there is one.
+
+    Without a checkpoint the run begins at `start`, the steps and seconds already spent elsewhere.
 
     Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
     the end of `schedule.minutes` finish the step, save and return False; True means finished.
     ValueError: the checkpoint is of another architecture.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    step, spent, sums = resume(task, folder)
+    step, spent, sums = resume(task, folder, start)
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
-    start = time.monotonic()
-    tick_start, tick_step = start, step
+    begun = time.monotonic()
+    tick_start, tick_step = begun, step
     bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
                desc=folder.name, disable=not progress, mininterval=2)
     with bar, interruptible() as stopped:
@@ -79,19 +82,19 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True) -
             step += 1
             bar.update(task.batch)
             done = step == steps
-            stop = stopped() or time.monotonic() - start > schedule.minutes * 60
+            stop = stopped() or time.monotonic() - begun > schedule.minutes * 60
             if done or crossed(step, task.batch, schedule.tick_kimg):
                 now = time.monotonic()
                 rate = (step - tick_step) * task.batch / (now - tick_start)
                 means = {name: total / count for name, (total, count) in sums.items()}
-                append(folder, step, task.batch, spent + now - start,
+                append(folder, step, task.batch, spent + now - begun,
                        {"images_per_second": rate, **means})
                 bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
                 sums.clear()
                 tick_start, tick_step = now, step
             if done or stop or crossed(step, task.batch, schedule.checkpoint_kimg):
-                report(task, folder, step, spent + time.monotonic() - start)
-                save(task, folder, step, spent + time.monotonic() - start, sums)
+                report(task, folder, step, spent + time.monotonic() - begun)
+                save(task, folder, step, spent + time.monotonic() - begun, sums)
                 tick_start = time.monotonic()
             if stop and not done:
                 return False
@@ -103,15 +106,16 @@ def crossed(step: int, batch: int, kimg: float) -> bool:
     return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
 
 
-def resume(task: Task, folder: Path) -> tuple[int, float, dict[str, tuple[float, int]]]:
-    """Load the checkpoint, drop log lines after it.
+def resume(task: Task, folder: Path, start: tuple[int, float]
+           ) -> tuple[int, float, dict[str, tuple[float, int]]]:
+    """Load the checkpoint if there is one, drop log lines after it.
 
     Returns the steps and seconds already spent, and sum and count of each figure since the last log
     line, so that the next line is that of an uninterrupted run.
     """
     path = folder / "checkpoint.pt"
     if not path.exists():
-        return 0, 0.0, {}
+        return *start, {}
     state = torch.load(path, weights_only=True, map_location="cpu")
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])

@@ -122,8 +122,33 @@ def classifier_task(described: dict, split: data.Split, device: str, kimg: float
     return classifier.ClassifierTask(network, split, recipe, device)
 
 
+# Networks of a task that the published weights of its model fill.
+PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",),
+         "conventional": ("encoder",), "classifier": ("classifier", "average")}
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
          "classifier": classifier_task}
+
+
+def adopt(name: str, task: Task) -> tuple[int, float]:
+    """Begin where the published weights ended, if there are any and no checkpoint of the run.
+
+    Better hardware so continues what was shipped; only the state of Adam starts anew. Returns the
+    steps and seconds already spent, for `loop.train`.
+    """
+    folder = run_folder(name)
+    if not trained(name) or (folder / "checkpoint.pt").exists():
+        return 0, 0.0
+    state = weights.load(name).state_dict()
+    for part in PARTS[entry(name)["kind"]]:
+        getattr(task, part).load_state_dict(state)
+    if entry(name)["kind"] == "gan":
+        task.discriminator.load_state_dict(weights.load(f"{name}-d").state_dict())
+    log = weights.folder().with_name("logs") / f"{name}.jsonl"
+    if log.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, folder / "log.jsonl")
+    card = weights.card(name)
+    return round(card["kimg"] * 1000 / task.batch), card["seconds"]
 
 
 def publish(name: str, task: Task) -> dict:
