@@ -50,7 +50,7 @@ def show(axis: Axes, image: Tensor | None) -> None:
 
 
 def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
-           floors: dict[str, float] | None = None) -> Figure:
+           floors: dict[str, float] | None = None, columns: int = 3) -> Figure:
     """One panel per (column, title, axis label), with the 95 % interval of NAME_low and NAME_high.
 
     The x positions are evenly spaced and labelled by their values. `floors` draws a dashed line at
@@ -58,9 +58,12 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
     """
     floors, place = floors or {}, range(len(table))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), layout="constrained", squeeze=False,
-                                    figsize=(2.6 * len(panels), 2.4))
-        for axis, (name, title, label) in zip(axes[0], panels):
+        rows = -(-len(panels) // columns)
+        figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
+                                    figsize=(2.8 * columns, 2.4 * rows))
+        for axis in axes.flat[len(panels):]:
+            axis.set_axis_off()
+        for axis, (name, title, label) in zip(axes.flat, panels):
             axis.fill_between(place, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
                               alpha=0.18, lw=0)
             axis.plot(place, table[name], "o-", color=BLUE, ms=4)

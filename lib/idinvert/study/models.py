@@ -36,12 +36,14 @@ class Models:
 
 def load(generator: str, classifier: str, device: str, encoder: str = "base") -> Models:
     """Everything for one generator of the registry; fetches the ImageNet networks if need be."""
-    return Models(
-        generator=weights.load(generator, device),
-        encoder=weights.load(f"{generator}-{encoder}", device),
-        boundaries=weights.load_boundaries(generator),
-        vgg=pretrained.load_vgg16(device),
-        classifier=weights.load(classifier, device),
-        attributes=weights.card(classifier)["attributes"],
-        judge=pretrained.load_efficientnet_lite0(device),
-    )
+    networks = {
+        "generator": weights.load(generator, device),
+        "encoder": weights.load(f"{generator}-{encoder}", device),
+        "vgg": pretrained.load_vgg16(device),
+        "classifier": weights.load(classifier, device),
+        "judge": pretrained.load_efficientnet_lite0(device),
+    }
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
+    return Models(boundaries=weights.load_boundaries(generator),
+                  attributes=weights.card(classifier)["attributes"], **networks)
