@@ -13,9 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from . import invert as _inversion
-from . import pretrained, weights
 from .data import read_image, read_images, write_image
-from .edit import manipulate as _move
 
 __all__ = ["invert", "manipulate", "read_image", "read_images", "write_image"]
 
@@ -30,6 +28,8 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "cpu",
     options: `lambda_dom`, `iterations`, `progress` and others of `idinvert.invert.optimise`.
     Returns codes, images and losses; ValueError for an unknown model or images of another size.
     """
+    from . import pretrained, weights
+
     generator, encoder = weights.load(model, device), weights.load(f"{model}-base", device)
     features = pretrained.load_vgg16(device)
     return _inversion.in_domain(generator, encoder, images.to(device), features, **options)
@@ -38,10 +38,12 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "cpu",
 def manipulate(codes: Tensor, attribute: str, strength: float,
                model: str = DEFAULT_MODEL) -> Tensor:
     """Images [N, 3, r, r] of codes moved by `strength` along an attribute's normal (Eq. 5)."""
+    from . import edit, weights
+
     known = weights.load_boundaries(model)
     if attribute not in known:
         raise ValueError(
             f"{model} has no boundary {attribute!r}: expected one of {', '.join(known)}."
         )
     generator = weights.load(model, codes.device)
-    return _inversion.render(generator, _move(codes, known[attribute], strength))
+    return _inversion.render(generator, edit.manipulate(codes, known[attribute], strength))
