@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Inversion:
     codes: [N, L, D] float32. images: G(codes), [N, 3, H, W]. losses: for each of "pixel",
     "feature", "code" (those in use) and "total" the value before every step, [N, iterations];
     "total" is the weighted sum, the others are unweighted; empty if there were no iterations. An
-    image whose loss is not finite has diverged and kept its start.
+    image whose loss or code ceased to be finite has diverged and kept its start.
     """
 
     codes: Tensor
@@ -34,8 +35,11 @@ class Inversion:
 
 @torch.no_grad()
 def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
-    """Codes E(x) [N, L, D] of images [N, 3, H, W] in [-1, 1]; ValueError at another size."""
-    check_images(images, encoder.resolution)
+    """Codes E(x) [N, L, D] of images [N, 3, r, r] in [-1, 1], in eval mode, whatever mode E is in.
+
+    ValueError: images of another size or type, or on another device than the encoder.
+    """
+    check_images(images, encoder)
     with frozen([encoder]):
         return torch.cat([encoder(part) for part in images.split(batch_size)])
 
@@ -94,15 +98,24 @@ def optimise(generator: nn.Module, images: Tensor, start: Tensor,
 
     Args:
         start: codes [N, L, D] to begin with.
+        features: VGG-16 conv4_3, or None to leave the perceptual term out.
+        encoder: needed for the code term, that is, if `lambda_dom` is not 0.
+        learning_rate: of Adam, in units of codes.
         mask: see `losses.reconstruction_terms`; [1 or N, 1, H, W].
         bf16: run the convolutions in bfloat16 (codes, losses and Adam stay float32).
         progress: show a bar over the steps of all batches.
         on_step: called with (iteration, codes, images) of the batch before every step.
 
-    ValueError: images of another size than the generator's.
+    ValueError: images of another size or type than the generator's, or on another device; another
+    number of codes or masks than of images; a code term without an encoder.
     """
-    check_images(images, generator.resolution)
-    masks = [mask] * len(images) if mask is None or len(mask) == 1 else mask.split(batch_size)
+    check_images(images, generator)
+    check_count("start", start, images)
+    if mask is not None and len(mask) != 1:
+        check_count("mask", mask, images)
+    if lambda_dom and encoder is None:
+        raise ValueError(f"lambda_dom of {lambda_dom:g} needs an encoder, but there is none")
+    masks = repeat(mask) if mask is None or len(mask) == 1 else mask.split(batch_size)
     batches = list(zip(images.split(batch_size), start.split(batch_size), masks))
     bar = tqdm(total=len(batches) * iterations, unit="step", disable=not progress)
     networks = [n for n in (generator, features, encoder) if n is not None]
@@ -137,7 +150,7 @@ def invert_batch(generator, target, start, features, encoder, lambda_dom, lambda
         with autocast():
             image = generator.synthesis(codes)
             terms = reconstruction_terms(image, target, features, target_features, mask)
-            if encoder is not None and lambda_dom:
+            if lambda_dom:
                 terms["code"] = domain_term(codes, image, encoder)
         total = sum(weights[name] * value for name, value in terms.items())
         if on_step is not None:
@@ -147,28 +160,40 @@ def invert_batch(generator, target, start, features, encoder, lambda_dom, lambda
         history.append({name: value.detach() for name, value in (terms | {"total": total}).items()})
         bar.update()
     losses = {name: torch.stack([step[name] for step in history], 1) for name in history[0]}
-    diverged = ~torch.isfinite(losses["total"]).all(1)
-    return torch.where(diverged[:, None, None], start, codes.detach()), losses
+    codes = codes.detach()
+    sound = torch.isfinite(losses["total"]).all(1) & torch.isfinite(codes).all(2).all(1)
+    return torch.where(sound[:, None, None], codes, start), losses
 
 
 @contextmanager
 def frozen(networks: list[nn.Module]):
     """Eval mode and no weight gradients inside the block; both are put back afterwards."""
-    before = [(n, n.training, [p.requires_grad for p in n.parameters()]) for n in networks]
+    modes = [(module, module.training) for n in networks for module in n.modules()]
+    flags = [(parameter, parameter.requires_grad) for n in networks for parameter in n.parameters()]
     for network in networks:
         network.eval().requires_grad_(False)
     try:
         yield
     finally:
-        for network, training, flags in before:
-            network.train(training)
-            for parameter, flag in zip(network.parameters(), flags):
-                parameter.requires_grad_(flag)
+        for module, training in modes:
+            module.training = training
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
-def check_images(images: Tensor, resolution: int) -> None:
-    """ValueError unless images are [N, 3, resolution, resolution]."""
-    if images.ndim != 4 or tuple(images.shape[1:]) != (3, resolution, resolution):
-        raise ValueError(
-            f"images must have shape [N, 3, {resolution}, {resolution}], not {list(images.shape)}"
-        )
+def check_images(images: Tensor, network: nn.Module) -> None:
+    """ValueError unless images are floats [N, 3, r, r] of the network's size, on its device."""
+    r = network.resolution
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, r, r):
+        raise ValueError(f"images must have shape [N, 3, {r}, {r}], not {list(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [-1, 1], not {images.dtype}: see data.to_float")
+    device = next(network.parameters()).device
+    if images.device != device:
+        raise ValueError(f"images are on {images.device}, but the networks are on {device}")
+
+
+def check_count(name: str, values: Tensor, images: Tensor) -> None:
+    """ValueError unless there is one value for each image."""
+    if len(values) != len(images):
+        raise ValueError(f"{name} has {len(values)} items, but there are {len(images)} images")

@@ -41,8 +41,7 @@ def reconstruction_terms(image: Tensor, target: Tensor, features: Network | None
     pixel: mean over channels and pixels of (x - x')^2; feature: mean over the elements of
     (F(x) - F(x'))^2, only if the network `features` is given. `target_features` is F of the
     (masked) target where that is known already. `mask` [N or 1, 1, H, W] in {0, 1} keeps part of
-    both images
-    (semantic diffusion, section 4.3); the means stay over the whole frame.
+    both images (semantic diffusion, section 4.3); the means stay over the whole frame.
     """
     if mask is not None:
         image, target = image * mask, target * mask
