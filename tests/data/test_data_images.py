@@ -5,10 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from idinvert.data import ImageError, read_image, read_images, to_float, to_uint8
+from idinvert.data import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
 from PIL import Image
 
 SIZE = 16
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG", "jpg", "jpeg", "tif", "bmp", "webp"])
+def test_written_images_are_read_again(suffix, tmp_path):
+    path = tmp_path / "new" / f"image.{suffix}"
+    image = to_float(torch.tensor([200, 100, 50])[:, None, None].expand(3, 16, 16))
+    write_image(path, image)
+    lossy = suffix in ("jpg", "jpeg", "webp")
+    torch.testing.assert_close(read_image(path, 16), image, rtol=0, atol=0.05 if lossy else 1e-6)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["image", "image.txt"])
+def test_format_that_cannot_be_written_is_named(name, tmp_path):
+    with pytest.raises(ImageError, match=f"{name} has no suffix of an image format"):
+        write_image(tmp_path / name, torch.zeros(3, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_grid_goes_row_by_row_and_fills_up_with_white():
+    images = torch.stack([torch.full((3, 2, 4), value) for value in (-1.0, -0.5, 0.0)])
+    picture = grid(images, columns=2)
+    assert picture.shape == (3, 4, 8)
+    assert picture[0, ::2, ::4].tolist() == [[-1.0, -0.5], [0.0, 1.0]]
 
 
 def flat(mode: str, colour, size=(20, 30)) -> Image.Image:

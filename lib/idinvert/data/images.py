@@ -50,11 +50,17 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def write_image(path: str | Path, image: Tensor) -> None:
-    """Save one image [3, H, W] in [-1, 1]; the suffix names the format. Whole or not at all."""
+    """Save one image [3, H, W] in [-1, 1]; the suffix names the format. Whole or not at all.
+
+    ImageError: no image format has this suffix.
+    """
     path = Path(path)
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise ImageError(f"{path} has no suffix of an image format such as .png or .jpg.")
     picture = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
     with replacing(path) as temporary:
-        picture.save(temporary, path.suffix[1:])
+        picture.save(temporary, kind)
 
 
 def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
