@@ -108,18 +108,19 @@ def crossed(step: int, batch: int, kimg: float) -> bool:
 
 def resume(task: Task, folder: Path, start: tuple[int, float]
            ) -> tuple[int, float, dict[str, tuple[float, int]]]:
-    """Load the checkpoint if there is one, drop log lines after it.
+    """Load the checkpoint if there is one, drop log lines after it (all if the run begins).
 
     Returns the steps and seconds already spent, and sum and count of each figure since the last log
     line, so that the next line is that of an uninterrupted run.
     """
-    path = folder / "checkpoint.pt"
+    path, log = folder / "checkpoint.pt", folder / "log.jsonl"
     if not path.exists():
+        if not start[0]:
+            log.unlink(missing_ok=True)
         return *start, {}
     state = torch.load(path, weights_only=True, map_location="cpu")
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
-    log = folder / "log.jsonl"
     if log.exists():
         lines = [x for x in log.read_text().splitlines() if complete(x, state["step"])]
         with replacing(log) as temporary:
