@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from idinvert import weights
+from idinvert import boundaries, weights
 from idinvert.nn import stylegan
 from safetensors.torch import load_file, save_file
 
@@ -71,6 +71,18 @@ def test_weights_of_another_shape_name_the_key(saved, tmp_path, change, message)
     card.write_text(json.dumps(described))
     with pytest.raises(weights.WeightsError, match=message):
         weights.load("face-tiny")
+
+
+def test_boundaries_are_found_by_the_name_of_their_generator(saved, tmp_path):
+    with pytest.raises(weights.WeightsError, match="face-tiny has no boundaries"):
+        weights.load_boundaries("face-tiny")
+    with pytest.raises(weights.WeightsError, match=r"'face-tini'.*face-tiny"):
+        weights.load_boundaries("face-tini")
+    age = boundaries.Boundary("age", torch.ones(2, 4) / 8**0.5, 0.5, (0, 1))
+    boundaries.save([age], tmp_path / "face-tiny-boundaries.safetensors")
+    found = weights.load_boundaries("face-tiny")
+    assert list(found) == ["age"] and torch.equal(found["age"].normal, age.normal)
+    assert weights.names() == ["face-tiny"]
 
 
 def test_unknown_architecture(saved):

@@ -119,8 +119,15 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict, **fac
 
 
 def load_boundaries(name: str) -> dict[str, boundaries.Boundary]:
-    """The boundaries of a generator, by attribute."""
-    return boundaries.load(folder() / f"{name}-boundaries.safetensors")
+    """The boundaries of a generator, by attribute.
+
+    WeightsError: unknown generator, or none were fitted for it. ValueError: a damaged file.
+    """
+    path = folder() / f"{name}-boundaries.safetensors"
+    if not path.exists():
+        card(name)  # names the nearest models if there is no such generator
+        raise WeightsError(f"{name} has no boundaries: {path} is missing.")
+    return boundaries.load(path)
 
 
 def file_sha256(path: Path) -> str:

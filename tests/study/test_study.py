@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 import torch
+from idinvert.boundaries import Boundary
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, figures, run, tradeoff
+from idinvert.study import begin, claims, figures, models, run, tradeoff
 
 
 def test_unknown_profile_names_the_nearest():
@@ -63,18 +64,12 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
 
 
-class Shift:
+class Shift(models.Models):
     """Models whose images are the codes and whose attribute is a positive mean."""
 
-    attributes = ["bright"]
-    generator = None
-
     def __init__(self):
-        from idinvert.boundaries import Boundary
-
-        normal = torch.zeros(1, 4)
-        normal[0, 0] = 1
-        self.boundaries = {"bright": Boundary("bright", normal, 0.0, (0,))}
+        bright = Boundary("bright", torch.tensor([[1.0, 0, 0, 0]]), 0.0, (0,))
+        super().__init__(None, None, {"bright": bright}, None, None, ["bright"], None)
 
     def probabilities(self, images):
         return (images[:, 0, :1] - 3).sigmoid()
@@ -88,6 +83,10 @@ def test_calibration_finds_the_step_that_90_percent_need(monkeypatch):
     assert step == pytest.approx(2.7, abs=0.3)
     with pytest.raises(ValueError, match="No step up to 1"):
         tradeoff.calibrate(Shift(), "bright", codes, largest=1.0)
+    with pytest.raises(ValueError, match="All 10 samples show bright already"):
+        tradeoff.calibrate(Shift(), "bright", codes + 4)
+    with pytest.raises(ValueError, match="'dark': expected one of bright"):
+        tradeoff.calibrate(Shift(), "dark", codes)
 
 
 def test_spread_names_the_ends_of_intervals():

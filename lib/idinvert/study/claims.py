@@ -6,11 +6,12 @@ import pandas as pd
 
 from ..metrics.bootstrap import Estimate
 
-VERDICTS = ("reproduced", "not resolved", "contradicted")
-
 
 def verdict(difference: Estimate) -> str:
-    """Verdict on "difference > 0": by the side of zero on which the whole 95 % interval lies."""
+    """Verdict on "difference > 0": by the side of zero on which the whole 95 % interval lies.
+
+    "reproduced", "contradicted", or "not resolved" if zero is inside.
+    """
     if difference.low > 0:
         return "reproduced"
     return "contradicted" if difference.high < 0 else "not resolved"

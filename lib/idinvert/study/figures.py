@@ -53,8 +53,8 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
            floors: dict[str, float] | None = None, columns: int = 3) -> Figure:
     """One panel per (column, title, axis label), with the 95 % interval of NAME_low and NAME_high.
 
-    The x positions are evenly spaced and labelled by their values. `floors` draws a dashed line at
-    the value that real images reach.
+    Positions are evenly spaced and labelled by the table's first column; `x` names it in the axis
+    label. `floors` draws a dashed line at the value that real images reach.
     """
     floors, place = floors or {}, range(len(table))
     with plt.rc_context(STYLE):

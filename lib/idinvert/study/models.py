@@ -24,6 +24,13 @@ class Models:
     attributes: list[str]  # of the classifier's logits
     judge: nn.Module  # features of FD and KID
 
+    def column(self, attribute: str) -> int:
+        """Column of an attribute in `probabilities`; ValueError names those that there are."""
+        if attribute not in self.attributes:
+            known = ", ".join(self.attributes)
+            raise ValueError(f"Unknown attribute {attribute!r}: expected one of {known}.")
+        return self.attributes.index(attribute)
+
     def probabilities(self, images: Tensor) -> Tensor:
         """Attribute probabilities [N, A] of images [N, 3, H, W]."""
         with torch.no_grad():

@@ -49,10 +49,12 @@ def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.9,
     """Smallest step along a boundary after which `rate` of the codes [N, L, D] show the attribute.
 
     Only codes whose images lack the attribute count; the step is found by bisection, in code units.
-    ValueError: not even `largest` suffices.
+    ValueError: unknown attribute, no code lacks it, or not even `largest` suffices.
     """
-    target = models.attributes.index(attribute)
+    target = models.column(attribute)
     lacking = codes[models.probabilities(render(models.generator, codes))[:, target] < 0.5]
+    if not len(lacking):
+        raise ValueError(f"All {len(codes)} samples show {attribute} already.")
 
     def share(alpha: float) -> float:
         moved = manipulate(lacking, models.boundaries[attribute], alpha)
@@ -73,12 +75,12 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
     """One row per lambda_dom, each figure with the ends of its 95 % interval.
 
     mse of the inversion, KID x 1e3 and FD of the edited images against `real` features [M, F],
-    success (share of edited images in which the classifier sees the attribute), others_moved (mean
-    absolute change of the other attributes' probabilities) and code_error, the mean over codes of
-    (w - E(G(w)))^2.
+    success (of the images in which the classifier misses the attribute, the share in which it sees
+    it after the edit), others_moved (mean absolute change of the other attributes' probabilities)
+    and code_error, the mean over codes of (w - E(G(w)))^2.
     """
     before = models.probabilities(targets)
-    target = models.attributes.index(attribute)
+    target = models.column(attribute)
     rows = []
     for outcome in outcomes:
         effect = attributes.edit_effect(before, models.probabilities(outcome.edited), target)
@@ -157,7 +159,7 @@ def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Tensor, seed: i
 def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
                   attribute: str) -> Estimate:
     """Rank correlation of lambda_dom and the probability of the wanted attribute after the edit."""
-    target = models.attributes.index(attribute)
+    target = models.column(attribute)
     seen = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
     lambdas = [o.lambda_dom for o in outcomes]
     return bootstrap.interval(lambda p: rank_correlation(lambdas, p.mean(0)), seen,
