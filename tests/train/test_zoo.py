@@ -40,6 +40,13 @@ def test_unknown_model_names_the_nearest(capsys):
     assert "did you mean face-stylegan" in capsys.readouterr().err
 
 
+def test_device_that_is_not_there_is_named(capsys):
+    for device in ("gpu", "cuda:99"):
+        assert command.main(["face-stylegan", "--device", device]) == 1
+        assert capsys.readouterr().err == (
+            f"idinvert.train: error: The device '{device}' cannot be used here.\n")
+
+
 def test_list_shows_every_model(capsys):
     assert command.main(["--list"]) == 0
     shown = capsys.readouterr().out
@@ -79,6 +86,17 @@ def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
     assert max(moved) < 0.05  # one step away, not a new network
     log = (tiny_zoo / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
     assert len(log) == 2
+
+
+def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
+    """Else its card would name a machine that did not train it."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    files = [p for p in weights.folder().iterdir() if p.is_file()]
+    before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in files]
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in files] == before
+    assert "--kimg above 0.016" in capsys.readouterr().out
 
 
 def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):

@@ -27,6 +27,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check_device(name: str) -> None:
+    """ValueError unless this machine has the device and PyTorch can use it."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch built without CUDA
+        raise ValueError(f"The device {name!r} cannot be used here.") from error
+
+
 def state(name: str) -> str:
     """One line on a model: trained or not, what was spent, last figures."""
     if not zoo.trained(name):
@@ -40,12 +48,19 @@ def state(name: str) -> str:
 
 
 def train_one(name: str, arguments: argparse.Namespace) -> bool:
-    """Train one model and publish it, also where it was stopped early; True if finished."""
+    """Train one model and publish it, also where it was stopped early; True if finished.
+
+    A model published elsewhere at that length stays as it is, and so does what its card says.
+    """
     if zoo.entry(name)["kind"] == "boundaries":
         zoo.fit_boundaries(name, arguments.device)
         print(state(name))
         return True
     kimg = arguments.kimg or zoo.entry(name)["kimg"]
+    started = (zoo.run_folder(name) / "checkpoint.pt").exists()
+    if not started and zoo.trained(name) and weights.card(name)["kimg"] >= kimg:
+        print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")
+        return True
     task = zoo.make_task(name, arguments.device, kimg)
     schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
                         seed=zoo.entry(name).get("seed", 0), minutes=arguments.budget_minutes)
@@ -69,12 +84,16 @@ def main(argv: list[str] | None = None) -> int:
             names = [name for name in zoo.zoo() if not zoo.trained(name)]
         if not names:
             parser.error("name at least one model, or use --all or --list")
+        check_device(arguments.device)
         for name in names:
             zoo.entry(name)
         for name in names:
             if not train_one(name, arguments):
                 print("Stopped; the same command continues.", file=sys.stderr)
                 return 130
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues.", file=sys.stderr)
+        return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"idinvert.train: error: {error}", file=sys.stderr)
         return 1
