@@ -20,16 +20,21 @@ __all__ = ["invert", "manipulate", "read_image", "read_images", "write_image"]
 DEFAULT_MODEL = "face-stylegan-layerwise"
 
 
-def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "cpu",
+def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "auto",
            **options) -> _inversion.Inversion:
     """In-domain inversion of images [N, 3, r, r] in [-1, 1] by a model of the registry.
 
     The generator `model` and its encoder `model`-base are loaded, and VGG-16 from the cache.
-    options: `lambda_dom`, `iterations`, `progress` and others of `idinvert.invert.optimise`.
-    Returns codes, images and losses; ValueError for an unknown model or images of another size.
+    options: `lambda_dom`, `iterations`, `progress` and the others of `optimise` in invert.py.
+    Returns codes, images and losses. ValueError: an unknown model, images of another size or range.
     """
-    from . import pretrained, weights
+    from . import devices, pretrained, weights
 
+    if images.abs().max() > 1.5:
+        raise ValueError(
+            f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see read_image."
+        )
+    device = devices.pick(device)
     generator, encoder = weights.load(model, device), weights.load(f"{model}-base", device)
     features = pretrained.load_vgg16(device)
     return _inversion.in_domain(generator, encoder, images.to(device), features, **options)

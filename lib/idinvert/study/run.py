@@ -15,6 +15,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
+from .. import devices
 from ..files import replacing
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,8 +40,9 @@ class Run:
     start: float = field(default_factory=time.monotonic)
 
     def __getattr__(self, name: str):
-        if name in self.settings:
-            return self.settings[name]
+        settings = self.__dict__.get("settings", {})
+        if name in settings:
+            return settings[name]
         raise AttributeError(f"{self.notebook} has no setting {name!r} in profile {self.profile}")
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +86,7 @@ def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: 
     if notebook not in profiles:
         raise ValueError(f"The profile {profile!r} has no settings for the notebook {notebook!r}.")
     settings = profiles[notebook] | {k: v for k, v in overrides.items() if v is not None}
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = devices.pick(device)
     torch.manual_seed(seed)
     folder = ROOT / "results" if profile == "reference" else ROOT / "build" / profile
     return Run(notebook, profile, device, seed, settings, folder)

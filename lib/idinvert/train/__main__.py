@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-import torch
-
-from .. import boundaries, weights
+from .. import boundaries, devices, weights
 from . import zoo
 from .loop import Schedule, train
 
@@ -23,16 +21,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget-minutes", type=float, default=float("inf"),
                         help="stop cleanly after this time; the same command continues")
     parser.add_argument("--checkpoint-kimg", type=float, default=10.0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="cuda if there is one")
     return parser
-
-
-def check_device(name: str) -> None:
-    """ValueError unless this machine has the device and PyTorch can use it."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch built without CUDA
-        raise ValueError(f"The device {name!r} cannot be used here.") from error
 
 
 def state(name: str) -> str:
@@ -84,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             names = [name for name in zoo.zoo() if not zoo.trained(name)]
         if not names:
             parser.error("name at least one model, or use --all or --list")
-        check_device(arguments.device)
+        arguments.device = devices.pick(arguments.device)
         for name in names:
             zoo.entry(name)
         for name in names:

@@ -122,7 +122,8 @@ def resume(task: Task, folder: Path, start: tuple[int, float]
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
     if log.exists():
-        lines = [x for x in log.read_text().splitlines() if complete(x, state["step"])]
+        kimg = state["step"] * task.batch / 1000
+        lines = [x for x in log.read_text().splitlines() if complete(x, kimg)]
         with replacing(log) as temporary:
             temporary.write_text("".join(x + "\n" for x in lines))
     return state["step"], state["seconds"], state.get("sums", {})
@@ -155,10 +156,10 @@ def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
     return shapes
 
 
-def complete(line: str, step: int) -> bool:
-    """Whether a log line is whole and not beyond `step`."""
+def complete(line: str, kimg: float) -> bool:
+    """Whether a log line is whole and not beyond so many thousand images."""
     try:
-        return json.loads(line)["step"] <= step
+        return json.loads(line)["kimg"] <= kimg + 1e-6
     except json.JSONDecodeError:
         return False
 

@@ -102,9 +102,8 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float
     if described["kind"] == "conventional":
         return encoder.ConventionalTask(network, generator, images, recipe, device)
     discriminator = weights.load(f"{described['generator']}-d")
-    features = pretrained.load_vgg16()
-    return encoder.DomainGuidedTask(network, generator, discriminator, features, images, recipe,
-                                    device)
+    return encoder.DomainGuidedTask(network, generator, discriminator, pretrained.load_vgg16(),
+                                    images, recipe, device)
 
 
 def encoder_settings(described: dict, generator: nn.Module) -> dict:
