@@ -62,7 +62,8 @@ print(f"{len(targets)} faces to invert, {len(real)} real faces with {attribute}"
 #
 # The edit moves every code by the same distance along the normal of the boundary (Eq. 5). The
 # distance is set on sampled codes, before any image is inverted: the smallest at which the
-# attribute is seen in 90 % of the sampled images that lacked it.
+# attribute is seen in 60 % of the sampled images that lacked it. A larger one would say little: far
+# along the normal even sampled images fall apart.
 
 # %%
 alpha = tradeoff.calibrate(m, attribute, sample_codes(m.generator, 200, seed=seed + 1))

@@ -6,6 +6,7 @@ Adam works element by element, so each image's path is the same as if it were al
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ def optimise(generator: nn.Module, images: Tensor, start: Tensor,
         raise ValueError(f"lambda_dom of {lambda_dom:g} needs an encoder, but there is none")
     masks = repeat(mask) if mask is None or len(mask) == 1 else mask.split(batch_size)
     batches = list(zip(images.split(batch_size), start.split(batch_size), masks))
-    bar = tqdm(total=len(batches) * iterations, unit="step", disable=not progress)
+    refresh = 0.1 if sys.stderr.isatty() else 10  # seconds: a notebook keeps every line
+    bar = tqdm(total=len(batches) * iterations, unit="step", disable=not progress,
+               mininterval=refresh, desc=f"lambda_dom {lambda_dom:g}")
     networks = [n for n in (generator, features, encoder) if n is not None]
     with bar, frozen(networks):
         parts = [

@@ -75,12 +75,12 @@ class Shift(models.Models):
         return (images[:, 0, :1] - 3).sigmoid()
 
 
-def test_calibration_finds_the_step_that_90_percent_need(monkeypatch):
+def test_calibration_finds_the_smallest_step_that_suffices(monkeypatch):
     monkeypatch.setattr(tradeoff, "render", lambda generator, codes: codes)
     codes = torch.zeros(10, 1, 4)
     codes[:, 0, 0] = torch.linspace(0, 2.7, 10)  # steps of 3 to 0.3 are needed
-    step = tradeoff.calibrate(Shift(), "bright", codes)
-    assert step == pytest.approx(2.7, abs=0.3)
+    assert tradeoff.calibrate(Shift(), "bright", codes, rate=0.9) == 2.75
+    assert tradeoff.calibrate(Shift(), "bright", codes) == 2.0
     with pytest.raises(ValueError, match="No step up to 1"):
         tradeoff.calibrate(Shift(), "bright", codes, largest=1.0)
     with pytest.raises(ValueError, match="All 10 samples show bright already"):
