@@ -5,7 +5,7 @@ from pathlib import Path
 import jupytext
 import papermill
 import pytest
-from idinvert import pretrained, weights
+from idinvert import weights
 from idinvert.study.run import PROFILES, ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -26,11 +26,7 @@ def test_notebook_has_one_cell_of_parameters(script):
 
 
 @pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_in_the_smoke_profile(script, tmp_path):
-    try:
-        pretrained.load_vgg16(), pretrained.load_efficientnet_lite0()
-    except pretrained.UnreachableError as error:
-        pytest.skip(f"neither cached weights nor a network: {error}")
+def test_notebook_runs_in_the_smoke_profile(script, tmp_path, vgg16, efficientnet):
     papermill.execute_notebook(
         script.with_suffix(".ipynb"), tmp_path / "out.ipynb", {"profile": "smoke"},
         kernel_name="python3", progress_bar=False, cwd=tmp_path)
