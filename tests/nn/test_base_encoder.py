@@ -66,6 +66,14 @@ def test_average_code_is_added(images):
     assert torch.allclose(offset, plain + average, atol=1e-6)
 
 
+def test_scale_of_codes():
+    """With the standard deviation of sampled codes, a batch of codes spreads as they do."""
+    torch.manual_seed(2)
+    std = torch.rand(6, 4) + 0.1
+    codes = encoder(w_std=std).train()(torch.randn(64, 3, 16, 16))
+    torch.testing.assert_close(codes.std(0, correction=0), std, rtol=1e-2, atol=1e-3)
+
+
 def test_average_code_is_a_copy():
     """Loading an encoder must not change the generator that its average code came from."""
     average = torch.randn(6, 4)

@@ -73,6 +73,13 @@ def tiny_zoo(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
+    command.main(["tiny"])
+    task = zoo.make_task("tiny-conventional")
+    sampled = task.generator.mapping(torch.randn(20_000, 4)).std(0)
+    torch.testing.assert_close(task.encoder.w_std, sampled, rtol=0.05, atol=1e-3)
+
+
 def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
     """Without the run's folder, training goes on from the shipped weights and their kimg."""
     assert command.main(["tiny", "--device", "cpu"]) == 0

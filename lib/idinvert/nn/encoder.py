@@ -55,10 +55,14 @@ class Encoder(nn.Module):
         w_dim: dimension D of the code of one layer; there are L = 2 log2(resolution) - 2.
         channel_base, channel_max: channels of the first layer, doubled at every halving up to max.
         w_avg: average code [L, D] to which the output is added (Eq. 6); None leaves it out.
+        w_std: scale [L, D] of the output; None leaves it at 1, as published. The last batch norm
+            gives every number of a code unit variance over the images, so that codes lie as widely
+            as sampled ones only if this is the standard deviation of those.
     """
 
     def __init__(self, resolution: int = 64, w_dim: int = 64, channel_base: int = 32,
-                 channel_max: int = 64, w_avg: Tensor | None = None):
+                 channel_max: int = 64, w_avg: Tensor | None = None,
+                 w_std: Tensor | None = None):
         super().__init__()
         blocks = check_resolution(resolution)
         self.resolution, self.num_layers, self.w_dim = resolution, 2 * blocks, w_dim
@@ -70,7 +74,9 @@ class Encoder(nn.Module):
         self.fc = nn.Linear(channels[-1] * 16, self.num_layers * w_dim, bias=False)
         self.norm = batch_norm(self.num_layers * w_dim, nn.BatchNorm1d)
         average = torch.zeros(self.num_layers, w_dim) if w_avg is None else w_avg.detach().clone()
+        scale = torch.ones(self.num_layers, w_dim) if w_std is None else w_std.detach().clone()
         self.register_buffer("w_avg", average)
+        self.register_buffer("w_std", scale)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
@@ -79,5 +85,5 @@ class Encoder(nn.Module):
         x = self.stem(image)
         for block in self.blocks:
             x = block(F.avg_pool2d(x, 2))
-        x = self.norm(self.fc(x.flatten(1)))
-        return x.float().unflatten(1, (self.num_layers, self.w_dim)) + self.w_avg
+        x = self.norm(self.fc(x.flatten(1))).float()
+        return x.unflatten(1, (self.num_layers, self.w_dim)) * self.w_std + self.w_avg

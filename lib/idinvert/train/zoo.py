@@ -97,6 +97,7 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float
     network = weights.build("encoder.Encoder", encoder_settings(described, generator))
     if "parent" in described:
         network.load_state_dict(weights.load(described["parent"]).state_dict())
+    network.w_std.copy_(boundaries.sample_codes(generator, 10_000).std(0))
     recipe = encoder.Recipe(**described["recipe"], kimg=kimg)
     images = split.images.contiguous()
     if described["kind"] == "conventional":
