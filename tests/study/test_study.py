@@ -87,15 +87,3 @@ def test_calibration_finds_the_smallest_step_that_suffices(monkeypatch):
         tradeoff.calibrate(Shift(), "bright", codes + 4)
     with pytest.raises(ValueError, match="'dark': expected one of bright"):
         tradeoff.calibrate(Shift(), "dark", codes)
-
-
-def test_spread_names_the_ends_of_intervals():
-    assert tradeoff.spread({"mse": Estimate(2, 1, 3)}) == {"mse": 2, "mse_low": 1, "mse_high": 3}
-    assert tradeoff.negative(Estimate(2, 1, 3)) == Estimate(-2, -3, -1)
-
-
-def test_real_images_are_at_the_floor():
-    torch.manual_seed(0)
-    figures_ = tradeoff.floor(torch.randn(200, 8), 50)
-    assert abs(figures_["kid"]) < 50
-    assert 0 < figures_["fd"] < 5

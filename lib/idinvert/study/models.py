@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ class Models:
     classifier: nn.Module  # attributes
     attributes: list[str]  # of the classifier's logits
     judge: nn.Module  # features of FD and KID
+    conventional: nn.Module | None = None  # the encoder of Eq. (1), if it is trained
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights by model name
 
     def column(self, attribute: str) -> int:
         """Column of an attribute in `probabilities`; ValueError names those that there are."""
@@ -43,14 +46,36 @@ class Models:
 
 def load(generator: str, classifier: str, device: str, encoder: str = "base") -> Models:
     """Everything for one generator of the registry; fetches the ImageNet networks if need be."""
-    networks = {
-        "generator": weights.load(generator, device),
-        "encoder": weights.load(f"{generator}-{encoder}", device),
-        "vgg": pretrained.load_vgg16(device),
-        "classifier": weights.load(classifier, device),
-        "judge": pretrained.load_efficientnet_lite0(device),
-    }
+    names = {"generator": generator, "encoder": f"{generator}-{encoder}", "classifier": classifier,
+             "conventional": f"{generator}-conventional"}
+    if names["conventional"] not in weights.names():
+        del names["conventional"]
+    networks = {part: weights.load(name, device) for part, name in names.items()}
+    networks |= {"vgg": pretrained.load_vgg16(device),
+                 "judge": pretrained.load_efficientnet_lite0(device)}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
     return Models(boundaries=weights.load_boundaries(generator),
-                  attributes=weights.card(classifier)["attributes"], **networks)
+                  attributes=weights.card(classifier)["attributes"],
+                  hashes={name: weights.card(name)["sha256"] for name in names.values()},
+                  **networks)
+
+
+def load_domains(domains: Sequence[str], device: str) -> dict[str, Models]:
+    """The layer-wise StyleGAN of each domain with its encoders, where they are trained.
+
+    The others are named in a line each, with the commands that train them.
+    """
+    found = {}
+    for domain in domains:
+        generator, classifier = f"{domain}-stylegan-layerwise", f"{domain}-classifier"
+        needed = [generator, f"{generator}-conventional", f"{generator}-base", classifier,
+                  f"{generator}-boundaries"]
+        known = weights.names() + [p.stem for p in weights.folder().glob("*-boundaries.*")]
+        missing = [name for name in needed if name not in known]
+        if missing:
+            print(f"{domain} is left out; to train it: python -m idinvert.train "
+                  + " ".join(missing))
+        else:
+            found[domain] = load(generator, classifier, device)
+    return found

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..edit import manipulate
 from ..invert import encode, in_domain, render
-from ..metrics import attributes, bootstrap, frechet, kid, pixel
+from ..metrics import attributes, bootstrap, kid, pixel
 from ..metrics.bootstrap import Estimate
+from . import scores
 from .models import Models
+from .scores import Seen
 
-COMPONENTS = 64  # principal components of the real features in which FD is taken
 RESAMPLES = 200
 STEP = 0.25  # code units between two steps that `calibrate` tries
 
@@ -66,11 +67,11 @@ def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.6,
     raise ValueError(f"No step up to {largest} shows {attribute} in {rate:.0%} of the samples.")
 
 
-def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: Tensor,
+def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: Seen,
             attribute: str) -> pd.DataFrame:
     """One row per lambda_dom, each figure with the ends of its 95 % interval.
 
-    mse of the inversion, KID x 1e3 and FD of the edited images against `real` features [M, F],
+    mse of the inversion, KID x 1e3 and FD of the edited images against `real` ones,
     success (of the images in which the classifier misses the attribute, the share in which it sees
     it after the edit), others_moved (mean absolute change of the other attributes' probabilities)
     and code_error, the mean over codes of (w - E(G(w)))^2.
@@ -80,54 +81,19 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
     rows = []
     for outcome in outcomes:
         effect = attributes.edit_effect(before, models.probabilities(outcome.edited), target)
-        seen = models.features(outcome.edited)
+        seen = scores.see(models, outcome.edited)
         encoded = encode(models.encoder, outcome.images)
         figures = {
-            "mse": per_image(pixel.mse(outcome.images, targets)),
-            "kid": scaled(kid.interval(seen, real), 1e3),
-            "fd": fd_interval(seen, real),
-            "success": per_image(effect.success),
-            "others_moved": per_image(np.nanmean(effect.absolute_change, 1)),
-            "code_error": per_image((outcome.codes - encoded).square().mean((1, 2))),
+            "mse": scores.per_image(pixel.mse(outcome.images, targets)),
+            "kid": scores.score("kid", seen, real, paired=False),
+            "fd": scores.score("fd", seen, real, paired=False),
+            "success": scores.per_image(effect.success),
+            "others_moved": scores.per_image(np.nanmean(effect.absolute_change, 1)),
+            "code_error": scores.per_image((outcome.codes - encoded).square().mean((1, 2))),
         }
-        rows.append({"lambda_dom": outcome.lambda_dom, "images": len(targets), **spread(figures)})
+        rows.append({"lambda_dom": outcome.lambda_dom, "images": len(targets),
+                     **scores.spread(figures)})
     return pd.DataFrame(rows)
-
-
-def fd_interval(seen: Tensor, real: Tensor) -> Estimate:
-    """FD at an equal number of images, in the principal components of the real ones."""
-    count = min(len(seen), len(real))
-    return frechet.interval(seen[:count], real[:count], components=most_components(real, count))
-
-
-def most_components(real: Tensor, count: int) -> int:
-    """Principal components that `count` images of these features [M, F] can fill."""
-    return min(COMPONENTS, count - 1, real.shape[1])
-
-
-def per_image(values) -> Estimate:
-    """Mean over images with its bootstrap interval."""
-    return bootstrap.interval(np.nanmean, values)
-
-
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    """The estimate in other units."""
-    return Estimate(*(factor * value for value in estimate))
-
-
-def spread(figures: dict[str, Estimate]) -> dict[str, float]:
-    """Columns NAME, NAME_low and NAME_high."""
-    return {f"{name}{end}": value for name, estimate in figures.items()
-            for end, value in zip(("", "_low", "_high"), estimate)}
-
-
-def floor(real: Tensor, count: int) -> dict[str, float]:
-    """What `count` real images reach against other real ones: KID x 1e3 and FD."""
-    half = len(real) // 2
-    count = min(count, half)
-    return {"kid": kid.mmd2(real[:half], real[half:]) * 1e3,
-            "fd": frechet.fd(real[:count], real[half:half + count],
-                             components=most_components(real, count))}
 
 
 def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
@@ -138,18 +104,20 @@ def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
                               resamples=RESAMPLES)
 
 
-def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Tensor, seed: int = 0) -> Estimate:
+def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Seen, seed: int = 0) -> Estimate:
     """Rank correlation of lambda_dom and KID of the edited images.
 
     The interval is that of half samples of the images, the same halves at every lambda_dom.
     """
     seen = [models.features(o.edited) for o in outcomes]
     lambdas = [o.lambda_dom for o in outcomes]
+
+    def trend(pick):
+        return rank_correlation(lambdas, [kid.mmd2(f[pick], real.features) for f in seen])
+
     picks, _ = bootstrap.half_weights(len(seen[0]), len(real), False, RESAMPLES, seed)
-    values = [rank_correlation(lambdas, [kid.mmd2(f[p.bool()], real) for f in seen]) for p in picks]
-    low, high = np.quantile(values, (0.025, 0.975))
-    whole = rank_correlation(lambdas, [kid.mmd2(f, real) for f in seen])
-    return Estimate(whole, float(low), float(high))
+    low, high = np.quantile([trend(pick.bool()) for pick in picks], (0.025, 0.975))
+    return Estimate(trend(slice(None)), float(low), float(high))
 
 
 def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
@@ -165,8 +133,3 @@ def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
 def rank_correlation(x, y) -> float:
     """Spearman's rank correlation in [-1, 1]."""
     return float(spearmanr(np.asarray(x), np.asarray(y)).statistic)
-
-
-def negative(estimate: Estimate) -> Estimate:
-    """The estimate of the opposite quantity."""
-    return Estimate(-estimate.value, -estimate.high, -estimate.low)

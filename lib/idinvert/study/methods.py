@@ -1,0 +1,100 @@
+"""The inversion methods that the study compares, one entry of METHODS each.
+
+Codes are kept in the cache image by image: notebooks share them, and an interrupted run goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..files import replacing
+from ..invert import encode, image2stylegan, in_domain
+from .models import Models
+
+BATCH = 16  # images inverted together
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name for tables, and what makes codes [N, L, D] of images with so many iterations."""
+
+    title: str
+    codes: Callable[[Models, Tensor, int], Tensor]
+
+
+def conventional(models: Models, images: Tensor, iterations: int) -> Tensor:
+    """The encoder of Eq. (1), without optimisation."""
+    return encode(models.conventional, images)
+
+
+def domain_guided(models: Models, images: Tensor, iterations: int) -> Tensor:
+    """The encoder of Eq. (2), without optimisation."""
+    return encode(models.encoder, images)
+
+
+def abdal(models: Models, images: Tensor, iterations: int) -> Tensor:
+    """Image2StyleGAN."""
+    return image2stylegan(models.generator, images, models.vgg, iterations,
+                          bf16=True).codes
+
+
+def regularised(models: Models, images: Tensor, iterations: int) -> Tensor:
+    """Eq. (4) with the paper's lambda_dom."""
+    return in_domain(models.generator, models.encoder, images, models.vgg,
+                     iterations=iterations, bf16=True).codes
+
+
+METHODS = {
+    "conventional": Method("Conventional encoder", conventional),
+    "image2stylegan": Method("Image2StyleGAN", abdal),
+    "domain_guided": Method("Domain-guided encoder", domain_guided),
+    "in_domain": Method("In-domain inversion", regularised),
+}
+
+
+def invert(models: Models, method: str, images: Tensor, iterations: dict[str, int],
+           progress: bool = True) -> Tensor:
+    """Codes [N, L, D] of images [N, 3, H, W] in [-1, 1], from the cache where they are known.
+
+    iterations: of each method that optimises.
+    """
+    steps = iterations.get(method, 0)
+    folder = cache_folder() / method / fingerprint(models, steps)
+    paths = [folder / f"{image_hash(image)}.npy" for image in images]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    parts = [missing[i:i + BATCH] for i in range(0, len(missing), BATCH)]
+    for part in tqdm(parts, desc=METHODS[method].title, unit="batch", disable=not progress,
+                     mininterval=5):
+        codes = METHODS[method].codes(models, images[part], steps)
+        for index, code in zip(part, codes.cpu().numpy()):
+            with replacing(paths[index]) as temporary, open(temporary, "wb") as file:
+                np.save(file, code)
+    return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(images.device)
+
+
+def fingerprint(models: Models, iterations: int) -> str:
+    """Names the weights and settings that codes depend on."""
+    text = json.dumps([sorted(models.hashes.items()), iterations, torch.__version__])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def image_hash(image: Tensor) -> str:
+    """Names an image [3, H, W] by its content."""
+    return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """Folder of kept codes: `$IDINVERT_CACHE/inversions`, by default under ~/.cache/idinvert."""
+    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
+    return Path(root).expanduser() / "inversions"

@@ -1,0 +1,127 @@
+"""Kept inversions, Table 1 and its verdicts."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.study import claims, methods, models, reconstruction, scores
+from idinvert.study.methods import Method
+from idinvert.study.scores import Seen
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """A method whose codes are the means of the images; the list grows with every image it sees."""
+    seen = []
+
+    def codes(m, images, iterations):
+        seen.extend(range(len(images)))
+        return images.mean((2, 3)).unsqueeze(1) * iterations
+
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setitem(methods.METHODS, "mean", Method("Mean", codes))
+    return seen
+
+
+def some_models(**hashes):
+    return models.Models(None, None, {}, None, None, [], None, hashes=hashes)
+
+
+def test_codes_are_kept_image_by_image(counted):
+    images = torch.rand(20, 3, 4, 4)
+    first = methods.invert(some_models(), "mean", images[:18], {"mean": 2}, progress=False)
+    again = methods.invert(some_models(), "mean", images.flip(0), {"mean": 2}, progress=False)
+    assert len(counted) == 20
+    torch.testing.assert_close(first[:, 0], 2 * images[:18].mean((2, 3)))
+    torch.testing.assert_close(again.flip(0)[:18], first)
+
+
+def test_other_weights_or_iterations_are_inverted_anew(counted):
+    images = torch.rand(2, 3, 4, 4)
+    for m, steps in ((some_models(), 1), (some_models(g="a"), 1), (some_models(g="a"), 2)):
+        methods.invert(m, "mean", images, {"mean": steps}, progress=False)
+    assert len(counted) == 6
+
+
+def test_interrupted_inversion_keeps_what_is_done(counted, monkeypatch):
+    images = torch.rand(40, 3, 4, 4)
+    whole = methods.METHODS["mean"]
+    calls = []
+
+    def fails_later(m, part, iterations):
+        calls.append(len(part))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole.codes(m, part, iterations)
+
+    monkeypatch.setitem(methods.METHODS, "mean", replace(whole, codes=fails_later))
+    with pytest.raises(KeyboardInterrupt):
+        methods.invert(some_models(), "mean", images, {}, progress=False)
+    monkeypatch.setitem(methods.METHODS, "mean", whole)
+    methods.invert(some_models(), "mean", images, {}, progress=False)
+    assert len(counted) == 40
+
+
+def reconstructions(count=24):
+    """Four methods that spoil the same targets more and more, and the targets."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.nn.functional.interpolate(
+        torch.randn(count, 3, 4, 4, generator=rng) / 3, scale_factor=4, mode="bilinear")
+    spoilt = {
+        name: images + noise * (torch.randn(images.shape, generator=rng) + 1)
+        for name, noise in (("image2stylegan", 0.02), ("in_domain", 0.1), ("domain_guided", 0.2),
+                            ("conventional", 0.5))
+    }
+    return ({name: Seen(x, x.flatten(1)[:, ::8]) for name, x in spoilt.items()},
+            Seen(images, images.flatten(1)[:, ::8]))
+
+
+def test_table_has_a_row_per_method_and_the_floor():
+    found, real = reconstructions()
+    table = reconstruction.table1("face", found, real, found["conventional"])
+    assert list(table["method"]) == [*found, "other_real"]
+    assert table["mse"][:4].is_monotonic_increasing
+    assert table["ssim"][:4].is_monotonic_decreasing
+    assert table["mse"][4:].isna().all()
+    assert (table["kid_low"] <= table["kid"]).all()
+
+
+def test_verdicts_follow_the_quality_of_the_methods():
+    found, real = reconstructions()
+    rows = reconstruction.paper_and_ours("face", found, real, claims.paper_table(1))
+    table = claims.frame(rows)
+    pixels = table[table["what"].str.contains("MSE|SSIM")]
+    assert (pixels["verdict"] == "reproduced").all()
+    against = table[(table["claim"] == "C4") & table["what"].str.contains("KID|SWD")]
+    assert (against["ours"] < 0).all()  # here Image2StyleGAN is the nearer one
+    assert table.iloc[0]["paper"] == "FID 50.11 -> 16.43"
+
+
+def test_paper_numbers_are_found_by_our_names():
+    table = claims.paper_table(1)
+    assert claims.paper_value(table, "tower", "in_domain", "mse") == 0.087
+    assert claims.paper_value(table, "bedroom", "conventional", "fd") == 61.6
+    assert math.isnan(claims.paper_value(table, "face", "in_domain", "kid"))  # not in the paper
+    gain = claims.paper_gain(table, "face", "in_domain", "image2stylegan", "swd")
+    assert gain == "27.31 -> 14.92"
+    swaps = claims.paper_table(2)
+    assert claims.paper_value(swaps, "face", "in_domain", "fd", "manipulation") == 17.36
+
+
+def test_seconds_count_every_image_of_a_batch(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x)})
+    table = reconstruction.seconds("face", None, torch.zeros(4, 3, 2, 2), {"mean": 7})
+    assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 0.25]
+
+
+def test_score_of_a_pairwise_metric_is_the_mean_over_images():
+    found, real = reconstructions()
+    visible = (x.images.clamp(-1, 1) for x in (found["in_domain"], real))
+    expected = next(visible).sub(next(visible)).square().mean()
+    estimate = scores.score("mse", found["in_domain"], real)
+    assert isinstance(estimate, Estimate)
+    assert estimate.value == pytest.approx(expected.item(), rel=1e-5)
