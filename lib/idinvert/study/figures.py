@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data import to_uint8
 
-INK, BLUE, ORANGE, GREY = "#222222", "#2a6fb0", "#d1662a", "#8a8a8a"
+INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2a6fb0", "#d1662a", "#3f8f5f", "#8a8a8a"
 STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
     "axes.titlesize": 9, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -57,13 +57,9 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
     label. `floors` draws a dashed line at the value that real images reach.
     """
     floors, place = floors or {}, range(len(table))
+    figure, axes = axes_grid(len(panels), columns)
     with plt.rc_context(STYLE):
-        rows = -(-len(panels) // columns)
-        figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
-                                    figsize=(2.8 * columns, 2.4 * rows))
-        for axis in axes.flat[len(panels):]:
-            axis.set_axis_off()
-        for axis, (name, title, label) in zip(axes.flat, panels):
+        for axis, (name, title, label) in zip(axes, panels):
             axis.fill_between(place, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
                               alpha=0.18, lw=0)
             axis.plot(place, table[name], "o-", color=BLUE, ms=4)
@@ -72,5 +68,36 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
                 axis.annotate("real images", (0, floors[name]), color=GREY, va="bottom", fontsize=8)
             axis.set(title=title, ylabel=label, xlabel=x)
             axis.set_xticks(list(place), [f"{v:g}" for v in table.iloc[:, 0]])
+    return figure
+
+
+def axes_grid(count: int, columns: int = 3, inch: float = 2.8) -> tuple[Figure, list[Axes]]:
+    """A figure of so many equal panels, `columns` in a row, and their axes in reading order."""
+    rows = -(-count // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
+                                    figsize=(inch * columns, 0.86 * inch * rows))
+        for axis in axes.flat[count:]:
+            axis.set_axis_off()
+    plt.close(figure)
+    return figure, list(axes.flat[:count])
+
+
+def heatmap(table: pd.DataFrame, inch: float = 0.62) -> Figure:
+    """A square table of values in [-1, 1] as a coloured matrix with its numbers."""
+    with plt.rc_context(STYLE):
+        side = inch * len(table) + 1.2
+        figure, axis = plt.subplots(layout="constrained", figsize=(side, side))
+        axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)
+        places = range(len(table))
+        axis.set_xticks(places, table.columns, rotation=40, ha="right")
+        axis.set_yticks(places, table.index)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+        for r in places:
+            for c in places:
+                value = table.iloc[r, c]
+                axis.text(c, r, f"{value:.2f}", ha="center", va="center",
+                          color="white" if abs(value) > 0.6 else INK)
     plt.close(figure)
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,6 +23,9 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 2e-3
     discriminator_rate: float = 1.0  # learning rate of the discriminator relative to that
+    # Learning rate of the mapping network relative to that; its layers scale theirs by 0.01
+    # already, which takes millions of images to shape the distribution of codes.
+    mapping_rate: float = 1.0
     r1_gamma: float = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
@@ -56,9 +59,14 @@ class GanTask:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
         lazy = recipe.r1_every / (recipe.r1_every + 1)
-        self.optimizers = [adam(generator, recipe.learning_rate, 1.0),
-                           adam(discriminator, recipe.learning_rate * recipe.discriminator_rate,
-                                lazy)]
+        mapping = list(generator.mapping.parameters())
+        others = [p for p in generator.parameters() if not any(p is m for m in mapping)]
+        self.optimizers = [
+            adam([(mapping, recipe.learning_rate * recipe.mapping_rate),
+                  (others, recipe.learning_rate)]),
+            adam([(discriminator.parameters(),
+                   recipe.learning_rate * recipe.discriminator_rate)], lazy),
+        ]
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
@@ -156,9 +164,10 @@ class GanTask:
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            rate = optimizer.param_groups[0]["lr"]
+            rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
-            optimizer.param_groups[0]["lr"] = rate  # a changed recipe takes effect on resuming
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate  # a changed recipe takes effect on resuming
 
     def evaluate(self) -> dict[str, float]:
         return {}
@@ -172,7 +181,11 @@ class GanTask:
         return grid(images.cpu(), columns=8)
 
 
-def adam(network: nn.Module, learning_rate: float, lazy: float) -> torch.optim.Adam:
-    """Adam (0, 0.99), corrected for the extra penalty steps (StyleGAN2, appendix B)."""
-    return torch.optim.Adam(network.parameters(), learning_rate * lazy, (0.0, 0.99**lazy), eps=1e-8)
+def adam(groups: Sequence[tuple[Iterable[nn.Parameter], float]], lazy: float = 1.0
+         ) -> torch.optim.Adam:
+    """Adam (0, 0.99) for (parameters, learning rate) groups.
 
+    `lazy` corrects for the extra penalty steps (StyleGAN2, appendix B).
+    """
+    return torch.optim.Adam([{"params": list(p), "lr": rate * lazy} for p, rate in groups],
+                            betas=(0.0, 0.99**lazy), eps=1e-8)
