@@ -1,0 +1,105 @@
+"""Section 4.1: the data, the generators that learned from it, and what training them took."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from .. import data, pretrained, weights
+from ..boundaries import sample_codes
+from ..invert import render
+from ..metrics import features
+from . import figures, scores
+from .scores import DISTANCES, Seen
+
+KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
+         "conventional": "encoder, conventional", "classifier": "attribute classifier"}
+FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
+           "code_distance": "distance of codes"}
+
+
+def trained() -> list[str]:
+    """Names of the generators in the registry."""
+    return [name for name in weights.names() if weights.card(name)["kind"] == "gan"]
+
+
+def contact_sheet(domain: str, columns: int = 12, rows: int = 3) -> list[Tensor]:
+    """Rows of the first test images of a domain."""
+    images = data.to_float(data.load(domain, "test", columns * rows).images)
+    return list(images.split(columns))
+
+
+def samples(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
+    """Images [count, 3, H, W] of random latents, without truncation, on the CPU."""
+    return render(generator, sample_codes(generator, count, seed)).cpu()
+
+
+@torch.no_grad()
+def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, seed: int = 0
+              ) -> list[Tensor]:
+    """The same samples, all layers pulled towards the average code by each psi."""
+    codes = sample_codes(generator, count, seed)
+    return [render(generator, torch.lerp(generator.w_avg.expand_as(codes), codes, psi)).cpu()
+            for psi in psis]
+
+
+def quality(name: str, count: int, device: str = "cpu") -> list[dict]:
+    """Distances of samples to test images at `count` of each, and the floor of two real sets."""
+    judge = pretrained.load_efficientnet_lite0(device)
+    domain = weights.card(name)["domain"]
+
+    def see(images: Tensor) -> Seen:
+        return Seen(images, features.extract(images, judge))
+
+    real = see(data.to_float(data.load(domain, "test").images))
+    found = see(samples(weights.load(name, device), count, seed=1))
+    rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
+        {m: scores.score(m, found, real[:count], paired=False) for m in DISTANCES})}]
+    half = min(count, len(real) // 2)
+    floor = {m: scores.floor(m, real, half) for m in DISTANCES}
+    return [*rows, {"domain": domain, "generator": "real images", "images": half, **floor}]
+
+
+def budgets() -> pd.DataFrame:
+    """One row per model of the registry: what it is, what was spent on it, what it reached."""
+    rows = []
+    for name in weights.names():
+        card = weights.card(name)
+        if card["kind"] not in KINDS:
+            continue
+        reached = ", ".join(f"{title} {card['evaluation'][key]:.3g}"
+                            for key, title in FIGURES.items() if key in card["evaluation"])
+        rows.append({"model": name, "kind": KINDS[card["kind"]],
+                     "million parameters": card["parameters"] / 1e6,
+                     "thousand images": card["kimg"], "minutes": card["seconds"] / 60,
+                     "hardware": card["hardware"], "reached": reached})
+    return pd.DataFrame(rows)
+
+
+def missing(entries: dict[str, dict]) -> pd.DataFrame:
+    """The entries of the zoo that are not trained yet, with the command that trains each."""
+    known = {path.stem for path in weights.folder().glob("*.safetensors")}
+    rows = [{"model": name, "kind": entry["kind"], "command": f"python -m idinvert.train {name}"}
+            for name, entry in entries.items() if name not in known]
+    return pd.DataFrame(rows, columns=["model", "kind", "command"])
+
+
+def log(name: str) -> pd.DataFrame:
+    """The log of a model's training: one row per line, NaN where a line lacks a figure."""
+    path = weights.folder().with_name("logs") / f"{name}.jsonl"
+    return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+
+
+def training_curves(panels: list[tuple[str, str]]) -> Figure:
+    """One panel per (model, column of its log), over thousand images."""
+    figure, axes = figures.axes_grid(len(panels))
+    for axis, (name, column) in zip(axes, panels):
+        lines = log(name).dropna(subset=[column])
+        axis.plot(lines["kimg"], lines[column], color=figures.BLUE, lw=1.2)
+        axis.set(title=name, xlabel="thousand images", ylabel=FIGURES.get(column, column))
+        axis.title.set_fontsize(8)
+    return figure

@@ -1,0 +1,106 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The data and the generators
+#
+# Section 4.1 of the paper trains StyleGANs on FFHQ faces and LSUN towers and bedrooms at 256 px. The embedded
+# profile has rendered worlds in their place: 64 px images of faces, towers, churches and bedrooms, each a function of
+# its attributes, which are therefore known exactly. What this notebook shows: the images, what every generator makes
+# of them, how far that is from real images, and what its training has cost.
+
+# %% tags=["parameters"]
+profile = "embedded"  # smoke | embedded | reference
+device = "auto"  # cuda if there is one
+num_images = None  # samples and test images behind each distance; None: as the profile says
+psis = [1.0, 0.7, 0.4]  # truncation
+seed = 0
+
+# %%
+import pandas as pd
+from idinvert import data, study, weights
+from idinvert.study import figures, generators
+from idinvert.train import zoo
+from IPython.display import display
+
+run = study.begin("01_generators", profile, device, seed, num_images=num_images)
+names = generators.trained()
+names
+
+# %% [markdown]
+# ## The worlds
+#
+# The first test images of each domain.
+
+# %%
+for domain in data.DOMAINS:
+    print(domain)
+    display(run.figure(f"world_{domain}", figures.image_grid(generators.contact_sheet(domain), inch=0.6)))
+
+# %% [markdown]
+# ## Samples
+#
+# Random samples without truncation, none left out.
+
+# %%
+for name in names:
+    print(name)
+    images = generators.samples(weights.load(name, run.device), 48, seed)
+    display(run.figure(f"samples_{name}", figures.image_grid(images.split(12), inch=0.6)))
+
+# %% [markdown]
+# ## Truncation
+#
+# The same samples, their codes pulled towards the average code: w_avg + psi (w - w_avg).
+
+# %%
+for name in names:
+    rows = generators.truncated(weights.load(name, run.device), tuple(psis), seed=seed)
+    display(run.figure(f"truncation_{name}", figures.image_grid(rows, [f"psi {p:g}" for p in psis], inch=0.6)))
+
+# %% [markdown]
+# ## How far from real images?
+#
+# FD and KID in the features of an ImageNet network, and SWD, between samples and test images. The row *real images* is what one
+# half of the test set reaches against the other half, its FD and SWD at the smaller number of images given.
+
+# %%
+rows = [row for name in names for row in generators.quality(name, run.num_images, run.device)]
+table = run.table("generators", pd.DataFrame(rows).drop_duplicates(["domain", "generator"]))
+table[["domain", "generator", "images", "fd", "kid", "swd"]].round(1)
+
+# %% [markdown]
+# ## What the models have cost
+#
+# Every model of the registry, from its card.
+
+# %%
+run.table("budgets", generators.budgets()).round(2)
+
+# %%
+panels = [(name, "d_loss") for name in names]
+panels += [(name, "held_out_mse") for name in weights.names() if "held_out_mse" in weights.card(name)["evaluation"]]
+run.figure("training_curves", generators.training_curves(panels))
+
+# %% [markdown]
+# ## What is not trained yet
+#
+# The study describes these models too; each command trains one, or continues it.
+
+# %%
+generators.missing(zoo.zoo())
+
+# %%
+print(run.finish())

@@ -1,0 +1,90 @@
+"""The registry as tables and curves, and samples of a generator."""
+
+import json
+
+import pytest
+import torch
+from idinvert import weights
+from idinvert.nn import stylegan
+from idinvert.study import figures, generators
+
+SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry of one generator, its discriminator and a log."""
+    folder = tmp_path / "results" / "weights"
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(folder))
+    torch.manual_seed(0)
+    facts = {"domain": "face", "kimg": 12.0, "seconds": 90.0, "hardware": "a machine",
+             "evaluation": {"kid_x1e3": 12.3}}
+    generator = stylegan.Generator(**SETTINGS)
+    generator.w_avg.fill_(0.5)
+    weights.save("one", generator, "stylegan.Generator", SETTINGS, kind="gan", **facts)
+    weights.save("one-d", generator, "stylegan.Generator", SETTINGS, kind="discriminator", **facts)
+    lines = [{"step": 1, "kimg": 4.0, "d_loss": 1.0}, {"step": 2, "kimg": 8.0, "kid_x1e3": 9.0},
+             {"step": 3, "kimg": 12.0, "d_loss": 0.5}]
+    logs = folder.with_name("logs")
+    logs.mkdir()
+    (logs / "one.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return generator
+
+
+def test_budgets_list_models_but_not_discriminators(registry):
+    table = generators.budgets()
+    assert list(table["model"]) == ["one"]
+    row = table.iloc[0]
+    assert (row["kind"], row["thousand images"], row["minutes"]) == ("generator", 12.0, 1.5)
+    assert row["reached"] == "KID x 1e3 12.3"
+    assert row["million parameters"] == pytest.approx(
+        sum(p.numel() for p in registry.parameters()) / 1e6)
+
+
+def test_missing_models_come_with_their_command(registry):
+    table = generators.missing({"one": {"kind": "gan"}, "two": {"kind": "boundaries"}})
+    assert list(table["model"]) == ["two"]
+    assert table["command"][0] == "python -m idinvert.train two"
+    assert list(generators.missing({"one": {"kind": "gan"}})) == ["model", "kind", "command"]
+
+
+def test_curve_skips_the_lines_without_its_figure(registry):
+    axis = generators.training_curves([("one", "d_loss")]).axes[0]
+    x, y = axis.lines[0].get_data()
+    assert (list(x), list(y)) == ([4, 12], [1, 0.5])
+    assert axis.get_title() == "one"
+
+
+def test_truncation_goes_from_the_sample_to_the_average_image(registry):
+    loaded = weights.load("one")
+    whole, half, none = generators.truncated(loaded, (1.0, 0.5, 0.0), count=3)
+    torch.testing.assert_close(whole, generators.samples(loaded, 3))
+    average = loaded.synthesis(loaded.w_avg.expand(3, -1, -1))
+    torch.testing.assert_close(none, average)
+    assert (half - none).abs().mean() < (whole - none).abs().mean()
+
+
+def test_trained_generators_are_those_of_kind_gan(registry):
+    assert generators.trained() == ["one"]
+
+
+def test_heatmap_writes_every_value():
+    import pandas as pd
+
+    table = pd.DataFrame([[1.0, -0.25], [-0.25, 1.0]], ["a", "b"], ["a", "b"])
+    (axis,) = figures.heatmap(table).axes
+    assert [t.get_text() for t in axis.texts] == ["1.00", "-0.25", "-0.25", "1.00"]
+
+
+def test_curves_draw_values_intervals_and_floors():
+    import pandas as pd
+
+    table = pd.DataFrame({"lambda": [0, 5], "mse": [1.0, 2.0], "mse_low": [0.5, 1.5],
+                          "mse_high": [1.5, 2.5]})
+    (axis,) = [a for a in figures.curves(table, "x", [("mse", "Title", "MSE")], {"mse": 0.1}).axes
+               if a.axison]
+    assert list(axis.lines[0].get_ydata()) == [1.0, 2.0]
+    assert list(axis.lines[1].get_ydata()) == [0.1, 0.1]
+    band = axis.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == (0.5, 2.5)
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "5"]
