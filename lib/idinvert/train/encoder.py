@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .. import losses
 from ..data import grid, to_float
 from ..invert import encode, render
-from .steps import autocast, descend, draw_batch
+from .steps import NetworkTask, autocast, descend, draw_batch, place
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Recipe:
     vgg_share: float = 1.0
 
 
-class EncoderTask:
+class EncoderTask(NetworkTask):
     """What both kinds of encoder training share: data, schedule, held-out evaluation.
 
     Args:
@@ -41,14 +41,11 @@ class EncoderTask:
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor, recipe: Recipe,
                  device: str = "cpu", held_out: int = 200):
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.encoder = encoder.to(**move)
-        self.generator = generator.to(**move).eval().requires_grad_(False)
-        self.images, self.held_out = images[:-held_out], images[-held_out:]
-        self.recipe, self.device, self.batch = recipe, device, recipe.batch
+        super().__init__(images[:-held_out], recipe, device, encoder=encoder)
+        self.held_out = images[-held_out:]
+        self.generator = place(generator, device).eval().requires_grad_(False)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
-        self.networks = {"encoder": self.encoder}
 
     def schedule(self, step: int) -> None:
         """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
@@ -56,17 +53,6 @@ class EncoderTask:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
-
-    def state_dict(self) -> dict:
-        return {name: network.state_dict() for name, network in self.networks.items()} | {
-            "optimizers": [o.state_dict() for o in self.optimizers]
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        for name, network in self.networks.items():
-            network.load_state_dict(state[name])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
 
     @torch.no_grad()
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,9 +94,8 @@ class DomainGuidedTask(EncoderTask):
     def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
                  held_out=200):
         super().__init__(encoder, generator, images, recipe, device, held_out)
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.discriminator = discriminator.to(**move).train().requires_grad_(True)
-        self.features = features.to(**move).eval().requires_grad_(False)
+        self.discriminator = place(discriminator, device).train().requires_grad_(True)
+        self.features = place(features, device).eval().requires_grad_(False)
         self.networks["discriminator"] = self.discriminator
         self.optimizers.append(
             torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..data import grid
-from .steps import autocast, descend, draw_batch
+from .steps import NetworkTask, autocast, descend, draw_batch, place
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def lod_at(growth: Sequence[tuple[float, float]], kimg: float) -> float:
     return growth[-1][1]
 
 
-class GanTask:
+class GanTask(NetworkTask):
     """Trains a generator and a discriminator of either StyleGAN generation.
 
     Args:
@@ -51,10 +51,10 @@ class GanTask:
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
                  recipe: Recipe, device: str = "cpu"):
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.generator, self.discriminator = generator.to(**move), discriminator.to(**move)
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
+        place(generator, device)
+        average = copy.deepcopy(generator).eval().requires_grad_(False)
+        super().__init__(images, recipe, device, generator=generator,
+                         discriminator=discriminator, average=average)
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         self.optimizers = [adam(generator, recipe.learning_rate, 1.0),
                            adam(discriminator, recipe.learning_rate * recipe.discriminator_rate,
@@ -142,23 +142,6 @@ class GanTask:
         torch._foreach_lerp_(*pair, weight)
         for old, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             old.copy_(new)
-
-    def state_dict(self) -> dict:
-        return {
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            rate = optimizer.param_groups[0]["lr"]
-            optimizer.load_state_dict(saved)
-            optimizer.param_groups[0]["lr"] = rate  # a changed recipe takes effect on resuming
 
     def evaluate(self) -> dict[str, float]:
         return {}

@@ -3,9 +3,46 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import to_float
+
+
+class NetworkTask:
+    """What tasks share: networks that are trained, their optimisers, and the state of both.
+
+    Args:
+        images: uint8 [N, 3, r, r] training images.
+        recipe: settings, of which `batch` is used here.
+        networks: what a checkpoint keeps, by the name of the attribute that holds each.
+
+    A subclass appends to `optimizers`.
+    """
+
+    def __init__(self, images: Tensor, recipe, device: str, **networks: nn.Module):
+        self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
+        self.networks = {name: place(network, device) for name, network in networks.items()}
+        for name, network in self.networks.items():
+            setattr(self, name, network)
+        self.optimizers: list[torch.optim.Optimizer] = []
+
+    def state_dict(self) -> dict:
+        return {name: network.state_dict() for name, network in self.networks.items()} | {
+            "optimizers": [o.state_dict() for o in self.optimizers]
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            rate = optimizer.param_groups[0]["lr"]
+            optimizer.load_state_dict(saved)
+            optimizer.param_groups[0]["lr"] = rate  # a changed recipe takes effect on resuming
+
+
+def place(network: nn.Module, device: str) -> nn.Module:
+    """The network on its device, in the faster layout of convolutions."""
+    return network.to(device=device, memory_format=torch.channels_last)
 
 
 def draw_batch(images: Tensor, batch: int, device: str) -> Tensor:
