@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
+from .nn.stylegan import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +47,38 @@ def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
 
 
 @torch.no_grad()
-def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
-    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
-    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
+                      ) -> tuple[Tensor, Noise]:
+    """Codes as `encode` gives them, and the noise to `render` them with (section 6.3).
+
+    The noise is one map [N, 1, r, r] a layer, None where it is the stored one; "fixed" for an
+    encoder that predicts none. Errors as `encode`.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        parts = [encoder.with_noise(part) for part in images.split(batch_size)]
+    codes, noise = zip(*parts)
+    if isinstance(noise[0], str):
+        return torch.cat(codes), noise[0]
+    return torch.cat(codes), [None if m[0] is None else torch.cat(m) for m in zip(*noise)]
+
+
+@torch.no_grad()
+def render(generator: nn.Module, codes: Tensor, batch_size: int = 64,
+           noise: Noise = "fixed") -> Tensor:
+    """Images G(w) [N, 3, H, W] of codes [N, L, D]; noise as for `synthesis`, by default stored."""
+    images = []
+    for start in range(0, len(codes), batch_size):
+        part = slice(start, start + batch_size)
+        images.append(generator.synthesis(codes[part], noise_of(noise, part)))
+    return torch.cat(images)
+
+
+def noise_of(noise: Noise, part: slice) -> Noise:
+    """The noise of some of the images; a map that all images share stays as it is."""
+    if isinstance(noise, str):
+        return noise
+    return [m if m is None or len(m) == 1 else m[part] for m in noise]
 
 
 def in_domain(generator: nn.Module, encoder: nn.Module, images: Tensor,
