@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..data import grid
-from .steps import NetworkTask, autocast, descend, draw_batch, place
+from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Recipe:
     batch: int = 32
     learning_rate: float = 2e-3
     discriminator_rate: float = 1.0  # learning rate of the discriminator relative to that
-    r1_gamma: float = 1.0
+    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
+    r1_gamma: float | Sequence[tuple[float, float]] = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
     ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
@@ -31,14 +32,15 @@ class Recipe:
     w_avg_beta: float = 0.998  # decay of the average code per step
     # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
     growth: Sequence[tuple[float, float]] = ((0, 0),)
+    compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
-def lod_at(growth: Sequence[tuple[float, float]], kimg: float) -> float:
-    """Level of detail, piecewise linear between the knots and constant after the last."""
-    for (k0, lod0), (k1, lod1) in pairwise(growth):
+def interpolate(knots: Sequence[tuple[float, float]], kimg: float) -> float:
+    """Piecewise linear between (thousand images, value) knots, constant before and after them."""
+    for (k0, before), (k1, after) in pairwise(knots):
         if kimg < k1:
-            return lod0 + (lod1 - lod0) * max(kimg - k0, 0) / (k1 - k0)
-    return growth[-1][1]
+            return before + (after - before) * max(kimg - k0, 0) / (k1 - k0)
+    return knots[-1][1]
 
 
 class GanTask(NetworkTask):
@@ -53,8 +55,12 @@ class GanTask(NetworkTask):
                  recipe: Recipe, device: str = "cpu"):
         place(generator, device)
         average = copy.deepcopy(generator).eval().requires_grad_(False)
-        super().__init__(images, recipe, device, generator=generator,
+        super().__init__(resident(images, device), recipe, device, generator=generator,
                          discriminator=discriminator, average=average)
+        self.compiled = None
+        if recipe.compile:
+            self.compiled = tuple(torch.compile(f, dynamic=False)
+                                  for f in (generator.synthesis, discriminator))
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         self.optimizers = [adam(generator, recipe.learning_rate, 1.0),
                            adam(discriminator, recipe.learning_rate * recipe.discriminator_rate,
@@ -68,14 +74,27 @@ class GanTask(NetworkTask):
         real = self.real(lod)
         figures = self.discriminator_step(real, lod)
         if step % self.recipe.r1_every == 0:
-            figures |= self.r1_step(real, lod)
+            figures |= self.r1_step(real, lod, self.r1_gamma(step))
         figures |= self.generator_step(lod)
         self.update_average(step)
         return figures | {"lod": lod}
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""
-        return lod_at(self.recipe.growth, step * self.batch / 1000)
+        return interpolate(self.recipe.growth, step * self.batch / 1000)
+
+    def r1_gamma(self, step: int) -> float:
+        """Weight of the R1 penalty at this step."""
+        gamma = self.recipe.r1_gamma
+        knots = ((0, gamma),) if isinstance(gamma, int | float) else gamma
+        return interpolate(knots, step * self.batch / 1000)
+
+    def networks_at(self, lod: float) -> tuple[Callable, Callable]:
+        """Synthesis and discriminator; not the compiled ones while a level of detail fades in,
+        since every step of that would be compiled anew."""
+        if self.compiled is None or lod % 1:
+            return self.generator.synthesis, self.discriminator
+        return self.compiled
 
     def real(self, lod: float) -> Tensor:
         """A batch of flipped-at-random training images at the current resolution."""
@@ -101,32 +120,35 @@ class GanTask(NetworkTask):
     def render(self, lod: float) -> Tensor:
         """Images of fresh codes; the mapping network stays in float32."""
         codes = self.codes()
+        synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            return self.generator.synthesis(codes, "random", lod)
+            return synthesis(codes, "random", lod)
 
     def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
         """Eq. (3) without its penalty, on sampled images."""
         with torch.no_grad():
             fake = self.render(lod)
+        _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            real_logits, fake_logits = self.discriminator(real, lod), self.discriminator(fake, lod)
+            real_logits, fake_logits = discriminator(real, lod), discriminator(fake, lod)
         loss = losses.discriminator_loss(real_logits, fake_logits)
         descend(self.optimizers[1], loss)
         return {"d_loss": loss.detach(), "d_real": real_logits.detach().mean(),
                 "d_fake": fake_logits.detach().mean()}
 
-    def r1_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
+    def r1_step(self, real: Tensor, lod: float, gamma: float) -> dict[str, Tensor]:
         """The penalty of Eq. (3), in float32, weighted for the steps it is left out of."""
         penalty = losses.r1_penalty(lambda x: self.discriminator(x, lod), real)
-        descend(self.optimizers[1], penalty * (self.recipe.r1_gamma / 2 * self.recipe.r1_every))
+        descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
     def generator_step(self, lod: float) -> dict[str, Tensor]:
         """Non-saturating logistic loss."""
         self.discriminator.requires_grad_(False)
         fake = self.render(lod)
+        _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            logits = self.discriminator(fake, lod)
+            logits = discriminator(fake, lod)
         loss = losses.adversarial_loss(logits)
         descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)

@@ -21,10 +21,15 @@ class NetworkTask:
 
     def __init__(self, images: Tensor, recipe, device: str, **networks: nn.Module):
         self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
-        self.networks = {name: place(network, device) for name, network in networks.items()}
-        for name, network in self.networks.items():
-            setattr(self, name, network)
+        self.networks: dict[str, nn.Module] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
+        self.keep(**networks)
+
+    def keep(self, **networks: nn.Module) -> None:
+        """Move networks to the device and hold them under their names, in the checkpoint too."""
+        for name, network in networks.items():
+            self.networks[name] = place(network, self.device)
+            setattr(self, name, network)
 
     def state_dict(self) -> dict:
         return {name: network.state_dict() for name, network in self.networks.items()} | {
@@ -45,9 +50,15 @@ def place(network: nn.Module, device: str) -> nn.Module:
     return network.to(device=device, memory_format=torch.channels_last)
 
 
+def resident(images: Tensor, device: str) -> Tensor:
+    """Training images, on the GPU if they take at most 4 GB there, where batches need no copy."""
+    small = torch.device(device).type == "cuda" and images.nbytes <= 4 << 30
+    return images.to(device) if small else images
+
+
 def draw_batch(images: Tensor, batch: int, device: str) -> Tensor:
     """A random batch of uint8 images [N, 3, H, W] as floats in [-1, 1], each flipped or not."""
-    index = torch.randint(len(images), (batch,))
+    index = torch.randint(len(images), (batch,)).to(images.device)
     x = to_float(images[index].to(device))
     x = torch.where(torch.rand(batch, 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
     return x.contiguous(memory_format=torch.channels_last)
