@@ -90,9 +90,9 @@ class GanTask(NetworkTask):
         return interpolate(knots, step * self.batch / 1000)
 
     def networks_at(self, lod: float) -> tuple[Callable, Callable]:
-        """Synthesis and discriminator; not the compiled ones while a level of detail fades in,
-        since every step of that would be compiled anew."""
-        if self.compiled is None or lod % 1:
+        """Synthesis and discriminator, the compiled ones once images have their full size: before,
+        every level of detail would be compiled anew."""
+        if self.compiled is None or lod:
             return self.generator.synthesis, self.discriminator
         return self.compiled
 
