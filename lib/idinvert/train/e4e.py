@@ -37,12 +37,12 @@ def offset_penalty(offsets: Tensor) -> Tensor:
 class OffsetTask(encoder.EncoderTask):
     """Trains an `nn.e4e.OffsetEncoder` against an `nn.e4e.LatentDiscriminator`.
 
-    features: VGG-16 conv4_3; options: as for every task.
+    features: VGG-16 conv4_3.
     """
 
     def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
-                 **options):
-        super().__init__(encoder, generator, images, recipe, device, **options)
+                 held_out=200, judge=None):
+        super().__init__(encoder, generator, images, recipe, device, held_out, judge)
         self.features = place(features, device).eval().requires_grad_(False)
         shape = recipe.pool, encoder.num_layers, encoder.w_dim
         self.keep(discriminator=discriminator, sampled_pool=CodePool(*shape),

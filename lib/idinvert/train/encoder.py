@@ -6,6 +6,7 @@ An encoder that predicts noise maps as well (section 6.3) is trained by the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -101,9 +102,14 @@ class EncoderTask(NetworkTask):
         figures = {"held_out_mse": losses.squared_error(x, y).mean().item(),
                    "code_distance": code_distance(codes, sampled)}
         if self.judge is not None:
-            seen, wanted = (features.extract(images, self.judge) for images in (y, x))
-            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(seen, wanted)
+            seen = features.extract(y, self.judge)
+            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(seen, self.held_out_features)
         return figures
+
+    @cached_property
+    def held_out_features(self) -> Tensor:
+        """Features [N, F] of the held-out images, which never change."""
+        return features.extract(to_float(self.held_out), self.judge)
 
     def sample(self) -> Tensor:
         """Sheet: held-out images above their reconstructions."""
@@ -123,13 +129,12 @@ def code_distance(codes: Tensor, sampled: Tensor) -> float:
 class DomainGuidedTask(EncoderTask):
     """Eq. (2) and (3): real images through encoder and generator, against the discriminator.
 
-    discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3; options: as
-    for every task.
+    discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3.
     """
 
     def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
-                 **options):
-        super().__init__(encoder, generator, images, recipe, device, **options)
+                 held_out=200, judge=None):
+        super().__init__(encoder, generator, images, recipe, device, held_out, judge)
         self.keep(discriminator=discriminator.train().requires_grad_(True))
         self.features = place(features, device).eval().requires_grad_(False)
         self.optimizers.append(

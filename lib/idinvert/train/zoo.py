@@ -25,6 +25,7 @@ from . import classifier, e4e, encoder, gan
 from .loop import Task
 
 ZOO_FILE = Path(__file__).with_name("zoo.yml")
+HELD_OUT = 200  # training images on which encoders are judged
 
 
 def zoo() -> dict[str, dict]:
@@ -109,7 +110,7 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float
     kind, images = described["kind"], split.images.contiguous()
     recipe = RECIPES[kind](**described.get("recipe", {}), kimg=kimg)
     common = {"images": images, "recipe": recipe, "device": device,
-              "judge": pretrained.load_efficientnet_lite0()}
+              "held_out": HELD_OUT, "judge": pretrained.load_efficientnet_lite0()}
     if kind == "conventional":
         return encoder.ConventionalTask(network, generator, **common)
     if kind == "e4e":
