@@ -47,9 +47,15 @@ def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
 
 
 @torch.no_grad()
+def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
+    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
+    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+
+
+@torch.no_grad()
 def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
                       ) -> tuple[Tensor, Noise]:
-    """Codes as `encode` gives them, and the noise to `render` them with (section 6.3).
+    """Codes as `encode` gives them, and the noise to render them with (section 6.3).
 
     The noise is one map [N, 1, r, r] a layer, None where it is the stored one; "fixed" for an
     encoder that predicts none. Errors as `encode`.
@@ -64,21 +70,14 @@ def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
 
 
 @torch.no_grad()
-def render(generator: nn.Module, codes: Tensor, batch_size: int = 64,
-           noise: Noise = "fixed") -> Tensor:
-    """Images G(w) [N, 3, H, W] of codes [N, L, D]; noise as for `synthesis`, by default stored."""
-    images = []
-    for start in range(0, len(codes), batch_size):
-        part = slice(start, start + batch_size)
-        images.append(generator.synthesis(codes[part], noise_of(noise, part)))
-    return torch.cat(images)
-
-
-def noise_of(noise: Noise, part: slice) -> Noise:
-    """The noise of some of the images; a map that all images share stays as it is."""
+def render_with_noise(generator: nn.Module, codes: Tensor, noise: Noise,
+                      batch_size: int = 64) -> Tensor:
+    """Images [N, 3, H, W] of codes [N, L, D] and noise as `encode_with_noise` gives them."""
     if isinstance(noise, str):
-        return noise
-    return [m if m is None or len(m) == 1 else m[part] for m in noise]
+        return torch.cat([generator.synthesis(part, noise) for part in codes.split(batch_size)])
+    maps = zip(*([None] * len(codes) if m is None else m.split(batch_size) for m in noise))
+    return torch.cat([generator.synthesis(part, part_maps)
+                      for part, part_maps in zip(codes.split(batch_size), maps)])
 
 
 def in_domain(generator: nn.Module, encoder: nn.Module, images: Tensor,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import boundaries, losses
 from ..data import grid, to_float
-from ..invert import encode_with_noise, render
+from ..invert import encode_with_noise, render_with_noise
 from ..metrics import features, kid
 from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
@@ -93,7 +93,7 @@ class EncoderTask(NetworkTask):
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
         x = to_float(self.held_out[:count].to(self.device))
         codes, noise = encode_with_noise(self.encoder, x)
-        return x.cpu(), codes.cpu(), render(self.generator, codes, noise=noise).cpu()
+        return x.cpu(), codes.cpu(), render_with_noise(self.generator, codes, noise).cpu()
 
     def evaluate(self) -> dict[str, float]:
         """Of held-out images: MSE and KID of reconstructions, distance of codes to sampled ones."""
