@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
+from .nn.stylegan import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,34 @@ def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
 def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
     """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
     return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+
+
+@torch.no_grad()
+def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
+                      ) -> tuple[Tensor, Noise]:
+    """Codes as `encode` gives them, and the noise to render them with (section 6.3).
+
+    The noise is one map [N, 1, r, r] a layer, None where it is the stored one; "fixed" for an
+    encoder that predicts none. Errors as `encode`.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        parts = [encoder.with_noise(part) for part in images.split(batch_size)]
+    codes, noise = zip(*parts)
+    if isinstance(noise[0], str):
+        return torch.cat(codes), noise[0]
+    return torch.cat(codes), [None if m[0] is None else torch.cat(m) for m in zip(*noise)]
+
+
+@torch.no_grad()
+def render_with_noise(generator: nn.Module, codes: Tensor, noise: Noise,
+                      batch_size: int = 64) -> Tensor:
+    """Images [N, 3, H, W] of codes [N, L, D] and noise as `encode_with_noise` gives them."""
+    if isinstance(noise, str):
+        return torch.cat([generator.synthesis(part, noise) for part in codes.split(batch_size)])
+    maps = zip(*([None] * len(codes) if m is None else m.split(batch_size) for m in noise))
+    return torch.cat([generator.synthesis(part, part_maps)
+                      for part, part_maps in zip(codes.split(batch_size), maps)])
 
 
 def in_domain(generator: nn.Module, encoder: nn.Module, images: Tensor,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import boundaries
 from .files import replacing
-from .nn import classifier, encoder, stylegan, stylegan2
+from .nn import backbones, classifier, e4e, encoder, noise_encoder, stylegan, stylegan2
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "stylegan.Generator": stylegan.Generator,
@@ -27,6 +27,10 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "stylegan2.Generator": stylegan2.Generator,
     "stylegan2.Discriminator": stylegan2.Discriminator,
     "encoder.Encoder": encoder.Encoder,
+    "noise_encoder.NoiseEncoder": noise_encoder.NoiseEncoder,
+    "e4e.OffsetEncoder": e4e.OffsetEncoder,
+    "backbones.ResNet": backbones.ResNet,
+    "backbones.MobileNet": backbones.MobileNet,
     "classifier.Classifier": classifier.Classifier,
 }
 

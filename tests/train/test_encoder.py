@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 from idinvert import losses
+from idinvert.metrics import kid
 from idinvert.nn import encoder as nets
-from idinvert.nn import stylegan
+from idinvert.nn import noise_encoder, stylegan
 from idinvert.train import encoder as training
 from idinvert.train.loop import Schedule, train
 
@@ -34,6 +35,10 @@ def make(kind="domain_guided", **recipe):
     if kind == "conventional":
         return training.ConventionalTask(encoder, generator, images, recipe, held_out=8)
     extra = stylegan.Discriminator(**SIZE), Features()
+    if kind == "noise":
+        encoder = noise_encoder.NoiseEncoder(8, 6, 4, 8, noise_blocks=2)
+        for layer in generator.layers:
+            torch.nn.init.normal_(layer.noise_weight)
     return training.DomainGuidedTask(encoder, generator, *extra, images, recipe, held_out=8)
 
 
@@ -103,7 +108,7 @@ def test_learning_rate_decays_smoothly_by_a_factor_every_quarter():
     assert rates == pytest.approx([1e-4, 0.8e-4, 0.64e-4, 0.4096e-4])
 
 
-@pytest.mark.parametrize("kind", ["domain_guided", "conventional"])
+@pytest.mark.parametrize("kind", ["domain_guided", "conventional", "noise"])
 def test_resumed_run_is_the_uninterrupted_run(tmp_path, kind):
     whole, first, second = make(kind), make(kind), make(kind)
     assert train(whole, tmp_path / "a", Schedule(0.064, checkpoint_kimg=0.032), progress=False)
@@ -127,3 +132,39 @@ def test_code_distance_is_one_for_sampled_codes():
     sampled = torch.randn(1000, 2, 3)
     assert training.code_distance(sampled[500:], sampled) == pytest.approx(1.0)
     assert training.code_distance(sampled[500:] * 10, sampled) > 3
+
+
+def test_noise_maps_are_trained():
+    """Section 6.3: reconstructions come nearer, and only with the predicted maps."""
+    task = make("noise", learning_rate=2e-2, lambda_vgg=0.0, lambda_adv=0.0, batch=16)
+    start = task.evaluate()["held_out_mse"]
+    for i in range(60):
+        torch.manual_seed(i)
+        task.step(i)
+    x, codes, y = task.reconstruct(8)
+    with torch.no_grad():
+        stored = task.generator.synthesis(codes)
+    error, without = (losses.squared_error(x, images).mean().item() for images in (y, stored))
+    assert error == pytest.approx(task.evaluate()["held_out_mse"])
+    assert error < 0.9 * start and error < 0.9 * without
+
+
+def test_warm_up_sees_no_real_image():
+    """Eq. (1) at first, then Eq. (2) and (3)."""
+    task = make(warmup_kimg=0.016)  # two steps of 8
+    judge = copy.deepcopy(task.discriminator)
+    figures = [set(task.step(i)) for i in range(2)]
+    assert figures == [{"code"}] * 2 and same(task.discriminator, judge)
+    assert "pixel" in task.step(2) and not same(task.discriminator, judge)
+
+
+def test_evaluation_takes_kid_of_reconstructions_on_the_held_out_part():
+    task = make()
+    task.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()
+    figures = task.evaluate()
+    assert set(figures) == {"held_out_mse", "code_distance", "held_out_kid_x1e3"}
+    x, _, y = task.reconstruct(8)
+    with torch.no_grad():
+        expected = 1e3 * kid.mmd2(task.judge(y.clamp(-1, 1)), task.judge(x))
+    assert figures["held_out_kid_x1e3"] == pytest.approx(expected, rel=1e-4)
+    assert task.evaluate() == figures  # whatever the state of the random numbers

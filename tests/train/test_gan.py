@@ -1,11 +1,12 @@
 """GAN training of tiny networks: exact continuation, growth, averages, style mixing."""
 
+import functools
 import json
 
 import pytest
 import torch
 from idinvert.nn import stylegan, stylegan2
-from idinvert.train.gan import GanTask, Recipe, lod_at
+from idinvert.train.gan import GanTask, Recipe, interpolate
 from idinvert.train.loop import Schedule, train
 
 SIZES = {"channel_base": 32, "channel_max": 4}
@@ -59,9 +60,9 @@ def test_other_architecture_is_refused(tmp_path):
 
 def test_level_of_detail_is_linear_between_knots():
     growth = ((10, 2), (20, 1), (30, 1), (40, 0))
-    found = [lod_at(growth, kimg) for kimg in (0, 10, 15, 20, 25, 30, 37.5, 40, 99)]
+    found = [interpolate(growth, kimg) for kimg in (0, 10, 15, 20, 25, 30, 37.5, 40, 99)]
     assert found == [2, 2, 1.5, 1, 1, 1, 0.25, 0, 0]
-    assert lod_at(((0, 0),), 5) == 0
+    assert interpolate(((0, 0),), 5) == 0
 
 
 def test_real_images_follow_the_level_of_detail():
@@ -133,3 +134,37 @@ def test_samples_are_the_same_each_time():
     task = gan()
     sheet = task.sample()
     assert sheet.shape == (3, 128, 128) and torch.equal(sheet, task.sample())
+
+
+def test_weight_of_the_penalty_follows_its_knots():
+    task = gan(r1_gamma=((0.04, 1.0), (0.08, 3.0)))  # batch 4: steps 10 and 20
+    assert [task.r1_gamma(i) for i in (0, 10, 15, 40)] == pytest.approx([1, 1, 2, 3])
+    assert gan(r1_gamma=0.5).r1_gamma(7) == 0.5
+
+
+def test_compiled_steps_are_the_same_steps(monkeypatch):
+    """Through the tracer of torch.compile, though not its code generator, which needs a GPU's."""
+    plain = gan(growth=GROWTH)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    traced = gan(growth=GROWTH, compile=True)
+    for i in (0, 3, 6):  # half the resolution, fading, full
+        for task in (plain, traced):
+            torch.manual_seed(i)
+            task.step(i)
+    for key, value in plain.generator.state_dict().items():
+        torch.testing.assert_close(traced.generator.state_dict()[key], value, rtol=0, atol=1e-6)
+    assert set(plain.state_dict()) == set(traced.state_dict())
+
+
+def test_mapping_network_learns_at_its_own_rate():
+    """The first step of Adam moves every weight by its learning rate."""
+    steps = {}
+    for rate in (1.0, 10.0):
+        task = gan(mapping_rate=rate, learning_rate=1e-4)
+        before = task.generator.mapping.dense[0].weight.clone(), task.generator.const.clone()
+        torch.manual_seed(0)
+        task.generator_step(0.0)
+        after = task.generator.mapping.dense[0].weight, task.generator.const
+        steps[rate] = [(a - b).abs().median().item() for a, b in zip(after, before)]
+    assert steps[10.0][0] == pytest.approx(10 * steps[1.0][0], rel=0.01)
+    assert steps[10.0][1] == pytest.approx(steps[1.0][1], rel=0.01)

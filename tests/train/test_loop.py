@@ -181,3 +181,13 @@ def test_missing_and_unknown_tensors_are_named(tmp_path, found, message):
         loop.check_architecture(found, expected, tmp_path)
     moments = {"state": {0: {"exp_avg": torch.zeros(2)}}}
     loop.check_architecture(expected | {"optimizer": moments}, expected, tmp_path)
+
+
+def test_a_run_goes_on_with_another_batch_size(tmp_path):
+    """200 images in 20 steps of 10 are 4 steps of 50, and the log goes on from there."""
+    run(Walk(), tmp_path, kimg=0.2)
+    walk = Walk()
+    walk.batch = 50
+    assert run(walk, tmp_path)
+    assert walk.steps == [4, 5, 6, 7]
+    assert [line["kimg"] for line in log(tmp_path)][-4:] == pytest.approx([0.25, 0.3, 0.35, 0.4])

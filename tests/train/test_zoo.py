@@ -1,5 +1,7 @@
 """The list of models: every entry can be built, and a layer-wise child begins as its parent."""
 
+import dataclasses
+
 import pytest
 import torch
 from idinvert import weights
@@ -35,6 +37,59 @@ def test_widened_generator_renders_what_its_parent_did():
     assert child.mapping.dense[-1].weight.shape[0] == 5 * child.num_layers
 
 
+def test_a_gpu_replaces_settings_and_keeps_the_others():
+    cpu, gpu = (zoo.entry("face-stylegan", device) for device in ("cpu", "cuda"))
+    assert (cpu["recipe"]["batch"], gpu["recipe"]["batch"]) == (16, 256)
+    assert cpu["recipe"]["growth"] == gpu["recipe"]["growth"]
+    assert gpu["recipe"]["compile"] and "compile" not in cpu["recipe"]
+    assert gpu["kimg"] > cpu["kimg"] and "gpu" not in cpu | gpu
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_recipe_has_settings_that_there_are(name, device):
+    entry = zoo.entry(name, device)
+    kinds = zoo.RECIPES | {"gan": zoo.gan.Recipe, "classifier": zoo.classifier.Recipe}
+    if entry["kind"] in kinds:
+        kinds[entry["kind"]](**entry.get("recipe", {}))
+
+
+def test_average_code_is_that_of_sampled_codes():
+    """Eq. (6): w_avg is E[M(z)] with `average`, and zero without; the spread is the same."""
+    torch.manual_seed(0)
+    generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32, layerwise=True)
+    torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=50)
+    described = {"settings": {"channel_base": 4, "channel_max": 4}}
+    without = zoo.new_encoder(described, generator)
+    network = zoo.new_encoder(described | {"average": True}, generator)
+    sampled = generator.mapping(torch.randn(20_000, 6)).detach()
+    torch.testing.assert_close(network.w_avg, sampled.mean(0), rtol=0.05, atol=0.02)
+    assert without.w_avg.abs().max() == 0 and torch.equal(without.w_std, network.w_std)
+
+
+def test_noise_encoder_begins_as_its_parent(own_folders):
+    torch.manual_seed(0)
+    generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32)
+    settings = {"channel_base": 4, "channel_max": 4}
+    parent = zoo.new_encoder({"settings": settings}, generator)
+    weights.save("parent", parent, "encoder.Encoder", {"resolution": 8, "w_dim": 5, **settings})
+    child = zoo.new_encoder({"architecture": "noise_encoder.NoiseEncoder", "parent": "parent",
+                             "settings": settings | {"noise_blocks": 2}}, generator)
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(child.eval()(x), parent.eval()(x), rtol=1e-2, atol=1e-2)
+
+
+def test_curve_has_the_last_evaluation_and_a_bounded_length(own_folders):
+    folder = zoo.run_folder("any")
+    folder.mkdir(parents=True)
+    lines = [{"step": i, "kimg": i, "seconds": i, "held_out_mse": 1 / i} for i in range(1, 201)]
+    ticks = [{"step": 1, "kimg": 1, "seconds": 1, "images_per_second": 5.0}]
+    (folder / "log.jsonl").write_text("".join(f"{zoo.json.dumps(x)}\n" for x in ticks + lines))
+    curve = zoo.curve("any")
+    assert len(curve) <= 50 and curve[-1] == {"kimg": 200, "held_out_mse": 1 / 200}
+    assert [x["kimg"] for x in curve] == sorted(x["kimg"] for x in curve)
+
+
 def test_unknown_model_names_the_nearest(capsys):
     assert command.main(["face-stylgan"]) == 1
     assert "did you mean face-stylegan" in capsys.readouterr().err
@@ -53,9 +108,32 @@ def test_list_shows_every_model(capsys):
     assert all(name in shown for name in ENTRIES)
 
 
+class Features(torch.nn.Module):
+    """Stands for VGG and for the features of KID: a few fixed random numbers of an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 4, 4)
+
+    def forward(self, x):
+        return self.conv(x).flatten(1)
+
+
 @pytest.fixture
-def tiny_zoo(tmp_path, monkeypatch):
-    """A zoo of one tiny GAN and its encoder, with registry and runs of their own."""
+def own_folders(tmp_path, monkeypatch):
+    """Registry and runs of their own, 24 test images, and networks of features that are there."""
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
+    for load in ("load_vgg16", "load_efficientnet_lite0"):
+        monkeypatch.setattr(zoo.pretrained, load, Features)
+    monkeypatch.setattr(zoo, "HELD_OUT", 2)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_zoo(own_folders, monkeypatch):
+    """A zoo of one tiny GAN and its encoder."""
     settings = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     entries = {
         "tiny": {"kind": "gan", "domain": "face", "architecture": "stylegan",
@@ -63,14 +141,10 @@ def tiny_zoo(tmp_path, monkeypatch):
         "tiny-conventional": {"kind": "conventional", "generator": "tiny", "recipe": {"batch": 4},
                               "settings": {"channel_base": 4, "channel_max": 4}, "kimg": 0.016},
     }  # fmt: skip
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
-    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(zoo, "zoo", lambda: entries)
-    monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
     test = zoo.data.load("face", "test", 8)
     monkeypatch.setattr(zoo.data, "load", lambda domain, split: test)
-    monkeypatch.setattr(zoo.encoder.EncoderTask.__init__, "__defaults__", ("cpu", 2))
-    return tmp_path
+    return own_folders
 
 
 def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
@@ -114,3 +188,49 @@ def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
     capsys.readouterr()
     assert command.main(["--list"]) == 0
     assert "held_out_mse" in capsys.readouterr().out
+
+
+def shrunk(entry):
+    """An entry with the same networks at 16 px, as narrow as they can be, trained for two steps."""
+    small = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4,
+             "multiplier": 0.1, "widths": (4, 4, 4, 4, 8), "head": 4, "samples": 100, "share": 0.2}
+    kind, settings = entry["kind"], entry.get("settings", {})
+    wanted = set(settings) | ({"head"} if "backbones" in entry.get("architecture", "") else set())
+    if "ResNet" in entry.get("architecture", ""):
+        wanted.add("widths")
+    recipe = entry.get("recipe", {}) | {"batch": 4}
+    if "warmup_kimg" in recipe:
+        recipe["warmup_kimg"] = 0.004
+    if kind == "classifier":
+        wanted, recipe = {"resolution"}, recipe | {"holdout": 4}
+    if kind == "e4e":
+        recipe |= {"offsets_from": 0.0, "offsets_every": 0.5}
+    settings = settings | {name: small[name] for name in small if name in wanted}
+    if "noise_blocks" in settings:
+        settings["noise_blocks"] = min(settings["noise_blocks"], 3)
+    return {key: value for key, value in entry.items() if key != "gpu"} | {
+        "settings": settings, "kimg": 0.008} | ({} if kind == "boundaries" else {"recipe": recipe})
+
+
+def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys):
+    """In the order of the list, at a tiny size, and loaded again from what was published."""
+    tiny = {name: shrunk(entry) for name, entry in ENTRIES.items()}
+    load = zoo.data.load
+
+    def images(domain, split):
+        whole = load(domain, "test", 24)
+        small = torch.nn.functional.avg_pool2d(whole.images.float(), 4).to(torch.uint8)
+        return dataclasses.replace(whole, images=small)
+
+    monkeypatch.setattr(zoo.data, "load", images)
+    monkeypatch.setattr(zoo, "zoo", lambda: tiny)
+    assert command.main(["--all", "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert all(zoo.trained(name) for name in ENTRIES)
+    x = torch.rand(2, 3, 16, 16)
+    for name, entry in tiny.items():
+        if entry["kind"] in ("domain_guided", "conventional", "e4e"):
+            network, card = weights.load(name), weights.card(name)
+            assert network(x).shape == (2, 6, 4)
+            assert card["curve"][-1]["held_out_mse"] == card["evaluation"]["held_out_mse"]
+            assert "held_out_kid_x1e3" in card["evaluation"]
+            assert network.w_avg.abs().max() == 0 or card["average"]

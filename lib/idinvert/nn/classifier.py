@@ -12,11 +12,7 @@ from .layers import check_resolution
 
 
 class Residual(nn.Module):
-    """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut); a stride of 2 halves the image.
-
-    The shortcut is a 1x1 convolution of the averaged pixels if width or resolution change
-    (He et al. 2019, "Bag of tricks", ResNet-D).
-    """
+    """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut); a stride of 2 halves the image."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
@@ -25,16 +21,20 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         nn.init.zeros_(self.norm2.weight)
-        self.shortcut = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-            )  # fmt: skip
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A 1x1 convolution of the averaged pixels if width or size change (ResNet-D, He 2019)."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+    )
 
 
 class Classifier(nn.Module):

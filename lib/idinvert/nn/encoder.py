@@ -6,11 +6,14 @@ One convolution, a residual block of two convolutions after each halving of the 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import check_resolution, leaky_relu
+from .stylegan import Noise
 
 
 def batch_norm(channels: int, kind: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
@@ -47,43 +50,76 @@ class ResidualBlock(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-class Encoder(nn.Module):
-    """Images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
+class CodeEncoder(nn.Module):
+    """What every encoder shares: images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
+
+    A subclass makes its layers, then calls `add_head`, and gives `features`.
+    """
+
+    def __init__(self, resolution: int, w_dim: int):
+        super().__init__()
+        self.resolution, self.w_dim = resolution, w_dim
+        self.num_layers = 2 * check_resolution(resolution)
+
+    def add_head(self, channels: int, w_avg: Tensor | None, w_std: Tensor | None) -> None:
+        """One fully connected layer on features of 4x4 px, batch norm, scale, average code.
+
+        w_avg: average code [L, D] to which the output is added (Eq. 6); None leaves it out.
+        w_std: scale [L, D] of the output; None leaves it at 1, as published. The last batch norm
+            gives every number of a code unit variance over the images, so that codes lie as widely
+            as sampled ones only if this is the standard deviation of those.
+        """
+        shape = self.num_layers, self.w_dim
+        self.fc = nn.Linear(channels * 16, self.num_layers * self.w_dim, bias=False)
+        self.norm = batch_norm(self.num_layers * self.w_dim, nn.BatchNorm1d)
+        average = torch.zeros(shape) if w_avg is None else w_avg.detach().clone()
+        scale = torch.ones(shape) if w_std is None else w_std.detach().clone()
+        self.register_buffer("w_avg", average)
+        self.register_buffer("w_std", scale)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Features at decreasing resolutions, the last [N, channels, 4, 4]."""
+        raise NotImplementedError
+
+    def code(self, features: Tensor) -> Tensor:
+        """Codes [N, L, D] of the last features."""
+        x = self.norm(self.fc(features.flatten(1))).float()
+        return x.unflatten(1, (self.num_layers, self.w_dim)) * self.w_std + self.w_avg
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.code(self.features(image)[-1])
+
+    def with_noise(self, image: Tensor) -> tuple[Tensor, Noise]:
+        """Codes, and the noise with which the generator renders them: here the stored maps."""
+        return self(image), "fixed"
+
+
+class Encoder(CodeEncoder):
+    """The paper's "base".
 
     Args:
         resolution: image size in pixels, a power of two.
         w_dim: dimension D of the code of one layer; there are L = 2 log2(resolution) - 2.
         channel_base, channel_max: channels of the first layer, doubled at every halving up to max.
-        w_avg: average code [L, D] to which the output is added (Eq. 6); None leaves it out.
-        w_std: scale [L, D] of the output; None leaves it at 1, as published. The last batch norm
-            gives every number of a code unit variance over the images, so that codes lie as widely
-            as sampled ones only if this is the standard deviation of those.
+        w_avg, w_std: see `CodeEncoder.add_head`.
     """
 
     def __init__(self, resolution: int = 64, w_dim: int = 64, channel_base: int = 32,
                  channel_max: int = 64, w_avg: Tensor | None = None,
                  w_std: Tensor | None = None):
-        super().__init__()
-        blocks = check_resolution(resolution)
-        self.resolution, self.num_layers, self.w_dim = resolution, 2 * blocks, w_dim
-        channels = [min(channel_base << b, channel_max) for b in range(blocks)]
-        self.stem = ConvNorm(3, channels[0], 3)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(channels[b - 1], channels[b]) for b in range(1, blocks)
-        )
-        self.fc = nn.Linear(channels[-1] * 16, self.num_layers * w_dim, bias=False)
-        self.norm = batch_norm(self.num_layers * w_dim, nn.BatchNorm1d)
-        average = torch.zeros(self.num_layers, w_dim) if w_avg is None else w_avg.detach().clone()
-        scale = torch.ones(self.num_layers, w_dim) if w_std is None else w_std.detach().clone()
-        self.register_buffer("w_avg", average)
-        self.register_buffer("w_std", scale)
+        super().__init__(resolution, w_dim)
+        blocks = self.num_layers // 2
+        self.channels = [min(channel_base << b, channel_max) for b in range(blocks)]
+        self.stem = ConvNorm(3, self.channels[0], 3)
+        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(self.channels))
+        self.add_head(self.channels[-1], w_avg, w_std)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
 
-    def forward(self, image: Tensor) -> Tensor:
-        x = self.stem(image)
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Features at r, r / 2, ... 4 px."""
+        found = [self.stem(image)]
         for block in self.blocks:
-            x = block(F.avg_pool2d(x, 2))
-        x = self.norm(self.fc(x.flatten(1))).float()
-        return x.unflatten(1, (self.num_layers, self.w_dim)) * self.w_std + self.w_avg
+            found.append(block(F.avg_pool2d(found[-1], 2)))
+        return found

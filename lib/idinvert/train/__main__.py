@@ -46,7 +46,7 @@ def train_one(name: str, arguments: argparse.Namespace) -> bool:
         zoo.fit_boundaries(name, arguments.device)
         print(state(name))
         return True
-    kimg = arguments.kimg or zoo.entry(name)["kimg"]
+    kimg = arguments.kimg or zoo.entry(name, arguments.device)["kimg"]
     started = (zoo.run_folder(name) / "checkpoint.pt").exists()
     if not started and zoo.trained(name) and weights.card(name)["kimg"] >= kimg:
         print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import POSITIVE_CLASSES, Split, binary_labels, grid, to_float
-from .steps import autocast, descend
+from .steps import NetworkTask, autocast, descend, place
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
 
@@ -33,7 +33,7 @@ class Recipe:
     noise: float = 0.06  # largest standard deviation of the noise, images in [-1, 1]
 
 
-class ClassifierTask:
+class ClassifierTask(NetworkTask):
     """Trains a classifier on the binary labels of one domain.
 
     Args:
@@ -53,29 +53,28 @@ class ClassifierTask:
             )
         if not 0 < recipe.holdout < len(split):
             raise ValueError(f"{len(split)} images cannot spare {recipe.holdout} for evaluation.")
-        self.classifier = classifier.to(device=device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
-        self.images = split.images
+        place(classifier, device)
+        average = copy.deepcopy(classifier).eval().requires_grad_(False)
+        super().__init__(split.images, recipe, device, classifier=classifier, average=average)
         # [2, N, A]: labels of the images as they are, and of their mirror images
         pair = labels, mirrored_labels(split.labels, split.domain)
         self.labels = torch.stack([torch.tensor(x.to_numpy(), dtype=torch.float32) for x in pair])
         self.count = len(split) - recipe.holdout
-        self.recipe, self.device, self.batch = recipe, device, recipe.batch
-        self.optimizer = torch.optim.AdamW(
+        self.optimizers = [torch.optim.AdamW(
             self.classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        )]
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One optimisation step on a fresh batch."""
         rate = learning_rate(self.recipe, step)
-        for group in self.optimizer.param_groups:
+        for group in self.optimizers[0].param_groups:
             group["lr"] = rate
         image, label = self.draw()
         self.classifier.train()
         with autocast(self.device):
             logits = self.classifier(image)
         loss = F.binary_cross_entropy_with_logits(logits, label)
-        descend(self.optimizer, loss)
+        descend(self.optimizers[0], loss)
         self.update_average(step)
         right = ((logits.detach() > 0) == (label > 0.5)).float().mean()
         return {"loss": loss.detach(), "accuracy": right, "learning_rate": rate}
@@ -114,18 +113,6 @@ class ClassifierTask:
     def judge(self) -> Tensor:
         """Logits [holdout, A] of the averaged network on the held-out images."""
         return predict(self.average, self.images[self.count :], self.device)
-
-    def state_dict(self) -> dict:
-        return {
-            "classifier": self.classifier.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.classifier.load_state_dict(state["classifier"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

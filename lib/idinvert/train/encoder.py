@@ -1,16 +1,21 @@
-"""Encoder training through a frozen generator: domain-guided (Eq. 2-3) and conventional (Eq. 1)."""
+"""Encoder training through a frozen generator: domain-guided (Eq. 2-3) and conventional (Eq. 1).
+
+An encoder that predicts noise maps as well (section 6.3) is trained by the same Eq. (2) and (3).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from .. import losses
+from .. import boundaries, losses
 from ..data import grid, to_float
-from ..invert import encode, render
-from .steps import autocast, descend, draw_batch
+from ..invert import encode_with_noise, render_with_noise
+from ..metrics import features, kid
+from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
 
 @dataclass(frozen=True)
@@ -25,30 +30,33 @@ class Recipe:
     lambda_adv: float = losses.LAMBDA_ADV
     r1_gamma: float = losses.R1_GAMMA
     r1_every: int = 1  # steps between two penalties, each weighted by this number
+    # Thousand images at the start that are sampled, their codes recovered as by Eq. (1): the space
+    # of codes is found sooner. The paper has none.
+    warmup_kimg: float = 0.0
     # Share of every batch that the perceptual term looks at: VGG is the larger part of a step's
     # time, and the mean over a random part is an unbiased estimate of the mean over all.
     vgg_share: float = 1.0
 
 
-class EncoderTask:
-    """What both kinds of encoder training share: data, schedule, held-out evaluation.
+class EncoderTask(NetworkTask):
+    """What all kinds of encoder training share: data, schedule, held-out evaluation.
 
     Args:
         encoder: maps images to codes; trained.
         generator: frozen.
         images: uint8 [N, 3, r, r] training images; the last `held_out` only evaluate.
+        judge: maps images to features [N, F], in which the KID of reconstructions is taken; None
+            leaves it out.
     """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor, recipe: Recipe,
-                 device: str = "cpu", held_out: int = 200):
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.encoder = encoder.to(**move)
-        self.generator = generator.to(**move).eval().requires_grad_(False)
-        self.images, self.held_out = images[:-held_out], images[-held_out:]
-        self.recipe, self.device, self.batch = recipe, device, recipe.batch
+                 device: str = "cpu", held_out: int = 200, judge: nn.Module | None = None):
+        super().__init__(resident(images[:-held_out], device), recipe, device, encoder=encoder)
+        self.held_out = images[-held_out:]
+        self.judge = judge if judge is None else place(judge, device).eval()
+        self.generator = place(generator, device).eval().requires_grad_(False)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
-        self.networks = {"encoder": self.encoder}
 
     def schedule(self, step: int) -> None:
         """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
@@ -57,32 +65,51 @@ class EncoderTask:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
 
-    def state_dict(self) -> dict:
-        return {name: network.state_dict() for name, network in self.networks.items()} | {
-            "optimizers": [o.state_dict() for o in self.optimizers]
-        }
+    def code_step(self) -> dict[str, Tensor]:
+        """Eq. (1): one encoder step on freshly sampled images, whose codes are known."""
+        with torch.no_grad():
+            codes = self.sampled(self.batch)
+            with autocast(self.device):
+                images = self.generator.synthesis(codes)
+        with autocast(self.device):
+            encoded = self.encoder(images)
+        loss = losses.code_loss(codes, encoded)
+        descend(self.optimizers[0], loss)
+        return {"code": loss.detach()}
 
-    def load_state_dict(self, state: dict) -> None:
-        for name, network in self.networks.items():
-            network.load_state_dict(state[name])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+    def perceptual(self, fake: Tensor, real: Tensor) -> Tensor:
+        """The perceptual term of Eq. (2) over the part of the batch that is looked at, its mean."""
+        part = slice(max(1, round(len(real) * self.recipe.vgg_share)))
+        terms = losses.reconstruction_terms(fake[part], real[part], self.features)
+        return terms["feature"].mean()
 
     @torch.no_grad()
+    def sampled(self, count: int) -> Tensor:
+        """Codes [count, L, D] of random latents."""
+        return self.generator.mapping(
+            torch.randn(count, self.generator.z_dim, device=self.device))
+
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
         x = to_float(self.held_out[:count].to(self.device))
-        codes = encode(self.encoder, x)
-        return x.cpu(), codes.cpu(), render(self.generator, codes).cpu()
+        codes, noise = encode_with_noise(self.encoder, x)
+        return x.cpu(), codes.cpu(), render_with_noise(self.generator, codes, noise).cpu()
 
     def evaluate(self) -> dict[str, float]:
-        """MSE of held-out reconstructions; spread of the codes relative to sampled ones."""
+        """Of held-out images: MSE and KID of reconstructions, distance of codes to sampled ones."""
         x, codes, y = self.reconstruct(len(self.held_out))
-        z = torch.randn(1000, self.generator.z_dim, device=self.device)
-        with torch.no_grad():
-            sampled = self.generator.mapping(z).cpu()
-        return {"held_out_mse": losses.squared_error(x, y).mean().item(),
-                "code_distance": code_distance(codes, sampled)}
+        sampled = boundaries.sample_codes(self.generator, 1000, seed=1).cpu()
+        figures = {"held_out_mse": losses.squared_error(x, y).mean().item(),
+                   "code_distance": code_distance(codes, sampled)}
+        if self.judge is not None:
+            seen = features.extract(y, self.judge)
+            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(seen, self.held_out_features)
+        return figures
+
+    @cached_property
+    def held_out_features(self) -> Tensor:
+        """Features [N, F] of the held-out images, which never change."""
+        return features.extract(to_float(self.held_out), self.judge)
 
     def sample(self) -> Tensor:
         """Sheet: held-out images above their reconstructions."""
@@ -106,19 +133,19 @@ class DomainGuidedTask(EncoderTask):
     """
 
     def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
-                 held_out=200):
-        super().__init__(encoder, generator, images, recipe, device, held_out)
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.discriminator = discriminator.to(**move).train().requires_grad_(True)
-        self.features = features.to(**move).eval().requires_grad_(False)
-        self.networks["discriminator"] = self.discriminator
+                 held_out=200, judge=None):
+        super().__init__(encoder, generator, images, recipe, device, held_out, judge)
+        self.keep(discriminator=discriminator.train().requires_grad_(True))
+        self.features = place(features, device).eval().requires_grad_(False)
         self.optimizers.append(
             torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99))
         )
 
     def step(self, step: int) -> dict[str, Tensor | float]:
-        """One encoder and one discriminator step on the same batch."""
+        """One encoder and one discriminator step on the same batch, after the warm-up."""
         self.schedule(step)
+        if step * self.batch < self.recipe.warmup_kimg * 1000:
+            return self.code_step()
         real = draw_batch(self.images, self.batch, self.device)
         figures, fake = self.encoder_step(real)
         return figures | self.discriminator_step(real, fake, step)
@@ -126,13 +153,11 @@ class DomainGuidedTask(EncoderTask):
     def encoder_step(self, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Eq. (2); returns the terms and the reconstructions."""
         recipe = self.recipe
-        looked_at = max(1, round(len(real) * recipe.vgg_share))
         self.discriminator.requires_grad_(False)
         with autocast(self.device):
-            fake = self.generator.synthesis(self.encoder(real))
+            fake = self.generator.synthesis(*self.encoder.with_noise(real))
             logits = self.discriminator(fake)
-            feature = losses.reconstruction_terms(
-                fake[:looked_at], real[:looked_at], self.features)["feature"].mean()
+            feature = self.perceptual(fake, real)
         pixel = losses.squared_error(fake, real).mean()
         adversarial = losses.adversarial_loss(logits)
         descend(self.optimizers[0],
@@ -161,14 +186,4 @@ class ConventionalTask(EncoderTask):
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One encoder step on freshly sampled images."""
         self.schedule(step)
-        with torch.no_grad():
-            codes = self.generator.mapping(
-                torch.randn(self.batch, self.generator.z_dim, device=self.device))
-            with autocast(self.device):
-                images = self.generator.synthesis(codes)
-        with autocast(self.device):
-            encoded = self.encoder(images)
-        loss = losses.code_loss(codes, encoded)
-        descend(self.optimizers[0], loss)
-        return {"code": loss.detach()}
-
+        return self.code_step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..data import grid
-from .steps import autocast, descend, draw_batch
+from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Recipe:
     # Learning rate of the mapping network relative to that; its layers scale theirs by 0.01
     # already, which takes millions of images to shape the distribution of codes.
     mapping_rate: float = 1.0
-    r1_gamma: float = 1.0
+    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
+    r1_gamma: float | Sequence[tuple[float, float]] = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
     ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
@@ -34,17 +35,18 @@ class Recipe:
     w_avg_beta: float = 0.998  # decay of the average code per step
     # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
     growth: Sequence[tuple[float, float]] = ((0, 0),)
+    compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
-def lod_at(growth: Sequence[tuple[float, float]], kimg: float) -> float:
-    """Level of detail, piecewise linear between the knots and constant after the last."""
-    for (k0, lod0), (k1, lod1) in pairwise(growth):
+def interpolate(knots: Sequence[tuple[float, float]], kimg: float) -> float:
+    """Piecewise linear between (thousand images, value) knots, constant before and after them."""
+    for (k0, before), (k1, after) in pairwise(knots):
         if kimg < k1:
-            return lod0 + (lod1 - lod0) * max(kimg - k0, 0) / (k1 - k0)
-    return growth[-1][1]
+            return before + (after - before) * max(kimg - k0, 0) / (k1 - k0)
+    return knots[-1][1]
 
 
-class GanTask:
+class GanTask(NetworkTask):
     """Trains a generator and a discriminator of either StyleGAN generation.
 
     Args:
@@ -54,10 +56,14 @@ class GanTask:
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
                  recipe: Recipe, device: str = "cpu"):
-        move = {"device": device, "memory_format": torch.channels_last}
-        self.generator, self.discriminator = generator.to(**move), discriminator.to(**move)
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
+        place(generator, device)
+        average = copy.deepcopy(generator).eval().requires_grad_(False)
+        super().__init__(resident(images, device), recipe, device, generator=generator,
+                         discriminator=discriminator, average=average)
+        self.compiled = None
+        if recipe.compile:
+            self.compiled = tuple(torch.compile(f, dynamic=False)
+                                  for f in (generator.synthesis, discriminator))
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         mapping = list(generator.mapping.parameters())
         others = [p for p in generator.parameters() if not any(p is m for m in mapping)]
@@ -76,14 +82,27 @@ class GanTask:
         real = self.real(lod)
         figures = self.discriminator_step(real, lod)
         if step % self.recipe.r1_every == 0:
-            figures |= self.r1_step(real, lod)
+            figures |= self.r1_step(real, lod, self.r1_gamma(step))
         figures |= self.generator_step(lod)
         self.update_average(step)
         return figures | {"lod": lod}
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""
-        return lod_at(self.recipe.growth, step * self.batch / 1000)
+        return interpolate(self.recipe.growth, step * self.batch / 1000)
+
+    def r1_gamma(self, step: int) -> float:
+        """Weight of the R1 penalty at this step."""
+        gamma = self.recipe.r1_gamma
+        knots = ((0, gamma),) if isinstance(gamma, int | float) else gamma
+        return interpolate(knots, step * self.batch / 1000)
+
+    def networks_at(self, lod: float) -> tuple[Callable, Callable]:
+        """Synthesis and discriminator, the compiled ones once images have their full size: before,
+        every level of detail would be compiled anew."""
+        if self.compiled is None or lod:
+            return self.generator.synthesis, self.discriminator
+        return self.compiled
 
     def real(self, lod: float) -> Tensor:
         """A batch of flipped-at-random training images at the current resolution."""
@@ -109,32 +128,35 @@ class GanTask:
     def render(self, lod: float) -> Tensor:
         """Images of fresh codes; the mapping network stays in float32."""
         codes = self.codes()
+        synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            return self.generator.synthesis(codes, "random", lod)
+            return synthesis(codes, "random", lod)
 
     def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
         """Eq. (3) without its penalty, on sampled images."""
         with torch.no_grad():
             fake = self.render(lod)
+        _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            real_logits, fake_logits = self.discriminator(real, lod), self.discriminator(fake, lod)
+            real_logits, fake_logits = discriminator(real, lod), discriminator(fake, lod)
         loss = losses.discriminator_loss(real_logits, fake_logits)
         descend(self.optimizers[1], loss)
         return {"d_loss": loss.detach(), "d_real": real_logits.detach().mean(),
                 "d_fake": fake_logits.detach().mean()}
 
-    def r1_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
+    def r1_step(self, real: Tensor, lod: float, gamma: float) -> dict[str, Tensor]:
         """The penalty of Eq. (3), in float32, weighted for the steps it is left out of."""
         penalty = losses.r1_penalty(lambda x: self.discriminator(x, lod), real)
-        descend(self.optimizers[1], penalty * (self.recipe.r1_gamma / 2 * self.recipe.r1_every))
+        descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
     def generator_step(self, lod: float) -> dict[str, Tensor]:
         """Non-saturating logistic loss."""
         self.discriminator.requires_grad_(False)
         fake = self.render(lod)
+        _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            logits = self.discriminator(fake, lod)
+            logits = discriminator(fake, lod)
         loss = losses.adversarial_loss(logits)
         descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)
@@ -150,24 +172,6 @@ class GanTask:
         torch._foreach_lerp_(*pair, weight)
         for old, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             old.copy_(new)
-
-    def state_dict(self) -> dict:
-        return {
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            rates = [group["lr"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate  # a changed recipe takes effect on resuming
 
     def evaluate(self) -> dict[str, float]:
         return {}

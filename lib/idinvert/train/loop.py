@@ -111,7 +111,8 @@ def resume(task: Task, folder: Path, start: tuple[int, float]
     """Load the checkpoint if there is one, drop log lines after it (all if the run begins).
 
     Returns the steps and seconds already spent, and sum and count of each figure since the last log
-    line, so that the next line is that of an uninterrupted run.
+    line, so that the next line is that of an uninterrupted run. A run may go on with another batch
+    size: steps are then counted in the new one.
     """
     path, log = folder / "checkpoint.pt", folder / "log.jsonl"
     if not path.exists():
@@ -122,11 +123,12 @@ def resume(task: Task, folder: Path, start: tuple[int, float]
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
     if log.exists():
-        kimg = state["step"] * task.batch / 1000
+        kimg = state["step"] * state.get("batch", task.batch) / 1000
         lines = [x for x in log.read_text().splitlines() if complete(x, kimg)]
         with replacing(log) as temporary:
             temporary.write_text("".join(x + "\n" for x in lines))
-    return state["step"], state["seconds"], state.get("sums", {})
+    step = round(state["step"] * state.get("batch", task.batch) / task.batch)
+    return step, state["seconds"], state.get("sums", {})
 
 
 def check_architecture(found: dict, expected: dict, path: Path) -> None:
@@ -166,7 +168,8 @@ def complete(line: str, kimg: float) -> bool:
 
 def save(task: Task, folder: Path, step: int, seconds: float, sums: dict) -> None:
     """Write the checkpoint, whole or not at all."""
-    state = {"step": step, "seconds": seconds, "sums": sums, "task": task.state_dict()}
+    state = {"step": step, "batch": task.batch, "seconds": seconds, "sums": sums,
+             "task": task.state_dict()}
     with replacing(folder / "checkpoint.pt") as temporary:
         torch.save(state, temporary)
 

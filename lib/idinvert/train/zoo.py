@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import platform
 import shutil
@@ -19,24 +20,35 @@ from torch import Tensor, nn
 from .. import boundaries, data, pretrained, weights
 from ..invert import render
 from ..metrics import features, frechet, kid
-from . import classifier, encoder, gan
+from ..nn.e4e import LatentDiscriminator
+from . import classifier, e4e, encoder, gan
 from .loop import Task
 
 ZOO_FILE = Path(__file__).with_name("zoo.yml")
+HELD_OUT = 200  # training images on which encoders are judged
 
 
 def zoo() -> dict[str, dict]:
     """All entries, by model name, in the order in which they can be trained."""
-    return yaml.safe_load(ZOO_FILE.read_text())
+    entries = yaml.safe_load(ZOO_FILE.read_text())
+    return {name: described for name, described in entries.items() if not name.startswith(".")}
 
 
-def entry(name: str) -> dict:
-    """One entry; ValueError names the nearest ones if there is none."""
+def entry(name: str, device: str = "cpu") -> dict:
+    """One entry, its `gpu` part merged if that is where it runs.
+
+    ValueError names the nearest ones if there is none.
+    """
     entries = zoo()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 3, 0.4) or list(entries)
         raise ValueError(f"Unknown model {name!r}: did you mean {', '.join(near)}?")
-    return entries[name]
+    described = dict(entries[name])
+    faster = described.pop("gpu", {})
+    if torch.device(device).type != "cuda":
+        return described
+    recipe = described.get("recipe", {}) | faster.get("recipe", {})
+    return described | faster | {"recipe": recipe}
 
 
 def domain(name: str) -> str:
@@ -53,7 +65,7 @@ def run_folder(name: str) -> Path:
 
 def make_task(name: str, device: str = "cpu", kimg: float | None = None) -> Task:
     """The task of an entry, its networks initialised by the seed or from their parents."""
-    described = entry(name)
+    described = entry(name, device)
     split = data.load(domain(name), "train")
     torch.manual_seed(described.get("seed", 0))
     return TASKS[described["kind"]](described, split, device, kimg or described["kimg"])
@@ -92,19 +104,43 @@ def widened(state: dict[str, Tensor], generator: nn.Module) -> dict[str, Tensor]
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float
                  ) -> encoder.EncoderTask:
-    """An encoder of either kind for the generator of the entry; it may begin as another encoder."""
+    """An encoder of any kind for the generator of the entry; it may begin as another encoder."""
     generator = weights.load(described["generator"])
-    network = weights.build("encoder.Encoder", encoder_settings(described, generator))
-    if "parent" in described:
-        network.load_state_dict(weights.load(described["parent"]).state_dict())
-    network.w_std.copy_(boundaries.sample_codes(generator, 10_000).std(0))
-    recipe = encoder.Recipe(**described["recipe"], kimg=kimg)
-    images = split.images.contiguous()
-    if described["kind"] == "conventional":
-        return encoder.ConventionalTask(network, generator, images, recipe, device)
+    network = new_encoder(described, generator)
+    kind, images = described["kind"], split.images.contiguous()
+    recipe = RECIPES[kind](**described.get("recipe", {}), kimg=kimg)
+    common = {"images": images, "recipe": recipe, "device": device,
+              "held_out": HELD_OUT, "judge": pretrained.load_efficientnet_lite0()}
+    if kind == "conventional":
+        return encoder.ConventionalTask(network, generator, **common)
+    if kind == "e4e":
+        codes = boundaries.sample_codes(generator, 10_000)
+        discriminator = LatentDiscriminator(codes.mean(0), codes.std(0))
+        return e4e.OffsetTask(network, generator, discriminator, pretrained.load_vgg16(), **common)
     discriminator = weights.load(f"{described['generator']}-d")
     return encoder.DomainGuidedTask(network, generator, discriminator, pretrained.load_vgg16(),
-                                    images, recipe, device)
+                                    **common)
+
+
+def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
+    """The encoder of an entry, fitted to the codes of its generator.
+
+    A parent's weights are where it begins; what the parent lacks begins anew. `average` adds the
+    average code (Eq. 6).
+    """
+    network = weights.build(encoder_architecture(described), encoder_settings(described, generator))
+    if "parent" in described:
+        parent = weights.load(described["parent"]).state_dict()
+        network.load_state_dict(network.state_dict() | parent)
+    codes = boundaries.sample_codes(generator, 10_000)
+    network.w_std.copy_(codes.std(0))
+    network.w_avg.copy_(codes.mean(0) if described.get("average") else torch.zeros_like(codes[0]))
+    return network
+
+
+def encoder_architecture(described: dict) -> str:
+    """Name of the architecture of an encoder, the paper's base unless the entry tells."""
+    return described.get("architecture", "encoder.Encoder")
 
 
 def encoder_settings(described: dict, generator: nn.Module) -> dict:
@@ -123,10 +159,11 @@ def classifier_task(described: dict, split: data.Split, device: str, kimg: float
 
 
 # Networks of a task that the published weights of its model fill.
-PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",),
+PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": ("encoder",),
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
-         "classifier": classifier_task}
+         "e4e": encoder_task, "classifier": classifier_task}
+RECIPES = {"domain_guided": encoder.Recipe, "conventional": encoder.Recipe, "e4e": e4e.Recipe}
 
 
 def adopt(name: str, task: Task) -> tuple[int, float]:
@@ -153,11 +190,12 @@ def adopt(name: str, task: Task) -> tuple[int, float]:
 
 def publish(name: str, task: Task) -> dict:
     """Save a task's networks in the registry with a card of their cost; returns the main card."""
-    described = entry(name)
+    described = entry(name, task.device)
     kind = described["kind"]
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
-    facts |= {key: described[key] for key in ("generator", "parent", "notes") if key in described}
+    facts |= {key: described[key] for key in ("generator", "parent", "average", "notes")
+              if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
         settings, family = described["settings"], described["architecture"]
@@ -170,8 +208,9 @@ def publish(name: str, task: Task) -> dict:
                              {"attributes": len(task.names), **described.get("settings", {})},
                              **facts)
     else:
-        saved = weights.save(name, task.encoder, "encoder.Encoder",
-                             encoder_settings(described, task.generator), **facts)
+        saved = weights.save(name, task.encoder, encoder_architecture(described),
+                             encoder_settings(described, task.generator),
+                             **facts, curve=curve(name))
     keep_log(name)
     return saved
 
@@ -219,13 +258,29 @@ def keep_log(name: str) -> None:
 
 def cost(name: str) -> dict:
     """Thousand images, seconds, hardware and last evaluation of a run, from its log."""
-    lines = [json.loads(x) for x in (run_folder(name) / "log.jsonl").read_text().splitlines()]
-    last = lines[-1]
-    evaluations = [x for x in lines if "images_per_second" not in x]
-    figures = {k: v for k, v in (evaluations or [{}])[-1].items()
+    last = read_log(name)[-1]
+    figures = {k: v for k, v in (evaluations(name) or [{}])[-1].items()
                if k not in ("step", "kimg", "seconds")}
     return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
             "torch": torch.__version__, "evaluation": figures}
+
+
+def curve(name: str, points: int = 50) -> list[dict]:
+    """The evaluations of a run from first to last, at most so many of them, without the clock."""
+    lines = evaluations(name)
+    every = max(1, math.ceil((len(lines) - 1) / (points - 1)))
+    chosen = sorted({len(lines) - 1 - i for i in range(0, len(lines), every)})
+    return [{k: v for k, v in lines[i].items() if k not in ("step", "seconds")} for i in chosen]
+
+
+def evaluations(name: str) -> list[dict]:
+    """The log lines of a run that hold an evaluation."""
+    return [line for line in read_log(name) if "images_per_second" not in line]
+
+
+def read_log(name: str) -> list[dict]:
+    """The log lines of a run."""
+    return [json.loads(x) for x in (run_folder(name) / "log.jsonl").read_text().splitlines()]
 
 
 def hardware() -> str:
