@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
+from ..losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
 
 
 @dataclass(frozen=True, eq=False)
