@@ -49,6 +49,16 @@ def connect(own: Share, device: str) -> None:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
 
 
+def any_of(condition: bool) -> bool:
+    """Whether a condition holds in any of the connected processes; all get the same answer."""
+    if not dist.is_initialized():
+        return condition
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor([int(condition)], device=device)
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return bool(votes.item())
+
+
 def disconnect() -> None:
     """Leave the other processes."""
     if dist.is_initialized():

@@ -12,7 +12,6 @@ process takes its share of the images; the last one to end leaves the whole tabl
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data import ImageError, Source, write_image
-from ..files import replacing
+from ..files import check_notes, replacing
 from ..losses import squared_error
 from ..processes import Share
 from . import Inversion, Networks, Settings, encode, optimise
@@ -77,18 +76,6 @@ def run(job: Job, notes: dict, share: Share, progress: bool = True) -> Counter:
 def finished(out: Path) -> set[Path]:
     """Files of the images that are done."""
     return set((out / "codes").rglob("*.npz"))
-
-
-def check_notes(path: Path, notes: dict) -> None:
-    """Write the settings of a folder; ValueError if it has others."""
-    if path.exists():
-        found = json.loads(path.read_text())
-        for key in {**notes, **found}:
-            if found.get(key) != notes.get(key):
-                raise ValueError(f"{path.parent} holds inversions with {key} {found.get(key)}, not "
-                                 f"{notes.get(key)}: take another folder.")
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(notes, indent=1) + "\n")
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:

@@ -46,6 +46,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.json"))
 
 
+def check_name(name: str) -> None:
+    """WeightsError unless a name can be that of a file."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name):
+        raise WeightsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
+
+
 def card(name: str) -> dict:
     """The card of a model; WeightsError names the nearest models if there is none."""
     path = folder() / f"{name}.json"

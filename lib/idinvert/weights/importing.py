@@ -17,7 +17,17 @@ from .. import boundaries
 from ..convert import boundaries as published_boundaries
 from ..convert import genforce, nvidia, rosinality, states
 from ..nn import encoder, stylegan, stylegan2
-from . import ARCHITECTURES, WeightsError, card, file_sha256, folder, load, load_boundaries, save
+from . import (
+    ARCHITECTURES,
+    WeightsError,
+    card,
+    check_name,
+    file_sha256,
+    folder,
+    load,
+    load_boundaries,
+    save,
+)
 
 KINDS = {stylegan.Generator: "generator", stylegan2.Generator: "generator",
          stylegan2.Discriminator: "discriminator", encoder.Encoder: "encoder"}
@@ -46,12 +56,6 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     for target, network in names.items():
         save_network(target, network, name, path, origin)
     return list(names)
-
-
-def check_name(name: str) -> None:
-    """WeightsError unless a name can be that of a file."""
-    if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name):
-        raise WeightsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
 
 
 def check_free(file: str, replace: bool) -> None:
