@@ -36,13 +36,11 @@ def read_torch(path: str | Path) -> Any:
     The command line of a training script (argparse.Namespace), which many checkpoints carry, is
     plain data and let through. Raises FileNotFoundError, and ValueError if there is anything else.
     """
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
-    except Exception as error:  # damaged files raise many types
-        raise ValueError(f"{path} is not a PyTorch file of plain tensors.") from error
+    with open(path, "rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+        try:
+            return torch.load(file, weights_only=True, map_location="cpu")
+        except Exception as error:  # damaged files raise many types
+            raise ValueError(f"{path} is not a PyTorch file of plain tensors.") from error
 
 
 def last_index(state: State, pattern: str, example: str) -> int:

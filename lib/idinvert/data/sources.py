@@ -97,7 +97,7 @@ def zip_source(path: Path) -> Source:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(f"{path} is no readable zip file.") from error
-    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    names = [name for name in archive.namelist() if not name.endswith("/")]
     for name in names:
         if leaves(name):
             raise ValueError(f"{path} has the name {name[:80]!r}, which leaves its folder.")
