@@ -38,7 +38,7 @@ class WeightsError(ValueError):
 def folder() -> Path:
     """Folder of the registry: `$IDINVERT_WEIGHTS`, by default `results/weights` of the checkout."""
     default = Path(__file__).resolve().parents[3] / "results" / "weights"
-    return Path(os.environ.get("IDINVERT_WEIGHTS") or default)
+    return Path(os.environ.get("IDINVERT_WEIGHTS") or default).expanduser().resolve()
 
 
 def names() -> list[str]:
