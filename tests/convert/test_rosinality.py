@@ -27,7 +27,7 @@ def generator(depth=3):
     state = {"input.input": tensor(1, CHANNELS[0], 4, 4)}
     for i in range(1, depth + 1):
         state |= {f"style.{i}.weight": tensor(W, W) * 100, f"style.{i}.bias": tensor(W) * 100}
-    for i in range(5):
+    for i in range(2 * len(CHANNELS) - 1):
         name = f"convs.{i - 1}" if i else "conv1"
         size, outputs = 4 << (i + 1) // 2, CHANNELS[(i + 1) // 2]
         state |= modulated(name, CHANNELS[i // 2], outputs, 3)
@@ -160,3 +160,15 @@ def test_other_generators_are_refused(key, value, message):
     state.pop(key, None)
     with pytest.raises(ValueError, match=message):
         rosinality.generator(state if value is None else state | {key: value})
+
+
+def test_shapes_of_the_usual_256_px_network(monkeypatch):
+    """30.0 million parameters, as published for 256 px, with 512 channels up to 64 px."""
+    channels = [512, 512, 512, 512, 512, 256, 128]
+    for name, value in (("CHANNELS", channels), ("W", 512),
+                        ("tensor", lambda *shape, scale=1.0: torch.zeros(shape))):
+        monkeypatch.setitem(globals(), name, value)
+    network = rosinality.generator(generator(depth=8), torch.zeros(512))
+    assert (network.resolution, network.num_layers, network.z_dim) == (256, 14, 512)
+    assert [c.conv.weight.shape[1] for c in network.to_rgb] == channels
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 30.0

@@ -93,8 +93,8 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
     table = table[table["state"] != "unreadable"].reset_index()
     if len(table) != len(codes):
         raise ValueError(f"{folder} is not complete: run the inversion again.")
-    sound = table.index[table["state"] == "ok"]
-    return codes[torch.as_tensor(sound.to_numpy())], list(table.loc[sound, "image"])
+    sound = table.index[table["state"] == "ok"].tolist()
+    return codes[sound], list(table.loc[sound, "image"])
 
 
 def fit_labels(codes: Tensor, labels: pd.DataFrame, space: str = "whole",
