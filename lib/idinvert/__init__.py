@@ -25,7 +25,7 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "auto",
     """In-domain inversion of images [N, 3, r, r] in [-1, 1] by a model of the registry.
 
     The generator `model` and its encoder `model`-base are loaded, and VGG-16 from the cache.
-    options: `lambda_dom`, `iterations`, `progress` and the others of `optimise` in invert.py.
+    options: `lambda_dom`, `iterations`, `progress` and the others of `idinvert.invert.optimise`.
     Returns codes, images and losses. ValueError: an unknown model, images of another size or range.
     """
     from . import devices, pretrained, weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,3 +21,19 @@ def replacing(path: Path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_notes(path: Path, notes: dict) -> None:
+    """Write what a folder's content depends on into a file of it.
+
+    ValueError: the file is there and says something else.
+    """
+    notes = json.loads(json.dumps(notes))
+    if path.exists():
+        found = json.loads(path.read_text())
+        for key in {**notes, **found}:
+            if found.get(key) != notes.get(key):
+                raise ValueError(f"{path.parent} was made with {key} {found.get(key)}, not "
+                                 f"{notes.get(key)}: take another folder or name.")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(notes, indent=1) + "\n")

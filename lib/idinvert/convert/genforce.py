@@ -9,35 +9,15 @@ of the up-convolutions that the file stores for the fused upsampling at 128 px a
 from __future__ import annotations
 
 import math
-import pickle
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..nn.encoder import Encoder
 from ..nn.layers import check_resolution
 from ..nn.stylegan import Generator
-
-State = Mapping[str, Tensor]
-Shape = tuple[int, ...]
-
-
-def same(value):
-    """What needs no conversion."""
-    return value
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a tensor of ours is in a published file."""
-
-    key: str
-    read: Callable[[Tensor], Tensor] = same  # the published tensor -> ours
-    shape: Callable[[Shape], Shape] = same  # our shape -> the published one
+from .states import Source, State, last_index, load, read_torch, shape_of
 
 
 def read_file(path: str | Path) -> dict[str, Tensor]:
@@ -45,10 +25,7 @@ def read_file(path: str | Path) -> dict[str, Tensor]:
 
     Raises FileNotFoundError, and ValueError if the file is no plain state dict.
     """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a PyTorch file of plain tensors.") from error
+    state = read_torch(path)
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict, a mapping from names to tensors.")
     return dict(state)
@@ -166,42 +143,3 @@ def batch_norm(ours: str, published: str) -> dict[str, Source]:
     """Sources of a batch norm; the number of batches it has seen is of no consequence."""
     names = ("weight", "bias", "running_mean", "running_var")
     return {f"{ours}.{name}": Source(f"{published}.bn.{name}") for name in names}
-
-
-def last_index(state: State, pattern: str, example: str) -> int:
-    """The largest number among the keys of this pattern; ValueError if there is no such key."""
-    found = [int(match[1]) for key in state if (match := re.fullmatch(pattern, key))]
-    if not found:
-        raise ValueError(f"Not a checkpoint of the published code: '{example}' is missing.")
-    return max(found)
-
-
-def shape_of(state: State, key: str, dimensions: int) -> Shape:
-    """Shape of a tensor that tells the architecture; ValueError unless it has that many axes."""
-    if key not in state:
-        raise ValueError(f"Not a checkpoint of the published code: '{key}' is missing.")
-    shape = tuple(state[key].shape)
-    if len(shape) != dimensions:
-        raise ValueError(f"Key '{key}' has shape {list(shape)}, expected {dimensions} dimensions.")
-    return shape
-
-
-def load(network: nn.Module, state: State, sources: dict[str, Source], ignored: str,
-         kind: str) -> nn.Module:
-    """Fill the network from the file after checking every key; keys like `ignored` are skipped."""
-    own = network.state_dict()
-    known = {source.key for source in sources.values()}
-    for key in state:
-        if key not in known and not re.fullmatch(ignored, key):
-            shape = list(state[key].shape)
-            raise ValueError(f"Unknown key '{key}' of shape {shape} in the published {kind}.")
-    for name, source in sources.items():
-        expected = list(source.shape(tuple(own[name].shape)))
-        if source.key not in state:
-            raise ValueError(f"Key '{source.key}' of shape {expected} is missing from the {kind}.")
-        found = list(state[source.key].shape)
-        if found != expected:
-            raise ValueError(f"Key '{source.key}' has shape {found}, expected {expected}.")
-        own[name] = source.read(state[source.key].float())
-    network.load_state_dict(own)
-    return network.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,16 @@ def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
     ImageError (a ValueError): the file is missing, truncated, no image, larger than Pillow's
     limit against decompression bombs, or less than 8 px wide or high.
     """
-    image = _decode(Path(path))
+    return _squared(_decode(Path(path)), Path(path), size, crop)
+
+
+def decode_image(data: bytes, name: str, size: int, crop: bool = True) -> Tensor:
+    """An encoded image as `read_image` gives it; `name` is for the errors."""
+    return _squared(_decode(Path(name), data), Path(name), size, crop)
+
+
+def _squared(image: Image.Image, path: Path, size: int, crop: bool) -> Tensor:
+    """An upright RGB image as a tensor [3, size, size]."""
     if min(image.size) < SMALLEST_SIDE:
         width, height = image.size
         raise ImageError(
@@ -119,16 +129,16 @@ def _image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _decode(path: Path) -> Image.Image:
-    """The file as an upright RGB image."""
-    if not path.exists():
+def _decode(path: Path, data: bytes | None = None) -> Image.Image:
+    """The file, or its content, as an upright RGB image."""
+    if data is None and not path.exists():
         raise ImageError(f"{path} does not exist.")
-    if path.is_dir():
+    if data is None and path.is_dir():
         raise ImageError(f"{path} is a folder, not an image file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path if data is None else io.BytesIO(data)) as image:
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError as error:

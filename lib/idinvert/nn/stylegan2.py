@@ -67,11 +67,23 @@ class ModulatedConv(nn.Module):
         return x
 
 
+def activate(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU with its gain; values beyond `clamp` are cut off, as networks for float16 do."""
+    return clipped(leaky_relu(x) * GAIN, clamp)
+
+
+def clipped(x: Tensor, clamp: float | None) -> Tensor:
+    """Values cut off beyond -clamp and clamp, or as they are if that is None."""
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
 class StyledLayer(nn.Module):
     """Modulated convolution, then noise of one learned strength, bias, leaky ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int, up: bool):
+    def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int, up: bool,
+                 clamp: float | None = None):
         super().__init__()
+        self.clamp = clamp
         self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up=up)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -83,24 +95,27 @@ class StyledLayer(nn.Module):
         bias = self.bias.reshape(1, -1, 1, 1)
         if noise is not None:
             bias = bias + noise * self.noise_strength
-        return leaky_relu(x + bias.to(x.dtype)) * GAIN
+        return activate(x + bias.to(x.dtype), self.clamp)
 
 
 class ToRGB(nn.Module):
     """One modulated 1x1 convolution without normalisation, added to the image so far."""
 
-    def __init__(self, inputs: int, w_dim: int):
+    def __init__(self, inputs: int, w_dim: int, clamp: float | None = None):
         super().__init__()
+        self.clamp = clamp
         self.conv = ModulatedConv(inputs, 3, 1, w_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, w: Tensor, image: Tensor | None) -> Tensor:
-        y = self.conv(x, w).float() + self.bias.reshape(1, 3, 1, 1)
+        y = clipped(self.conv(x, w).float() + self.bias.reshape(1, 3, 1, 1), self.clamp)
         return y if image is None else y + upsample(image)
 
 
 class Generator(nn.Module):
-    """StyleGAN2 generator; arguments as `stylegan.Generator`.
+    """StyleGAN2 generator; arguments as `stylegan.Generator`, and
+
+    mapping_depth: layers of the mapping network. clamp: bound of every layer's values, or None.
 
     A code has 2 log2(resolution) - 2 layers: a block's output layer shares its code with the first
     convolution of the next block.
@@ -108,21 +123,22 @@ class Generator(nn.Module):
 
     def __init__(self, resolution: int = 64, z_dim: int = 64, w_dim: int = 64,
                  channel_base: int = 2048, channel_max: int = 128,
-                 mapping_hidden: int | None = None, layerwise: bool = False):
+                 mapping_hidden: int | None = None, layerwise: bool = False,
+                 mapping_depth: int = 8, clamp: float | None = None):
         super().__init__()
         blocks = check_resolution(resolution)
         self.resolution, self.num_layers = resolution, 2 * blocks
         self.z_dim, self.w_dim, self.layerwise = z_dim, w_dim, layerwise
         channels = [channels_at(4 << b, channel_base, channel_max) for b in range(blocks)]
-        self.mapping = Mapping(z_dim, w_dim, self.num_layers, layerwise, hidden=mapping_hidden,
-                               gain=1.0, activation_gain=GAIN)
+        self.mapping = Mapping(z_dim, w_dim, self.num_layers, layerwise, mapping_depth,
+                               mapping_hidden, gain=1.0, activation_gain=GAIN)
         self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim))
         self.const = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.layers = nn.ModuleList([StyledLayer(channels[0], channels[0], w_dim, 4, up=False)])
+        self.layers = nn.ModuleList([StyledLayer(channels[0], channels[0], w_dim, 4, False, clamp)])
         for b in range(1, blocks):
-            self.layers.append(StyledLayer(channels[b - 1], channels[b], w_dim, 4 << b, up=True))
-            self.layers.append(StyledLayer(channels[b], channels[b], w_dim, 4 << b, up=False))
-        self.to_rgb = nn.ModuleList(ToRGB(c, w_dim) for c in channels)
+            for inputs, up in ((channels[b - 1], True), (channels[b], False)):
+                self.layers.append(StyledLayer(inputs, channels[b], w_dim, 4 << b, up, clamp))
+        self.to_rgb = nn.ModuleList(ToRGB(c, w_dim, clamp) for c in channels)
 
     truncate = StyleGAN.truncate
 
@@ -148,31 +164,36 @@ class Generator(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions, the second strided after the filter, and a filtered 1x1 shortcut."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, clamp: float | None = None):
         super().__init__()
+        self.clamp = clamp
         self.conv = EqualConv(inputs, inputs, gain=1.0)
         self.conv_down = EqualConv(inputs, outputs, gain=1.0)
         self.skip = EqualConv(inputs, outputs, kernel=1, gain=1.0, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         skip = F.conv2d(fir(x, (1, 1)), self.skip.weight * self.skip.scale, stride=2)
-        x = leaky_relu(self.conv(x)) * GAIN
+        x = activate(self.conv(x), self.clamp)
         down = self.conv_down
         x = F.conv2d(fir(x, (2, 2)), down.weight * down.scale, down.bias, stride=2)
-        return (leaky_relu(x) * GAIN + skip) / math.sqrt(2)
+        return (activate(x, self.clamp) + skip) / math.sqrt(2)
 
 
 class Discriminator(nn.Module):
-    """StyleGAN2 residual discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N]."""
+    """StyleGAN2 residual discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N].
 
-    def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128):
+    clamp: as in the generator. minibatch_group: images over which the deviation is taken.
+    """
+
+    def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128,
+                 clamp: float | None = None, minibatch_group: int = 4):
         super().__init__()
         blocks = check_resolution(resolution)
-        self.resolution = resolution
+        self.resolution, self.clamp, self.minibatch_group = resolution, clamp, minibatch_group
         channels = [channels_at(4 << b, channel_base, channel_max) for b in range(blocks)]
         self.from_rgb = EqualConv(3, channels[-1], kernel=1, gain=1.0)
         self.blocks = nn.ModuleList(
-            ResidualBlock(channels[b], channels[b - 1]) for b in range(blocks - 1, 0, -1)
+            ResidualBlock(channels[b], channels[b - 1], clamp) for b in range(blocks - 1, 0, -1)
         )
         self.conv = EqualConv(channels[0] + 1, channels[0], gain=1.0)
         self.dense = EqualLinear(channels[0] * 16, channels[0], gain=1.0)
@@ -182,9 +203,9 @@ class Discriminator(nn.Module):
         """Logits [N]; `lod` must be 0."""
         if lod:
             raise ValueError("StyleGAN2 does not grow: lod must be 0")
-        x = leaky_relu(self.from_rgb(image)) * GAIN
+        x = activate(self.from_rgb(image), self.clamp)
         for block in self.blocks:
             x = block(x)
-        x = leaky_relu(self.conv(minibatch_stddev(x))) * GAIN
-        x = leaky_relu(self.dense(x.flatten(1))) * GAIN
+        x = activate(self.conv(minibatch_stddev(x, self.minibatch_group)), self.clamp)
+        x = activate(self.dense(x.flatten(1)))
         return self.output(x).squeeze(1).float()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .. import processes
 from ..data import write_image
 from ..files import replacing
 
@@ -57,17 +58,18 @@ class Schedule:
 
 
 def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
-          start: tuple[int, float] = (0, 0.0)) -> bool:
+          start: tuple[int, float] = (0, 0.0), writes: bool = True) -> bool:
     """Train until `schedule.kimg`, continuing from the checkpoint in `folder` if there is one.
 
     Without a checkpoint the run begins at `start`, the steps and seconds already spent elsewhere.
 
     Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
     the end of `schedule.minutes` finish the step, save and return False; True means finished.
+    Of several processes that train one task together, one `writes`.
     ValueError: the checkpoint is of another architecture.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    step, spent, sums = resume(task, folder, start)
+    step, spent, sums = resume(task, folder, start, writes)
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
     begun = time.monotonic()
     tick_start, tick_step = begun, step
@@ -82,8 +84,9 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
             step += 1
             bar.update(task.batch)
             done = step == steps
-            stop = stopped() or time.monotonic() - begun > schedule.minutes * 60
-            if done or crossed(step, task.batch, schedule.tick_kimg):
+            stop = processes.any_of(
+                stopped() or time.monotonic() - begun > schedule.minutes * 60)
+            if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
                 now = time.monotonic()
                 rate = (step - tick_step) * task.batch / (now - tick_start)
                 means = {name: total / count for name, (total, count) in sums.items()}
@@ -92,7 +95,7 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
                 bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
                 sums.clear()
                 tick_start, tick_step = now, step
-            if done or stop or crossed(step, task.batch, schedule.checkpoint_kimg):
+            if writes and (done or stop or crossed(step, task.batch, schedule.checkpoint_kimg)):
                 report(task, folder, step, spent + time.monotonic() - begun)
                 save(task, folder, step, spent + time.monotonic() - begun, sums)
                 tick_start = time.monotonic()
@@ -106,7 +109,7 @@ def crossed(step: int, batch: int, kimg: float) -> bool:
     return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
 
 
-def resume(task: Task, folder: Path, start: tuple[int, float]
+def resume(task: Task, folder: Path, start: tuple[int, float], writes: bool = True
            ) -> tuple[int, float, dict[str, tuple[float, int]]]:
     """Load the checkpoint if there is one, drop log lines after it (all if the run begins).
 
@@ -116,13 +119,13 @@ def resume(task: Task, folder: Path, start: tuple[int, float]
     """
     path, log = folder / "checkpoint.pt", folder / "log.jsonl"
     if not path.exists():
-        if not start[0]:
+        if not start[0] and writes:
             log.unlink(missing_ok=True)
         return *start, {}
     state = torch.load(path, weights_only=True, map_location="cpu")
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
-    if log.exists():
+    if writes and log.exists():
         kimg = state["step"] * state.get("batch", task.batch) / 1000
         lines = [x for x in log.read_text().splitlines() if complete(x, kimg)]
         with replacing(log) as temporary:

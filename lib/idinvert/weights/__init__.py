@@ -1,8 +1,8 @@
 """The registry of trained models: name -> weights, hash, and how they came about.
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
-float16, and NAME.json, its card. `load` builds the network that the card describes, checks the
-file against the card's SHA-256 and fills it.
+float16 (imported ones: float32), and NAME.json, its card. `load` builds the network that the card
+describes, checks the file against the card's SHA-256 and fills it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import boundaries
-from .files import replacing
-from .nn import backbones, classifier, e4e, encoder, noise_encoder, stylegan, stylegan2
+from .. import boundaries
+from ..files import replacing
+from ..nn import backbones, classifier, e4e, encoder, noise_encoder, stylegan, stylegan2
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "stylegan.Generator": stylegan.Generator,
@@ -41,13 +41,19 @@ class WeightsError(ValueError):
 
 def folder() -> Path:
     """Folder of the registry: `$IDINVERT_WEIGHTS`, by default `results/weights` of the checkout."""
-    default = Path(__file__).resolve().parents[2] / "results" / "weights"
-    return Path(os.environ.get("IDINVERT_WEIGHTS") or default)
+    default = Path(__file__).resolve().parents[3] / "results" / "weights"
+    return Path(os.environ.get("IDINVERT_WEIGHTS") or default).expanduser().resolve()
 
 
 def names() -> list[str]:
     """Names of all models, sorted."""
     return sorted(path.stem for path in folder().glob("*.json"))
+
+
+def check_name(name: str) -> None:
+    """WeightsError unless a name can be that of a file."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name):
+        raise WeightsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
 
 
 def card(name: str) -> dict:
@@ -108,9 +114,11 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
     network.load_state_dict(state)
 
 
-def save(name: str, network: nn.Module, architecture: str, settings: dict, **facts) -> dict:
+def save(name: str, network: nn.Module, architecture: str, settings: dict,
+         dtype: torch.dtype = torch.float16, **facts) -> dict:
     """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...)."""
-    state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    state = {k: v.to(dtype) if v.is_floating_point() else v
+             for k, v in network.state_dict().items()}
     path = folder() / f"{name}.safetensors"
     with replacing(path) as temporary:
         save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary)

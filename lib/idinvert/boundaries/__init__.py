@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .files import replacing
+from ..files import replacing
 
 SPACES = ("whole", "layer")
 TRAIN_SHARE = 0.7  # of the selected codes; the others validate

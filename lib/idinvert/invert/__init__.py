@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
-from .nn.stylegan import Noise
+from ..losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
+from ..nn.stylegan import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,30 @@ class Inversion:
     codes: Tensor
     images: Tensor
     losses: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a batch is inverted."""
+
+    lambda_dom: float = 0.0  # weight of the code term
+    lambda_vgg: float = LAMBDA_VGG
+    iterations: int = 100
+    learning_rate: float = 0.01  # of Adam, in units of codes
+    bf16: bool = False  # convolutions in bfloat16; codes, losses and Adam stay float32
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The frozen networks of an inversion; without `features` there is no perceptual term."""
+
+    generator: nn.Module
+    features: nn.Module | None = None
+    encoder: nn.Module | None = None  # needed for the code term
+
+    def present(self) -> list[nn.Module]:
+        """Those that there are."""
+        return [n for n in (self.generator, self.features, self.encoder) if n is not None]
 
 
 @torch.no_grad()
@@ -150,11 +174,11 @@ def optimise(generator: nn.Module, images: Tensor, start: Tensor,
     refresh = 0.1 if sys.stderr.isatty() else 10  # seconds: a notebook keeps every line
     bar = tqdm(total=len(batches) * iterations, unit="step", disable=not progress,
                mininterval=refresh, desc=f"lambda_dom {lambda_dom:g}")
-    networks = [n for n in (generator, features, encoder) if n is not None]
-    with bar, frozen(networks):
+    networks = Networks(generator, features, encoder)
+    settings = Settings(lambda_dom, lambda_vgg, iterations, learning_rate, bf16)
+    with bar, frozen(networks.present()):
         parts = [
-            invert_batch(generator, target, first, features, encoder, lambda_dom, lambda_vgg,
-                         iterations, learning_rate, part_mask, bf16, on_step, bar)
+            invert_batch(networks, target, first, settings, part_mask, on_step, bar)
             for target, first, part_mask in batches
         ]
     codes = torch.cat([codes for codes, _ in parts])
@@ -162,28 +186,30 @@ def optimise(generator: nn.Module, images: Tensor, start: Tensor,
     return Inversion(codes, render(generator, codes), losses)
 
 
-def invert_batch(generator, target, start, features, encoder, lambda_dom, lambda_vgg, iterations,
-                 learning_rate, mask, bf16, on_step, bar) -> tuple[Tensor, dict[str, Tensor]]:
+def invert_batch(networks: Networks, target: Tensor, start: Tensor, settings: Settings,
+                 mask: Tensor | None, on_step: Callable[[int, Tensor, Tensor], None] | None,
+                 bar: tqdm) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes [N, L, D] and loss history of one batch; arguments as `optimise`."""
-    if not iterations:
+    if not settings.iterations:
         return start.detach(), {}
+    generator, features = networks.generator, networks.features
     codes = start.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([codes], lr=learning_rate)
-    weights = {"pixel": 1.0, "feature": lambda_vgg, "code": lambda_dom}
+    optimizer = torch.optim.Adam([codes], lr=settings.learning_rate)
+    weights = {"pixel": 1.0, "feature": settings.lambda_vgg, "code": settings.lambda_dom}
     history = []
 
     def autocast():
-        return torch.autocast(target.device.type, torch.bfloat16, enabled=bf16)
+        return torch.autocast(target.device.type, torch.bfloat16, enabled=settings.bf16)
 
     with torch.no_grad(), autocast():
         seen = target if mask is None else target * mask
         target_features = None if features is None else features(seen)
-    for iteration in range(iterations):
+    for iteration in range(settings.iterations):
         with autocast():
             image = generator.synthesis(codes)
             terms = reconstruction_terms(image, target, features, target_features, mask)
-            if lambda_dom:
-                terms["code"] = domain_term(codes, image, encoder)
+            if settings.lambda_dom:
+                terms["code"] = domain_term(codes, image, networks.encoder)
         total = sum(weights[name] * value for name, value in terms.items())
         if on_step is not None:
             on_step(iteration, codes.detach(), image.detach())

@@ -1,0 +1,65 @@
+"""Several processes on one task, as `accelerate launch` or `torchrun` start them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from . import devices
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which process this is: `rank` of `world`, `local` among those of its machine."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that reports."""
+        return self.rank == 0
+
+    def of(self, items: list) -> list:
+        """The part of the items that falls to this process."""
+        return items[self.rank :: self.world]
+
+    def device(self, name: str = "auto") -> str:
+        """The device of this process: with "auto", its own GPU if there are GPUs."""
+        picked = devices.pick(name)
+        return f"cuda:{self.local}" if picked == "cuda" and self.world > 1 else picked
+
+
+def share() -> Share:
+    """The share of this process, from the environment that launchers set."""
+    rank, world, local = (int(os.environ.get(name) or default) for name, default in
+                          (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    return Share(rank, world, local)
+
+
+def connect(own: Share, device: str) -> None:
+    """Join the other processes, over NCCL on GPUs and Gloo on CPUs; nothing if there are none."""
+    if own.world > 1 and not dist.is_initialized():
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+
+
+def any_of(condition: bool) -> bool:
+    """Whether a condition holds in any of the connected processes; all get the same answer."""
+    if not dist.is_initialized():
+        return condition
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor([int(condition)], device=device)
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return bool(votes.item())
+
+
+def disconnect() -> None:
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,211 @@
+"""Training on images of one's own: `python -m idinvert.train gan NAME --images PATH` a small
+generator, `python -m idinvert.train encoder --generator NAME --images PATH` an encoder for any
+generator of the registry. Runs, logs and cards are those of the zoo's models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import pretrained, processes, weights
+from ..data import load_images, open_source
+from ..data.sources import SPLITS, split
+from ..files import check_notes
+from . import encoder, gan, zoo
+from .loop import Schedule, Task, train
+from .parallel import SharedTask
+
+FEWEST = 16  # images
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of both commands."""
+    parser = argparse.ArgumentParser(prog="idinvert.train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_gan(commands.add_parser("gan", help="train a generator"))
+    add_encoder(commands.add_parser("encoder", help="train an encoder"))
+    return parser
+
+
+def add_shared(parser: argparse.ArgumentParser, kimg: float) -> None:
+    """Options of both commands."""
+    parser.add_argument("--images", required=True, help="folder, zip or LMDB")
+    parser.add_argument("--split", choices=SPLITS, default="all", help="train on the training "
+                        "images of the paper's split, on all unless told")
+    parser.add_argument("--kimg", type=float, default=kimg,
+                        help=f"thousand images, {kimg:g} unless told; more continues")
+    parser.add_argument("--batch", type=int, default=16, help="of all processes together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget-minutes", type=float, default=float("inf"),
+                        help="stop cleanly after this time; the same command continues")
+    parser.add_argument("--checkpoint-kimg", type=float, default=10.0)
+    parser.add_argument("--device", default="auto", help="cuda if there is one")
+
+
+def add_gan(parser: argparse.ArgumentParser) -> None:
+    """Options of a generator."""
+    parser.add_argument("name", help="of the new generator")
+    add_shared(parser, 1000)
+    parser.add_argument("--resolution", type=int, default=64, help="px, a power of two")
+    parser.add_argument("--architecture", choices=("stylegan", "stylegan2"), default="stylegan2")
+    parser.add_argument("--layerwise", action="store_true", help="one code per layer (section 6.2)")
+    parser.add_argument("--channel-base", type=int, default=1024, help="a layer at r px has "
+                        "base / r channels")
+    parser.add_argument("--channel-max", type=int, default=128)
+    parser.add_argument("--dimensions", type=int, default=64, help="of a layer's code")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--r1-gamma", type=float, default=0.1)
+    parser.add_argument("--style-mixing", type=float, default=0.3)
+
+
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Options of an encoder."""
+    parser.add_argument("--generator", required=True, help="of the registry")
+    parser.add_argument("--name", help="of the new encoder, GENERATOR-base unless told")
+    add_shared(parser, 100)
+    parser.add_argument("--average", action="store_true",
+                        help="predict the offset from the average code (section 5.2)")
+    parser.add_argument("--channel-base", type=int, default=32, help="channels of the first layer")
+    parser.add_argument("--channel-max", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--lambda-vgg", type=float, default=encoder.Recipe.lambda_vgg,
+                        help="weight of the perceptual term; 0 needs no VGG-16")
+    parser.add_argument("--lambda-adv", type=float, default=encoder.Recipe.lambda_adv)
+    parser.add_argument("--vgg-share", type=float, default=0.25,
+                        help="share of a batch that the perceptual term looks at")
+    parser.add_argument("--r1-every", type=int, default=16, help="steps between two penalties")
+
+
+def training_images(arguments: argparse.Namespace, size: int, share: processes.Share) -> Tensor:
+    """uint8 images [N, 3, size, size]; those that cannot be read are named and left out."""
+    source = open_source(arguments.images)
+    index, _ = split(len(source.names), arguments.split, arguments.seed)
+    images, kept, errors = load_images(source, size, [source.names[i] for i in index],
+                                       progress=share.first)
+    for error in errors if share.first else ():
+        print(f"idinvert.train: left out: {error}", file=sys.stderr)
+    if errors and share.first:
+        print(f"idinvert.train: {len(errors)} images left out, {len(kept)} used", file=sys.stderr)
+    if len(images) < FEWEST:
+        raise ValueError(f"{arguments.images} has {len(images)} readable images, but at least "
+                         f"{FEWEST} are needed.")
+    return images
+
+
+def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan.GanTask, dict]:
+    """A new generator with its discriminator, and the generator's settings."""
+    if share.world > 1:
+        raise ValueError("A generator is trained by one process; encoders take several.")
+    settings = {"resolution": arguments.resolution, "z_dim": arguments.dimensions,
+                "w_dim": arguments.dimensions, "channel_base": arguments.channel_base,
+                "channel_max": arguments.channel_max, "layerwise": arguments.layerwise}
+    recipe = gan.Recipe(batch=arguments.batch, learning_rate=arguments.learning_rate,
+                        r1_gamma=arguments.r1_gamma, style_mixing=arguments.style_mixing,
+                        ema_kimg=4.0)
+    torch.manual_seed(arguments.seed)
+    generator = weights.build(f"{arguments.architecture}.Generator", settings)
+    discriminator = weights.build(f"{arguments.architecture}.Discriminator",
+                                  zoo.discriminator_settings(settings))
+    images = training_images(arguments, arguments.resolution, share)
+    return gan.GanTask(generator, discriminator, images, recipe, arguments.device), settings
+
+
+def encoder_task(arguments: argparse.Namespace, share: processes.Share
+                 ) -> tuple[encoder.DomainGuidedTask, dict]:
+    """A new encoder for the generator, and the encoder's settings."""
+    generator = weights.load(arguments.generator)
+    described = {"average": arguments.average, "settings": {
+        "channel_base": arguments.channel_base, "channel_max": arguments.channel_max}}
+    torch.manual_seed(arguments.seed)
+    network = zoo.new_encoder(described, generator)
+    recipe = encoder.Recipe(
+        batch=arguments.batch, learning_rate=arguments.learning_rate, kimg=arguments.kimg,
+        lambda_vgg=arguments.lambda_vgg, lambda_adv=arguments.lambda_adv,
+        r1_every=arguments.r1_every, vgg_share=arguments.vgg_share)
+    features = pretrained.load_vgg16() if arguments.lambda_vgg else nn.Identity()
+    images = training_images(arguments, generator.resolution, share)
+    parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
+             arguments.device, min(200, len(images) // 8))
+    task = SharedTask(share, *parts) if share.world > 1 else encoder.DomainGuidedTask(*parts)
+    return task, zoo.encoder_settings(described, generator)
+
+
+def discriminator_of(name: str) -> nn.Module:
+    """The discriminator that a generator was trained with, or a new one where it has none."""
+    if f"{name}-d" in weights.names():
+        return weights.load(f"{name}-d")
+    card = weights.card(name)
+    family = card["architecture"].split(".")[0]
+    return weights.build(f"{family}.Discriminator", zoo.discriminator_settings(card["settings"]))
+
+
+def notes_of(arguments: argparse.Namespace) -> dict:
+    """What a run depends on; how long it is and where it runs may change."""
+    free = ("kimg", "budget_minutes", "checkpoint_kimg", "device", "name")
+    return {key: value for key, value in vars(arguments).items() if key not in free}
+
+
+def check_new(name: str) -> None:
+    """ValueError if the registry has the model, unless a run of that name is continued."""
+    weights.check_name(name)
+    if zoo.trained(name) and not (zoo.run_folder(name) / "checkpoint.pt").exists():
+        raise ValueError(f"There is a model {name!r} already: take another name.")
+
+
+def publish(arguments: argparse.Namespace, task: Task, settings: dict) -> dict:
+    """Save what was trained, with a card of its cost."""
+    name = arguments.name
+    facts = {"data": Path(arguments.images).name, "images_used": len(task.images),
+             "seed": arguments.seed, "recipe": asdict(task.recipe), **zoo.cost(name)}
+    zoo.keep_log(name)
+    if arguments.command == "encoder":
+        return weights.save(name, task.encoder, "encoder.Encoder", settings,
+                            kind="domain_guided", generator=arguments.generator, **facts)
+    family = arguments.architecture
+    weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
+                 zoo.discriminator_settings(settings), kind="discriminator", **facts)
+    return weights.save(name, task.average, f"{family}.Generator", settings, kind="gan", **facts)
+
+
+def train_own(arguments: argparse.Namespace, share: processes.Share) -> bool:
+    """Train and publish what the command line asks for; True if finished."""
+    check_new(arguments.name)
+    task, settings = (gan_task if arguments.command == "gan" else encoder_task)(arguments, share)
+    folder = zoo.run_folder(arguments.name)
+    if share.first:
+        check_notes(folder / "settings.json", notes_of(arguments))
+    schedule = Schedule(arguments.kimg, min(2.0, arguments.kimg / 10), arguments.checkpoint_kimg,
+                        arguments.seed, arguments.budget_minutes)
+    finished = train(task, folder, schedule, progress=share.first, writes=share.first)
+    if share.first:
+        card = publish(arguments, task, settings)
+        print(f"{arguments.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M "
+              f"parameters, {card['seconds'] / 60:.1f} minutes, saved in {weights.folder()}")
+    return finished
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        share = processes.share()
+        arguments.device = share.device(arguments.device)
+        if arguments.command == "encoder":
+            arguments.name = arguments.name or f"{arguments.generator}-base"
+        processes.connect(share, arguments.device)
+        if train_own(arguments, share):
+            return 0
+        print("Stopped; the same command continues.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues.", file=sys.stderr)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"idinvert.train: error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        processes.disconnect()
+    return 130

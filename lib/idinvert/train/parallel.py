@@ -1,0 +1,103 @@
+"""Encoder training by several processes that share each batch: the same losses, on more GPUs.
+
+Every process draws the same batch and keeps each `world`-th image of it, which leaves the groups of
+the discriminator's minibatch deviation together. Batch norm takes its statistics over all
+processes, and gradients are averaged before every optimiser step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..processes import Share
+from .encoder import DomainGuidedTask
+from .steps import draw_batch
+
+
+class SharedTask(DomainGuidedTask):
+    """Domain-guided training of one process among several; `batch` is that of all together."""
+
+    def __init__(self, share: Share, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if self.batch % share.world:
+            raise ValueError(f"{share.world} processes cannot share a batch of {self.batch}.")
+        self.share = share
+        synchronise(self.encoder)
+        for optimizer in self.optimizers:
+            optimizer.register_step_pre_hook(average_gradients)
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """One encoder and one discriminator step on this process's part of the batch."""
+        self.schedule(step)
+        real = draw_batch(self.images, self.batch, self.device)
+        real = real[self.share.rank :: self.share.world]
+        figures, fake = self.encoder_step(real)
+        figures |= self.discriminator_step(real, fake, step)
+        return {name: mean(value) for name, value in figures.items()}
+
+
+def mean(value: Tensor) -> Tensor:
+    """Mean of a value over the processes."""
+    value = value.detach().clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+def average_gradients(optimizer: torch.optim.Optimizer, *_) -> None:
+    """Replace every gradient by its mean over the processes."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                parameter.grad = mean(parameter.grad)
+
+
+class Mean(torch.autograd.Function):
+    """Mean of a tensor over the processes; a gradient is the mean of all their gradients."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor) -> Tensor:
+        return mean(value)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return mean(gradient)
+
+
+class SyncedNorm(_BatchNorm):
+    """Batch norm over all processes; nn.SyncBatchNorm knows GPUs only."""
+
+    def _check_input_dim(self, value: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, ..] -> the same shape."""
+        if not self.training:
+            return super().forward(x)
+        values, dims = x.float(), [0, *range(2, x.ndim)]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        average = Mean.apply(values.mean(dims))
+        centred = values - average.reshape(shape)
+        variance = Mean.apply(centred.square().mean(dims))
+        count = x.numel() / x.shape[1] * dist.get_world_size()
+        with torch.no_grad():
+            self.running_mean.lerp_(average, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale.reshape(shape) + self.bias.reshape(shape)).to(x.dtype)
+
+
+def synchronise(network: nn.Module) -> None:
+    """Replace every batch norm of a network by a `SyncedNorm` of the same tensors."""
+    for name, child in network.named_children():
+        if not isinstance(child, _BatchNorm):
+            synchronise(child)
+            continue
+        synced = SyncedNorm(child.num_features, child.eps, child.momentum)
+        synced.weight, synced.bias = child.weight, child.bias
+        for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(synced, buffer, getattr(child, buffer))
+        setattr(network, name, synced.train(child.training))
