@@ -1,16 +1,17 @@
-"""Assembles the sources of the book: hand-written pages, chapters, and the pages made of results.
+"""Builds the book: hand-written pages, chapters, and the pages made of results.
 
     python -m idinvert.study.book build/book
 
-takes whatever chapters `results/notebooks` has; what is not there yet is listed as such. The pages
-are then built by Jupyter Book (see the Snakefile).
+takes whatever chapters `results/notebooks` has; what is not there yet is listed as such. Jupyter
+Book then makes build/book/_build/html of it; `make book` does all of that and what it needs.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,23 +31,37 @@ RESULTS = ROOT / "results"
 VERDICTS = ("reproduced", "not resolved", "contradicted")
 NOT_MEASURED = "not measured yet"
 TASKS = ("reconstruction", "interpolation", "manipulation")
+# The theme asks for its fonts ahead of time, which browsers refuse to pages read from a disk.
+PRELOADED_FONT = re.compile(r'<link rel="preload" as="font"[^>]*>')
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Assemble the book; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="idinvert.study.book", description="Assemble the book.")
-    parser.add_argument("target", type=Path, help="folder of the assembled sources")
-    parser.add_argument("--vendor", type=Path, help="folder of JavaScript, from tools/vendor.py")
+    """Build the book; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="idinvert.study.book", description="Build the book.")
+    parser.add_argument("target", type=Path, help="folder of its sources, and of _build/html")
+    parser.add_argument("--vendor", type=Path, required=True,
+                        help="folder of JavaScript, from tools/vendor.py")
     arguments = parser.parse_args(argv)
     try:
         assemble(arguments.target, arguments.vendor)
+        return build(arguments.target)
     except (OSError, ValueError) as error:
         print(f"idinvert.study.book: error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
-def assemble(target: Path, vendor: Path | None = None) -> None:
+def build(target: Path) -> int:
+    """Run Jupyter Book, warnings being errors; returns its exit status."""
+    command = [sys.executable, "-m", "jupyter_book", "build", str(target), "-W", "-n",
+               "--keep-going", "-q"]
+    status = subprocess.run(command).returncode
+    for page in (target / "_build" / "html").rglob("*.html"):
+        text = page.read_text()
+        page.write_text(PRELOADED_FONT.sub("", text))
+    return status
+
+
+def assemble(target: Path, vendor: Path) -> None:
     """Write the sources of the book into `target`, whose former sources are removed.
 
     What Jupyter Book built there stays, so that only changed pages are built again. ValueError: a
@@ -57,8 +72,7 @@ def assemble(target: Path, vendor: Path | None = None) -> None:
         if path.name != "_build":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(PAGES, target, dirs_exist_ok=True)
-    if vendor is not None:
-        shutil.copytree(vendor, target / "_vendor")
+    shutil.copytree(vendor, target / "_vendor")
 
     names = [name for name in chapters.sources() if chapters.executed_path(name).exists()]
     for name in names:
@@ -84,7 +98,7 @@ def toc(names: list[str]) -> str:
     parts = {
         "The paper": ["method"],
         "Results": [name for name in names if name != "explore"] + explorer,
-        "Paper and ours": ["paper_and_ours", "deviations", "settings"],
+        "Evidence": ["paper_and_ours", "deviations", "settings"],
         "Use it": ["data", "models", "your_generator", "graph"],
         "About": ["cite", "references"],
     }
@@ -107,11 +121,11 @@ def read_verdicts(tables: Path) -> pd.DataFrame:
 
 
 def standing(claim: str, verdicts: pd.DataFrame) -> str:
-    """What was found on a claim, as "2 reproduced, 1 not resolved"."""
+    """The verdict on a claim, or where they differ how many there are of each."""
     found = verdicts.loc[verdicts["claim"] == claim, "verdict"].value_counts()
     if found.empty:
         return NOT_MEASURED
-    if len(found) == 1 and found.iloc[0] == 1:
+    if len(found) == 1:
         return found.index[0]
     return ", ".join(f"{found[v]} {v}" for v in VERDICTS if v in found)
 
@@ -121,9 +135,9 @@ def title(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str
     measured = claims["id"].isin(verdicts["claim"])
     of_claims = verdicts[verdicts["claim"].isin(claims["id"])]
     counts = ", ".join(f"**{(of_claims['verdict'] == v).sum()}** {v}" for v in VERDICTS)
-    text = [f"Of the paper's {len(claims)} claims {measured.sum()} have been measured so far, with "
-            f"{len(of_claims)} comparisons: {counts}. The other {(~measured).sum()} claims are "
-            "listed as open on the page [Paper and ours](paper_and_ours.md).\n"]
+    text = [f"Measured so far: {measured.sum()} of the paper's {len(claims)} claims, in "
+            f"{len(of_claims)} comparisons, of which {counts}. What is still open is listed with "
+            "the rest on the page [Paper and ours](paper_and_ours.md).\n"]
     rows = [{"claim": claim.id, "the paper says": claim.claim,
              "we find": badge(standing(claim.id, verdicts)), "where": link(claim.notebook, names)}
             for claim in claims[measured].itertuples()]
@@ -165,7 +179,7 @@ def paper_and_ours(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFram
         text.append("No notebook has been executed yet.\n")
     text.append("## The tables\n\nThe paper's figures as it prints them; where a notebook has "
                 "made the same table, ours follows.\n")
-    numbers = pd.read_csv(PAGES / "paper_tables.csv")
+    numbers = pd.read_csv(PAGES / "paper_tables.csv", dtype={"value": str})  # digits as printed
     for number, part in numbers.groupby("table"):
         text.append(f"### Table {number}\n")
         text += [table(frame, f"The paper's Table {number}: {task}.")
@@ -188,7 +202,8 @@ def paper_tables(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
             keys = {c: pd.Categorical(part[c], part[c].unique()) for c in index}
             metrics = pd.Categorical(part["metric"], part["metric"].unique())
             wide = part.assign(**keys, metric=metrics).pivot_table(
-                index=index, columns="metric", values="value", observed=True).reset_index()
+                index=index, columns="metric", values="value", aggfunc="first", observed=True
+            ).reset_index()
             wide.columns = [c.upper() if c in ("fid", "swd", "ssim", "mse") else c for c in wide]
             wide[index] = wide[index].astype(str).replace("_", " ", regex=True)
             frames.append((task, wide))
@@ -226,12 +241,11 @@ def settings(names: list[str]) -> str:
     """The page with the settings, versions and time of each executed notebook."""
     text = [(PAGES / "settings.md").read_text()]
     for name in names:
-        path = RESULTS / "settings" / f"{name}.json"
-        if path.exists():
-            noted = json.loads(path.read_text())
-            noted["models"] = {m: s[:12] for m, s in noted.get("models", {}).items()}
-            shown = yaml.safe_dump(noted, sort_keys=False)
-            text.append(f"## {link(name, names)}\n\n```yaml\n{shown}```\n")
+        noted = chapters.noted(name)
+        if "models" in noted:
+            noted["models"] = {model: sha256[:12] for model, sha256 in noted["models"].items()}
+        shown = yaml.safe_dump(noted, sort_keys=False)
+        text.append(f"## {link(name, names)}\n\n```yaml\n{shown}```\n")
     return "\n".join(text)
 
 

@@ -56,13 +56,22 @@ def stale(name: str) -> str | None:
     executed = nbformat.read(executed_path(name), 4)
     if [c.source for c in code(source)] != [c.source for c in code(executed)]:
         return "other code"
-    noted = ROOT / "results" / "settings" / f"{name}.json"
-    noted = json.loads(noted.read_text()) if noted.exists() else {}
     wanted = yaml.safe_load((PROFILES / "reference.yml").read_text()).get(name)
-    if noted.get("settings", wanted) != wanted:
+    if noted(name).get("settings", wanted) != wanted:
         return "other settings"
-    changed = [m for m, seen in noted.get("models", {}).items() if weights.digest(m) != seen]
+    changed = [m for m, seen in models(name).items() if weights.digest(m) != seen]
     return f"other weights: {', '.join(changed)}" if changed else None
+
+
+def noted(name: str) -> dict:
+    """What the last run of a notebook noted of itself; empty if it has not run."""
+    path = ROOT / "results" / "settings" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def models(name: str) -> dict[str, str]:
+    """The models that the last run of a notebook loaded, with their SHA-256."""
+    return noted(name).get("models", {})
 
 
 def chapter(name: str, tables: Path) -> NotebookNode:
