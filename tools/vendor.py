@@ -37,8 +37,12 @@ FILES = [
     (MATHJAX, "es5/tex-mml-chtml.js", (".js",), "mathjax"),
     (MATHJAX, "es5/output/chtml/fonts", (".woff",), "mathjax/output/chtml/fonts"),
 ]
-# Modules and their fonts are found beside this file, wherever the book lies.
-CONFIG = 'require.config({baseUrl: document.currentScript.src.replace(/[^/]*$/, "")});\n'
+# Modules and their fonts are found beside this file, wherever the book lies. Widgets ask for a
+# queue that MathJax 2 had and MathJax 3 has not; there are no formulas in them.
+CONFIG = """\
+require.config({baseUrl: document.currentScript.src.replace(/[^/]*$/, "")});
+window.addEventListener("load", () => { (window.MathJax ??= {}).Hub ??= {Queue: () => {}}; });
+"""
 
 
 def find_npm() -> str:

@@ -31,8 +31,10 @@ RESULTS = ROOT / "results"
 VERDICTS = ("reproduced", "not resolved", "contradicted")
 NOT_MEASURED = "not measured yet"
 TASKS = ("reconstruction", "interpolation", "manipulation")
-# The theme asks for its fonts ahead of time, which browsers refuse to pages read from a disk.
-PRELOADED_FONT = re.compile(r'<link rel="preload" as="font"[^>]*>')
+# What no page read from a disk needs: fonts asked for ahead of time, which browsers refuse there,
+# and scripts that would fetch a kernel from elsewhere.
+UNWANTED = re.compile(r'<link rel="preload" as="font"[^>]*>|<script>const THEBE_JS_URL.*?</script>'
+                      r'|<script[^>]*sphinx-thebe[^>]*></script>')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,12 +54,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def build(target: Path) -> int:
     """Run Jupyter Book, warnings being errors; returns its exit status."""
-    command = [sys.executable, "-m", "jupyter_book", "build", str(target), "-W", "-n",
-               "--keep-going", "-q"]
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", target, "-W", "-n", "--keep-going", "-q"]
     status = subprocess.run(command).returncode
     for page in (target / "_build" / "html").rglob("*.html"):
         text = page.read_text()
-        page.write_text(PRELOADED_FONT.sub("", text))
+        page.write_text(UNWANTED.sub("", text))
     return status
 
 
