@@ -139,7 +139,7 @@ def bar(probability: float) -> str:
 
 def flip(control: w.Widget, children: Sequence[w.Widget]) -> w.Stack:
     """A stack of which a slider or dropdown with `index` shows one child, also without a kernel."""
-    stack = w.Stack(list(children), selected_index=control.index)
+    stack = w.Stack(list(children), selected_index=control.index, layout={"width": "100%"})
     w.jslink((control, "index"), (stack, "selected_index"))
     return stack
 
@@ -155,7 +155,8 @@ def slider(name: str, options: Sequence, value=None) -> w.SelectionSlider:
 def still(rows: Sequence[Tensor], text: str = "", width: str = "100%") -> w.Widget:
     """Rows of images, each [N, 3, H, W], as one picture, with HTML below."""
     sheet = picture(torch.cat(list(rows)), columns=len(rows[0]))
-    return w.VBox([w.Image(value=sheet, format="webp", layout={"width": width}), w.HTML(text)])
+    shown = w.Image(value=sheet, format="webp", layout={"width": width, "max_width": "672px"})
+    return w.VBox([shown, w.HTML(text)], layout={"width": "100%"})
 
 
 # In JupyterLab ----------------------------------------------------------------------------------
