@@ -117,12 +117,16 @@ def picture(images: Tensor, kind: str = "webp", columns: int | None = None,
 
 def scores(models: Models, **images: Tensor) -> str:
     """Table of attribute probabilities as HTML: a column for each named set, means over it."""
-    columns = {name: models.probabilities(x).mean(0) for name, x in images.items()}
+    return score_table(models, {name: models.probabilities(x) for name, x in images.items()})
+
+
+def score_table(models: Models, columns: dict[str, Tensor]) -> str:
+    """The same of probabilities [N, A]."""
     head = "".join(f"<th style='padding:0 12px'>{name}</th>" for name in columns)
     rows = ""
     for i, attribute in enumerate(models.attributes):
-        cells = "".join(f"<td style='padding:0 12px'>{bar(float(c[i]))}</td>"
-                        for c in columns.values())
+        cells = "".join(f"<td style='padding:0 12px'>{bar(float(p[:, i].mean()))}</td>"
+                        for p in columns.values())
         rows += f"<tr><td>{attribute}</td>{cells}</tr>"
     return f"<table style='line-height:1.5'><tr><th></th>{head}</tr>{rows}</table>"
 
@@ -171,6 +175,7 @@ class Panel:
     def __init__(self, models: Models, faces: Tensor):
         self.session, self.models, self.faces = Session(models, faces[:1]), models, faces
         self.worker: threading.Thread | None = None
+        self.before: dict[str, Tensor] = {}  # attribute probabilities [1, A], not of the edit
         self.stopping = False
         self.build()
         self.refresh_target()
@@ -258,8 +263,8 @@ class Panel:
         self.halt()
         self.session.choose(image)
         self.message.value = ""
-        self.clear()
         self.refresh_target()
+        self.clear()
 
     def on_second(self, change) -> None:
         """The image to blend with: its code is the encoder's."""
@@ -292,7 +297,10 @@ class Panel:
 
     def refresh_code(self) -> None:
         """Show a new code."""
-        self.show("inverted", self.session.inverted())
+        inverted = self.session.inverted()
+        self.show("inverted", inverted)
+        seen = self.models.probabilities(torch.cat([self.session.target, inverted]))
+        self.before = {"target": seen[:1], "inverted": seen[1:]}
         self.refresh_edit()
 
     def refresh_edit(self) -> None:
@@ -300,8 +308,8 @@ class Panel:
         strengths = {name: control.value for name, control in self.attributes.items()}
         edited = self.session.edited(strengths, self.way.value)
         self.show("edited", edited)
-        self.scores.value = scores(self.models, target=self.session.target,
-                                   inverted=self.session.inverted(), edited=edited)
+        columns = self.before | {"edited": self.models.probabilities(edited)}
+        self.scores.value = score_table(self.models, columns)
 
     def refresh_box(self) -> None:
         """Show the target's rectangle in the image it is to be diffused into."""
