@@ -36,6 +36,7 @@ def browser():
 def reader(browser):
     """A page that collects what went wrong on it."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(120_000)
     page.wrong = []
     page.on("console", lambda m: m.type == "error" and page.wrong.append(m.text))
     page.on("pageerror", lambda e: page.wrong.append(str(e)))
@@ -49,7 +50,7 @@ def reader(browser):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_opens_without_error_or_network(path, reader):
     reader.goto(path.as_uri())
-    reader.wait_for_load_state("networkidle")
+    reader.wait_for_timeout(300)  # scripts that the page starts when it is loaded
     assert not reader.wrong
     assert not reader.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
     if "math" in path.read_text():
@@ -109,7 +110,7 @@ def pictures(page):
 def test_explorer_works_without_a_kernel(reader):
     reader.goto((HTML / "explore.html").as_uri())
     sliders = reader.locator(".widget-slider .noUi-handle")
-    sliders.first.wait_for(timeout=30_000)
+    sliders.first.wait_for()
     reader.wait_for_timeout(500)
     assert sliders.count() == 3 and len(pictures(reader)) == 3
     for i in range(3):

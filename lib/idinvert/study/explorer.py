@@ -27,6 +27,7 @@ METHODS = ("in-domain inversion", "encoder only", "Image2StyleGAN")
 LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
 REACH = 8.0  # largest step of an attribute slider, in units of codes
 SHOWN = "190px"  # side of a picture
+CELL = "padding:0 12px;white-space:nowrap"  # style of the cells of a table
 
 
 class Stopped(Exception):
@@ -122,10 +123,10 @@ def scores(models: Models, **images: Tensor) -> str:
 
 def score_table(models: Models, columns: dict[str, Tensor]) -> str:
     """The same of probabilities [N, A]."""
-    head = "".join(f"<th style='padding:0 12px'>{name}</th>" for name in columns)
+    head = "".join(f"<th style='{CELL}'>{name}</th>" for name in columns)
     rows = ""
     for i, attribute in enumerate(models.attributes):
-        cells = "".join(f"<td style='padding:0 12px'>{bar(float(p[:, i].mean()))}</td>"
+        cells = "".join(f"<td style='{CELL}'>{bar(float(p[:, i].mean()))}</td>"
                         for p in columns.values())
         rows += f"<tr><td>{attribute}</td>{cells}</tr>"
     return f"<table style='line-height:1.5'><tr><th></th>{head}</tr>{rows}</table>"
@@ -226,7 +227,7 @@ class Panel:
     def arrange(self) -> w.Widget:
         """The widgets on the page."""
         def framed(name: str) -> w.Widget:
-            return w.VBox([self.views[name], w.Label(name)])
+            return w.VBox([self.views[name], w.Label(name)], layout={"flex": "0 0 auto"})
 
         tabs = w.Tab([
             w.VBox([*self.attributes.values(), self.reset]),
