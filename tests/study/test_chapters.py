@@ -119,3 +119,15 @@ def test_outputs_of_cells_without_results_stay():
     cells = [new_markdown_cell("# T"), new_code_cell("1 + 1")]
     (_, found), (_, none) = chapters.labelled(new_notebook(cells=cells).cells, "explore")
     assert found == none == []
+
+
+def test_pictures_of_a_loop_are_numbered_apart(tmp_path):
+    images = [new_output("display_data", {"image/png": str(i)}) for i in range(2)]
+    printed = new_output("stream", name="stdout", text="x")
+    cell = new_code_cell('display(run.figure(f"fig04_{d}", f))', outputs=[*images, printed])
+    cells = [new_markdown_cell("## Figure 4: ways"), cell]
+    made = list(chapters.numbered(cells, "04_demo", tmp_path))
+    assert made[1].outputs == [printed]
+    figures = [c.metadata["mystnb"]["figure"] for c in made[2:]]
+    assert figures == [{"name": "figure-fig04-1", "caption": "**Figure 4 (1 of 2).** Ways"},
+                       {"name": "figure-fig04-2", "caption": "**Figure 4 (2 of 2).** Ways"}]

@@ -23,8 +23,8 @@ from nbformat import NotebookNode
 from .. import weights
 from .run import PROFILES, ROOT
 
-RESULT = re.compile(r'run\.(figure|table)\(\s*"([\w-]+)"')
-PAPER_NUMBER = re.compile(r"(?:fig|table)(\d+[a-z]?)")
+RESULT = re.compile(r'run\.(figure|table)\(\s*(f?)"([\w{}-]+)"')
+PAPER_NUMBER = re.compile(r"(?:fig|table)0*(\d+[a-z]?)")
 OWN_HEADING = re.compile(r"(Figure|Table)s? \S+?[:.] ")
 
 
@@ -106,6 +106,7 @@ class Result:
     name: str  # of its file
     label: str  # "Figure 10"
     text: str  # of the caption
+    many: bool = False  # one of several that a loop makes, as run.figure(f"fig04_{domain}", ...)
 
     @property
     def anchor(self) -> str:
@@ -125,14 +126,18 @@ def labelled(cells: list[NotebookNode], name: str) -> Iterator[tuple[NotebookNod
     for cell in cells:
         found = []
         if cell.cell_type == "code":
-            for kind, result in RESULT.findall(cell.source):
+            for kind, in_loop, result in RESULT.findall(cell.source):
+                if in_loop and kind == "table":
+                    continue  # shown as the notebook shows it
+                result = re.sub(r"_?\{\w+\}", "", result)
                 number = PAPER_NUMBER.fullmatch(result)
                 text = OWN_HEADING.sub("", heading)
                 if number and not result.startswith(kind[:3]):  # a table named after a figure
                     number, text = None, f"The values of Figure {number[1]}"
                 label = number[1] if number else f"{chapter_number}-{next(letters[kind])}"
                 text = text[:1].upper() + text[1:]
-                found.append(Result(kind, result, f"{kind.capitalize()} {label}", text))
+                label = f"{kind.capitalize()} {label}"
+                found.append(Result(kind, result, label, text, bool(in_loop)))
         else:
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
         yield cell, found
@@ -149,18 +154,36 @@ def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[Not
     for cell, found in labelled(cells, name):
         if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
             cell.metadata.setdefault("tags", []).append("hide-input")
+        series = []
         for result in found:
-            if result.kind == "figure":
+            if result.many:
+                series += separate(cell, result)
+            elif result.kind == "figure":
                 figure = {"name": result.anchor, "caption": result.caption}
                 cell.metadata["mystnb"] = {"figure": figure}
             else:
                 cell.outputs = [o for o in cell.outputs if "text/html" not in o.get("data", {})]
         yield cell
+        yield from series
         for result in found:
             path = tables / f"{result.name}.csv"
             if result.kind == "table" and path.exists():
                 shown = table(pd.read_csv(path), result.caption, result.anchor)
                 yield nbformat.v4.new_markdown_cell(shown)
+
+
+def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
+    """Take the pictures of a loop out of its cell: one cell with a caption for each of them."""
+    pictures = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+    cell.outputs = [o for o in cell.outputs if o not in pictures]
+    cells = []
+    for count, output in enumerate(pictures, 1):
+        which = f" ({count} of {len(pictures)})" if len(pictures) > 1 else ""
+        figure = {"name": f"{result.anchor}-{count}",
+                  "caption": f"**{result.label}{which}.** {result.text}"}
+        metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
+        cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata=metadata))
+    return cells
 
 
 def table(frame: pd.DataFrame, text: str, anchor: str = "") -> str:
