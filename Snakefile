@@ -1,0 +1,102 @@
+"""data -> models -> notebooks -> book, as one graph: book/graph.md describes it.
+
+A step runs if its result is missing or its inputs changed in content. What is committed counts as
+made: models are trained only if they are missing, notebooks are executed only if `chapters.stale`
+names a reason.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, "lib")
+from idinvert.study import chapters
+from idinvert.train import zoo
+
+ZOO = zoo.zoo()
+NOTEBOOKS = chapters.sources()
+EXECUTE = str(config.get("execute", "yes")) == "yes"  # no: take the executed notebooks as they are
+PYTHON = f"PYTHONPATH=lib {sys.executable}"
+BOOK = "build/book/_build/html/index.html"
+
+
+def present(*patterns):
+    """The files of the checkout that match, sorted."""
+    return sorted(str(p) for pattern in patterns for p in Path().glob(pattern) if p.is_file())
+
+
+def mark(name):
+    """Bring the stamp of a notebook up to date: old if its execution is still valid, else new."""
+    stamp, reason = Path("build/inputs", name), chapters.stale(name)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(f"{reason or 'unchanged'}\n")
+    if not reason:
+        os.utime(stamp, (0, 0))
+    return str(stamp)
+
+
+def made_from(wildcards):
+    """Other models that a model of the zoo is trained from."""
+    parts = (ZOO[wildcards.name].get(key) for key in ("parent", "generator", "classifier"))
+    return [f"results/weights/{part}.safetensors" for part in parts if part]
+
+
+def trained_on(wildcards):
+    """The rendered set that a model is trained on; boundaries are fitted to samples alone."""
+    if ZOO[wildcards.name]["kind"] == "boundaries":
+        return []
+    return [f"build/data/{zoo.domain(wildcards.name)}.done"]
+
+
+def loaded_by(wildcards):
+    """Models that the notebook loaded when it was last executed, as a compiler notes headers."""
+    return [f"results/weights/{name}.safetensors" for name in chapters.models(wildcards.name)]
+
+
+localrules: all, vendor
+
+
+rule all:
+    input: BOOK
+
+
+rule data:
+    output: touch("build/data/{domain}.done")
+    threads: workflow.cores
+    resources: mem_mb=4000, runtime=240
+    shell: PYTHON + " -m idinvert.data render {wildcards.domain}"
+
+
+rule train:
+    input: ancient(made_from), ancient(trained_on)
+    output: "results/weights/{name}.safetensors"
+    wildcard_constraints: name="|".join(ZOO)
+    threads: workflow.cores
+    resources: mem_mb=8000, runtime=1440
+    shell: PYTHON + " -m idinvert.train {wildcards.name}"
+
+
+rule notebook:
+    input: ancient(loaded_by), lambda wildcards: mark(wildcards.name)
+    output: update("results/notebooks/{name}.ipynb")
+    wildcard_constraints: name="|".join(NOTEBOOKS)
+    threads: workflow.cores
+    resources: mem_mb=8000, runtime=120
+    shell: PYTHON + " -m papermill notebooks/{wildcards.name}.ipynb {output} -k python3 -p profile reference"
+
+
+rule vendor:
+    input: "tools/vendor.py"
+    output: directory("build/vendor")
+    shell: PYTHON + " {input} {output}"
+
+
+rule book:
+    input:
+        "build/vendor",
+        expand("results/notebooks/{name}.ipynb", name=NOTEBOOKS) if EXECUTE else [],
+        present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/study/*.py",
+                "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
+    output: BOOK
+    resources: mem_mb=4000, runtime=20
+    shell: PYTHON + " -m idinvert.study.book build/book --vendor build/vendor"

@@ -1,0 +1,114 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Explore
+#
+# Move the controls: how close is the inversion, and what does an edit make of it? On the published page
+# the pictures were made beforehand, from test images that the networks never saw; in JupyterLab
+# (`jupyter lab notebooks/explore.ipynb`) the panel at the end inverts any image, your own too, while you watch.
+
+# %% tags=["parameters"]
+profile = "embedded"  # smoke | embedded | reference
+device = "auto"  # cuda if there is one
+num_images = None  # test faces to invert; None: as the profile says
+iterations = None  # Adam steps per image
+strengths = [-6, -4, -2, 0, 2, 4, 6]  # steps along a boundary, in units of codes
+steps = 9  # pictures on the way between two faces
+seed = 0
+
+# %%
+import ipywidgets as widgets
+import torch
+from idinvert import data, study
+from idinvert.edit import manipulate
+from idinvert.invert import render
+from idinvert.study import explorer, figures, models, tradeoff
+
+run = study.begin("explore", profile, device, seed, num_images=num_images, iterations=iterations)
+m = models.load("face-stylegan-layerwise", "face-classifier", run.device)
+test = data.load("face", "test")
+wears = data.binary_labels(test.labels, "face")["eyeglasses"].to_numpy() == 1
+faces = data.to_float(test.images[~wears]).to(run.device)
+targets = faces[: run.num_images]
+outcomes = tradeoff.sweep(m, targets, explorer.LAMBDAS, run.iterations, "eyeglasses", 4.0)
+
+# %% [markdown]
+# ## The weight of the regulariser
+#
+# The same faces inverted (second row) with more and more weight $\lambda_{dom}$ on the encoder's opinion, and the same codes after a step
+# of 4 towards eyeglasses (third row). The table shows what an attribute classifier sees, averaged over the faces.
+
+# %%
+pages = [explorer.still([targets, o.images, o.edited], explorer.scores(m, target=targets, inverted=o.images, edited=o.edited)) for o in outcomes]
+chosen = explorer.slider("lambda_dom", explorer.LAMBDAS, 2.0)
+widgets.VBox([chosen, explorer.flip(chosen, pages)])
+
+# %% [markdown]
+# ## Attribute and strength
+#
+# The codes at $\lambda_{dom} = 2$, moved along the boundary of one attribute. Steps are in units of codes; far out, even images that
+# the generator made itself fall apart.
+
+# %%
+codes = next(o.codes for o in outcomes if o.lambda_dom == 2)
+attribute = widgets.Dropdown(options=list(m.boundaries), description="attribute", style={"description_width": "90px"})
+strength = explorer.slider("strength", strengths, 0)
+plain = render(m.generator, codes)
+
+
+def edited(name, alpha):
+    images = render(m.generator, manipulate(codes, m.boundaries[name], alpha))
+    return explorer.still([targets, images], explorer.scores(m, target=targets, inverted=plain, edited=images))
+
+
+stacks = [explorer.flip(strength, [edited(name, alpha) for alpha in strengths]) for name in m.boundaries]
+widgets.VBox([attribute, strength, explorer.flip(attribute, stacks)])
+
+# %% [markdown]
+# ## From one face to another
+#
+# Halfway between two codes there should be a face again, not two pictures laid over each other.
+
+# %%
+pairs = [(i, (i + 1) % len(targets)) for i in range(len(targets))]
+pair = widgets.Dropdown(options=[f"{a + 1} to {b + 1}" for a, b in pairs], description="faces", style={"description_width": "90px"})
+way = explorer.slider("way", [round(i / (steps - 1), 2) for i in range(steps)], 0.5)
+
+
+def blended(a, b):
+    between = explorer.blends(m, codes[a : a + 1], codes[b : b + 1], steps)
+    return explorer.flip(way, [explorer.still([torch.stack([targets[a], image, targets[b]])], width="60%") for image in between])
+
+
+widgets.VBox([pair, way, explorer.flip(pair, [blended(a, b) for a, b in pairs])])
+
+# %% [markdown]
+# ## Test faces, their inversions and edits at $\lambda_{dom} = 2$
+
+# %%
+rows = [targets, plain] + [render(m.generator, manipulate(codes, m.boundaries[name], 4.0)) for name in m.boundaries]
+run.figure("explore", figures.image_grid(rows, ["target", "inverted", *(f"+ {name}" for name in m.boundaries)]))
+
+# %% [markdown]
+# ## With a kernel
+#
+# In JupyterLab the next cell is a panel: choose a test image or upload one, invert it by any method with the image refining as it goes, then
+# move several attributes at once, blend with a second image, or diffuse a rectangle of it into another one.
+
+# %% tags=["remove-output"]
+panel = explorer.Panel(m, faces)
+panel.widget
+
+# %%
+print(run.finish())

@@ -1,0 +1,132 @@
+"""The built book as a reader has it: opened from disk in Chromium, without a network.
+
+Run after `make book`; skipped where there is no book, no Chromium or no playwright.
+"""
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from idinvert.study.run import ROOT
+
+HTML = ROOT / "build" / "book" / "_build" / "html"
+PAGES = sorted(HTML.glob("*.html"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="no book: run `make book` first")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
+    with playwright.sync_playwright() as p:
+        # Chromium's own sandbox does not run as root, as in containers
+        browser = p.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def reader(browser):
+    """A page that collects what went wrong on it."""
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(120_000)
+    page.wrong = []
+    page.on("console", lambda m: m.type == "error" and page.wrong.append(m.text))
+    page.on("pageerror", lambda e: page.wrong.append(str(e)))
+    page.on("requestfailed", lambda r: page.wrong.append(f"failed: {r.url}"))
+    page.on("request", lambda r: urlsplit(r.url).scheme in ("http", "https", "ws")
+            and page.wrong.append(f"outside: {r.url}"))
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page_opens_without_error_or_network(path, reader):
+    reader.goto(path.as_uri())
+    reader.wait_for_timeout(300)  # scripts that the page starts when it is loaded
+    assert not reader.wrong
+    assert not reader.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+    if "math" in path.read_text():
+        assert not reader.locator("mjx-merror").count()
+
+
+class Links(HTMLParser):
+    """Addresses and anchors of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.anchors = [], set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors |= {attributes.get("id"), attributes.get("name")}
+        self.links += [attributes[k] for k in ("href", "src") if attributes.get(k)]
+
+
+def test_links_lead_somewhere():
+    pages = {path: Links(path) for path in PAGES}
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or link.startswith("//"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            known = pages[target].anchors if target in pages else None
+            if not target.exists() or parts.fragment and known and unquote(
+                    parts.fragment) not in known:
+                broken.append(f"{path.name}: {link}")
+    assert not broken
+
+
+def test_no_page_names_an_outside_script_or_style():
+    outside = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//[^"]+', re.I)
+    assert not [found for path in PAGES for found in outside.findall(path.read_text())]
+
+
+def pictures(page):
+    """What the visible pictures of the widgets show, as small bitmaps."""
+    return page.evaluate("""() => {
+        const draw = image => {
+            const canvas = document.createElement('canvas')
+            canvas.width = canvas.height = 32
+            const context = canvas.getContext('2d')
+            context.drawImage(image, 0, 0, 32, 32)
+            return context.getImageData(0, 0, 32, 32).data.join() }
+        const images = [...document.querySelectorAll('img.widget-image')]
+        return images.filter(i => i.offsetParent).map(draw)
+    }""")
+
+
+@pytest.mark.skipif(not (HTML / "explore.html").exists(), reason="the explorer is not executed")
+def test_explorer_works_without_a_kernel(reader):
+    reader.goto((HTML / "explore.html").as_uri())
+    sliders = reader.locator(".widget-slider .noUi-handle")
+    sliders.first.wait_for()
+    reader.wait_for_timeout(500)
+    assert sliders.count() == 3 and len(pictures(reader)) == 3
+    for i in range(3):
+        before = pictures(reader)
+        sliders.nth(i).focus()
+        reader.keyboard.press("ArrowLeft")
+        reader.wait_for_timeout(300)
+        changed = [a != b for a, b in zip(before, pictures(reader))]
+        assert changed == [i == j for j in range(3)]
+    for i in range(2):
+        before = pictures(reader)
+        reader.locator(".widget-dropdown select").nth(i).select_option(index=1)
+        reader.wait_for_timeout(300)
+        assert pictures(reader)[i + 1] != before[i + 1]
+    assert not reader.wrong
+
+
+def test_pages_stay_small():
+    assert not [path.name for path in PAGES if path.stat().st_size > 3e6]
