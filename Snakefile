@@ -30,7 +30,7 @@ def mark(name):
     stamp, reason = Path("build/inputs", name), chapters.stale(name)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(f"{reason or 'unchanged'}\n")
-    if not reason:
+    if not reason or not EXECUTE:
         os.utime(stamp, (0, 0))
     return str(stamp)
 

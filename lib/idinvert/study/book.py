@@ -67,8 +67,7 @@ def build(target: Path) -> int:
 def assemble(target: Path, vendor: Path) -> None:
     """Write the sources of the book into `target`, whose former sources are removed.
 
-    What Jupyter Book built there stays, so that only changed pages are built again. ValueError: a
-    notebook's code was changed since it was executed.
+    What Jupyter Book built there stays, so that only changed pages are built again.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():

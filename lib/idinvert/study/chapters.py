@@ -77,19 +77,24 @@ def models(name: str) -> dict[str, str]:
 def chapter(name: str, tables: Path) -> NotebookNode:
     """The chapter of a notebook: figures and tables numbered and captioned, code folded away.
 
-    tables: folder of the CSV files that the notebook wrote. ValueError: the code was changed since
-    the notebook was executed.
+    One that is out of date is shown as it was executed, and says so. tables: folder of the CSV
+    files that the notebook wrote.
     """
     source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
     executed = nbformat.read(executed_path(name), 4)
-    cells = code(source)
-    if [c.source for c in cells] != [c.source for c in code(executed)]:
-        raise ValueError(f"notebooks/{name}.py has other code than results/notebooks/{name}.ipynb: "
-                         "execute it again.")
-    for cell, done in zip(cells, code(executed)):
-        cell.outputs, cell.execution_count = kept(done.outputs), done.execution_count
+    cells, done = code(source), code(executed)
+    if [c.source for c in cells] == [c.source for c in done]:
+        for cell, same in zip(cells, done):
+            cell.outputs, cell.execution_count = same.outputs, same.execution_count
+    else:
+        source.cells = [c for c in executed.cells if c.cell_type != "code" or c in done]
+    for cell in code(source):
+        cell.outputs = kept(cell.outputs)
     source.metadata = executed.metadata
     source.cells = list(numbered(source.cells, name, tables))
+    if reason := stale(name):
+        note = f":::{{warning}}\nThese are results of an earlier run ({reason} since).\n:::"
+        source.cells.insert(1, nbformat.v4.new_markdown_cell(note))
     return source
 
 
