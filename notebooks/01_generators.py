@@ -57,7 +57,7 @@ for domain in data.DOMAINS:
 # %%
 for name in names:
     print(name)
-    images = generators.samples(weights.load(name, run.device), 48, seed)
+    images = generators.samples(weights.load(name, run.device), 36, seed)
     display(run.figure(f"samples_{name}", figures.image_grid(images.split(12), inch=0.6)))
 
 # %% [markdown]

@@ -27,7 +27,7 @@ def trained() -> list[str]:
     return [name for name in weights.names() if weights.card(name)["kind"] == "gan"]
 
 
-def contact_sheet(domain: str, columns: int = 12, rows: int = 3) -> list[Tensor]:
+def contact_sheet(domain: str, columns: int = 12, rows: int = 2) -> list[Tensor]:
     """Rows of the first test images of a domain."""
     images = data.to_float(data.load(domain, "test", columns * rows).images)
     return list(images.split(columns))
