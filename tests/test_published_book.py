@@ -3,6 +3,7 @@
 Run after `make book`; skipped where there is no book, no Chromium or no playwright.
 """
 
+import json
 import os
 import re
 import shutil
@@ -87,6 +88,15 @@ def test_links_lead_somewhere():
                     parts.fragment) not in known:
                 broken.append(f"{path.name}: {link}")
     assert not broken
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PAGES if path.stem[:2].isdigit()])
+def test_every_picture_of_a_notebook_is_in_its_chapter(name):
+    executed = json.loads((ROOT / "results" / "notebooks" / f"{name}.ipynb").read_text())
+    outputs = [o for cell in executed["cells"] for o in cell.get("outputs", [])]
+    pictures = sum("image/png" in o.get("data", {}) for o in outputs)
+    assert pictures > 0
+    assert (HTML / f"{name}.html").read_text().count('src="_images/') == pictures
 
 
 def test_no_page_names_an_outside_script_or_style():

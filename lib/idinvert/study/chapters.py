@@ -187,7 +187,8 @@ def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
         figure = {"name": f"{result.anchor}-{count}",
                   "caption": f"**{result.label}{which}.** {result.text}"}
         metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
-        cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata=metadata))
+        # Jupyter Book leaves out a cell without code, and its outputs with it.
+        cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))
     return cells
 
 
