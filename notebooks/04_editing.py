@@ -54,7 +54,7 @@ codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name 
 # %% [markdown]
 # ## Interpolation
 #
-# ### Figures 4 and 19
+# ### Figures 4 and 19: from one test image to another
 #
 # Each strip: a test image, its inversion, five steps, the inversion of another test image, and that image.
 
@@ -80,7 +80,7 @@ edits = {
 steps
 
 # %% [markdown]
-# ### Figures 5 and 20
+# ### Figures 5 and 20: every attribute switched
 #
 # For each method: the inversion, then every attribute switched.
 
@@ -94,7 +94,7 @@ for d, m in subjects.items():
         display(run.figure(f"fig05_{d}_{name}", figures.image_grid(rows, names)))
 
 # %% [markdown]
-# ### Table 2
+# ### Table 2: distances of edited images to real ones
 #
 # Distances to real test images that were not inverted, at the number of images in the table. Below it, what the
 # paper does not measure: how often the edit is seen by the classifier, and how much the other attributes moved.
@@ -116,7 +116,7 @@ seen.pivot(index=["domain", "attribute", "step"], columns="method", values=["suc
 # The centre of a target face is pasted into a context, and the pasted image is inverted by the pixels of the
 # centre alone, from the encoder's code: the generator fills in surroundings that suit the centre.
 #
-# ### Figure 6
+# ### Figure 6: centres of faces in other surroundings
 
 # %%
 m = subjects["face"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from idinvert import pretrained
+from idinvert import pretrained, weights
+from idinvert.nn import encoder, stylegan2
 
 
 def _load(function):
@@ -21,6 +22,17 @@ def vgg16():
 @pytest.fixture(scope="session")
 def efficientnet():
     return _load(pretrained.load_efficientnet_lite0)
+
+
+@pytest.fixture
+def own_registry(tmp_path, monkeypatch):
+    """A registry of a tiny generator, "own", and its encoder."""
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    torch.manual_seed(0)
+    generator = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    network = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}
+    weights.save("own", stylegan2.Generator(**generator), "stylegan2.Generator", generator)
+    weights.save("own-base", encoder.Encoder(**network), "encoder.Encoder", network)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.edit import interpolate, manipulate, mix
+from idinvert.edit import interpolate, manipulate, mix, stitch
 
 
 def boundary(space="whole", layers=(0, 1, 2)):
@@ -79,3 +79,13 @@ def test_pairs_must_be_alike():
         mix(a[0], a[0], [0])
     with pytest.raises(ValueError, match="at least 2 steps, not 1"):
         interpolate(a, a, 1, ends=True)
+
+
+def test_stitch_takes_the_box_from_the_target():
+    target, context = torch.ones(1, 3, 4, 6), -torch.ones(1, 3, 4, 6)
+    stitched, mask = stitch(target, context, (1, 0, 3, 2))
+    assert mask.sum() == 4
+    assert (stitched[0, 0] == 1).nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    for box in ((2, 0, 2, 2), (0, 0, 7, 2), (-1, 0, 2, 2)):
+        with pytest.raises(ValueError, match="not within an image of 6 x 4 px"):
+            stitch(target, context, box)

@@ -10,19 +10,7 @@ from idinvert import weights
 from idinvert.data import open_source, read_image, to_uint8, write_image
 from idinvert.invert import Networks, Settings, files, in_domain
 from idinvert.invert.__main__ import main
-from idinvert.nn import encoder, stylegan2
 from idinvert.processes import Share
-
-SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-ENCODER = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}
-
-
-@pytest.fixture
-def registry(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
-    torch.manual_seed(0)
-    weights.save("own", stylegan2.Generator(**SIZE), "stylegan2.Generator", SIZE)
-    weights.save("own-base", encoder.Encoder(**ENCODER), "encoder.Encoder", ENCODER)
 
 
 @pytest.fixture
@@ -42,7 +30,7 @@ def command(images, out, **options):
     return ["--model", "own", "--images", str(images), "--out", str(out), *extra]
 
 
-def test_every_readable_image_is_inverted_as_in_domain_does(registry, images, tmp_path, capsys):
+def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(command(images, out)) == 0
     captured = capsys.readouterr()
@@ -66,7 +54,7 @@ def test_every_readable_image_is_inverted_as_in_domain_does(registry, images, tm
     assert np.array_equal(np.load(out / "codes.npy")[4], np.load(out / "codes/sub/3.npz")["code"])
 
 
-def test_finished_images_are_left_alone_and_missing_ones_made(registry, images, tmp_path):
+def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, images, tmp_path):
     out = tmp_path / "out"
     main(command(images, out))
     first = np.load(out / "codes.npy")
@@ -80,7 +68,7 @@ def test_finished_images_are_left_alone_and_missing_ones_made(registry, images, 
     np.testing.assert_allclose(np.load(out / "codes.npy")[[0, 1, 2, 4, 5]], first, atol=1e-5)
 
 
-def test_other_settings_need_another_folder(registry, images, tmp_path, capsys):
+def test_other_settings_need_another_folder(own_registry, images, tmp_path, capsys):
     main(command(images, tmp_path / "out"))
     before = (tmp_path / "out" / "settings.json").read_text()
     assert json.loads(before)["lambda_dom"] == 2.0
@@ -89,7 +77,7 @@ def test_other_settings_need_another_folder(registry, images, tmp_path, capsys):
     assert (tmp_path / "out" / "settings.json").read_text() == before
 
 
-def test_processes_share_the_images(registry, images, tmp_path, monkeypatch):
+def test_processes_share_the_images(own_registry, images, tmp_path, monkeypatch):
     """Two processes, one after the other here, leave what one leaves."""
     main(command(images, tmp_path / "one"))
     for rank in (1, 0):
@@ -117,9 +105,9 @@ class Poisoned(torch.nn.Module):
         return code[:, None, None].expand(-1, 4, 4)
 
 
-def test_a_diverging_image_is_reported_and_the_others_are_not_touched(images, tmp_path, capsys):
-    torch.manual_seed(0)
-    networks = Networks(stylegan2.Generator(**SIZE), None, Poisoned())
+def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
+        own_registry, images, tmp_path, capsys):
+    networks = Networks(weights.load("own"), None, Poisoned())
     settings = Settings(lambda_dom=2.0, iterations=3)
 
     def run(out):
@@ -143,7 +131,7 @@ def test_names_that_differ_in_their_suffix_keep_apart():
 
 
 @pytest.mark.parametrize("method, count", [("encoder", 0), ("image2stylegan", 20)])
-def test_other_methods(registry, images, tmp_path, method, count):
+def test_other_methods(own_registry, images, tmp_path, method, count):
     options = {"method": method, "iterations": count}
     assert main(command(images / "0.png", tmp_path / "out", **options)) == 0
     with np.load(tmp_path / "out" / "codes" / "0.npz") as found:
@@ -160,7 +148,7 @@ def test_other_methods(registry, images, tmp_path, method, count):
     ({"encoder": "owl"}, "Unknown model 'owl': did you mean own"),
     ({"device": "cuda:9"}, "device 'cuda:9' cannot be used"),
 ])  # fmt: skip
-def test_errors_are_one_sentence(registry, images, tmp_path, options, message, capsys):
+def test_errors_are_one_sentence(own_registry, images, tmp_path, options, message, capsys):
     assert main(command(images, tmp_path / "out", **options)) == 1
     error = capsys.readouterr().err
     assert error.startswith("idinvert.invert: error: ") and error.count("\n") == 1

@@ -8,19 +8,11 @@ from idinvert import weights
 from idinvert.boundaries import labelled
 from idinvert.boundaries.__main__ import main
 from idinvert.data import write_image
-from idinvert.nn import encoder, stylegan2
-
-SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-ENCODER = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, own_registry):
     """Bright and dark images, and a registry whose encoder tells them apart."""
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
-    torch.manual_seed(0)
-    weights.save("own", stylegan2.Generator(**SIZE), "stylegan2.Generator", SIZE)
-    weights.save("own-base", encoder.Encoder(**ENCODER), "encoder.Encoder", ENCODER)
     rows = []
     for i in range(40):
         bright = i % 2

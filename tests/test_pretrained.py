@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from idinvert import pretrained
+from idinvert.files import cache_folder
 from idinvert.pretrained import PretrainedError, Source, tensors_sha256
 from safetensors.torch import save_file
 
@@ -39,14 +40,14 @@ def test_fetched_once_then_cached(toy):
         found = pretrained.tensors("toy")
         assert all(torch.equal(found[k], content[k]) for k in content)
     assert downloads == ["toy==1"]
-    assert [p.name for p in pretrained.cache_folder().iterdir()] == ["toy.safetensors"]
+    assert [p.name for p in cache_folder("pretrained").iterdir()] == ["toy.safetensors"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
 def test_damaged_file_is_fetched_again(toy, damage):
     content, downloads = toy
     pretrained.tensors("toy")
-    path = pretrained.cache_folder() / "toy.safetensors"
+    path = cache_folder("pretrained") / "toy.safetensors"
     if damage == "changed":
         save_file({"a": content["a"] + 1, "b": content["b"]}, path)
     else:
@@ -64,7 +65,7 @@ def test_interrupted_write_leaves_nothing(toy, monkeypatch):
     monkeypatch.setattr(pretrained, "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pretrained.tensors("toy")
-    assert list(pretrained.cache_folder().iterdir()) == []
+    assert list(cache_folder("pretrained").iterdir()) == []
 
 
 def test_package_with_other_tensors_is_refused(toy, monkeypatch):
@@ -73,7 +74,7 @@ def test_package_with_other_tensors_is_refused(toy, monkeypatch):
     monkeypatch.setitem(pretrained.SOURCES, "toy", other)
     with pytest.raises(PretrainedError, match="does not hold the recorded Toy"):
         pretrained.tensors("toy")
-    assert not (pretrained.cache_folder() / "toy.safetensors").exists()
+    assert not (cache_folder("pretrained") / "toy.safetensors").exists()
 
 
 def test_no_network_says_what_to_do(monkeypatch, tmp_path):

@@ -118,7 +118,6 @@ def pictures(page):
     }""")
 
 
-@pytest.mark.skipif(not (HTML / "explore.html").exists(), reason="the explorer is not executed")
 def test_explorer_works_without_a_kernel(reader):
     reader.goto((HTML / "explore.html").as_uri())
     sliders = reader.locator(".widget-slider .noUi-handle")

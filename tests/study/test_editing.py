@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert.boundaries import Boundary
+from idinvert.edit import stitch
 from idinvert.study import editing, models, scores, separation
 
 
@@ -102,14 +103,19 @@ def test_verdicts_prefer_the_method_whose_images_are_real(shift):
     assert found.loc["in_domain", "kid"] < found.loc["image2stylegan", "kid"]
 
 
-def test_centre_mask_covers_the_crop():
-    mask = editing.centre_mask(8, 4)
+def box_mask(size, crop):
+    return stitch(torch.zeros(1, 3, size, size), torch.zeros(1, 3, size, size),
+                  editing.centre(size, crop))[1]
+
+
+def test_centre_covers_the_crop():
+    mask = box_mask(8, 4)
     assert mask.sum() == 16
     assert mask[0, 0, 2:6, 2:6].all()
 
 
 def test_error_inside_a_mask_does_not_see_the_outside():
-    mask = editing.centre_mask(8, 4)
+    mask = box_mask(8, 4)
     a, b = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8) * 0.5
     b[..., 2:6, 2:6] = 0.25
     torch.testing.assert_close(editing.inside(a, b, mask), torch.full((2,), 0.0625))
@@ -119,7 +125,7 @@ def test_error_inside_a_mask_does_not_see_the_outside():
 def test_trend_of_agreement_follows_the_crop_size(shift):
     """Results that go from the context to the target as the crop grows."""
     target, context = (editing.render(None, codes(10, seed)) for seed in (0, 1))
-    results = [editing.Diffusion(c, editing.centre_mask(16, c), context,
+    results = [editing.Diffusion(c, box_mask(16, c), context,
                                  torch.lerp(context, target, c / 16)) for c in (2, 8, 14)]
     assert editing.crop_trend(shift, results, target).low == pytest.approx(1)
     assert editing.crop_trend(shift, results, context).high == pytest.approx(-1)

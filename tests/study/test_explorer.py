@@ -9,6 +9,7 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.data import to_uint8
+from idinvert.edit import stitch
 from idinvert.nn.encoder import Encoder
 from idinvert.nn.stylegan import Generator
 from idinvert.study import explorer
@@ -53,16 +54,6 @@ def wait(panel):
     assert not panel.worker.is_alive()
 
 
-def test_stitch_takes_the_box_from_the_target():
-    target, context = torch.ones(1, 3, 4, 6), -torch.ones(1, 3, 4, 6)
-    stitched, mask = explorer.stitch(target, context, (1, 0, 3, 2))
-    assert mask.sum() == 4
-    assert (stitched[0, 0] == 1).nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
-    for box in ((2, 0, 2, 2), (0, 0, 7, 2), (-1, 0, 2, 2)):
-        with pytest.raises(ValueError, match="not within an image of 6 x 4 px"):
-            explorer.stitch(target, context, box)
-
-
 def test_edits_add_up_and_none_is_the_inversion(models, faces):
     session = explorer.Session(models, faces[:1])
     torch.testing.assert_close(session.edited({"bright": 0.0}), session.inverted())
@@ -81,7 +72,7 @@ def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
             raise explorer.Stopped
 
     with pytest.raises(explorer.Stopped):
-        session.invert("in-domain inversion", 2.0, 9, on_step)
+        session.invert("in_domain", 2.0, 9, on_step)
     torch.testing.assert_close(session.codes, seen[-1])
     assert not torch.equal(seen[0], seen[-1])
 
@@ -89,12 +80,12 @@ def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
 def test_methods_start_where_they_should(models, faces):
     session = explorer.Session(models, faces[:1])
     encoded = session.codes
-    session.invert("in-domain inversion", 2.0, 2)
+    session.invert("in_domain", 2.0, 2)
     assert not torch.equal(session.codes, encoded)
-    session.invert("encoder only", 2.0, 2)
+    session.invert("domain_guided", 2.0, 2)
     torch.testing.assert_close(session.codes, encoded)
     starts = []
-    session.invert("Image2StyleGAN", 2.0, 1, lambda i, codes, images: starts.append(codes.clone()))
+    session.invert("image2stylegan", 2.0, 1, lambda i, codes, images: starts.append(codes.clone()))
     torch.testing.assert_close(starts[0], models.generator.w_avg.expand(1, -1, -1))
 
 
@@ -134,7 +125,7 @@ def test_panel_inverts_in_the_background_and_stops(models, faces):
 def test_panel_diffuses_the_box_into_another_image(models, faces):
     panel = explorer.Panel(models, faces)
     panel.across.value, panel.down.value, panel.context.value = (2, 6), (4, 8), 2
-    stitched, _ = explorer.stitch(faces[:1], faces[2:], (2, 4, 6, 8))
+    stitched, _ = stitch(faces[:1], faces[2:], (2, 4, 6, 8))
     inner = to_uint8(stitched[0])[:, 5:7, 3:5]
     assert torch.equal(shown(panel.views["stitched"])[:, 5:7, 3:5], inner)
     panel.iterations.value = 10

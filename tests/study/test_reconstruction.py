@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from idinvert.metrics.bootstrap import Estimate
@@ -115,7 +116,18 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
     monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x)})
     table = reconstruction.seconds("face", None, torch.zeros(4, 3, 2, 2), {"mean": 7})
-    assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 0.25]
+    assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
+
+
+def test_speed_is_resolved_only_if_the_intervals_are_apart():
+    columns = ["domain", "method", "seconds_alone", "seconds_alone_low", "seconds_alone_high"]
+    table = pd.DataFrame([["face", "in_domain", 4.0, 3.0, 5.0],
+                          ["face", "image2stylegan", 8.0, 4.0, 9.0],
+                          ["face", "domain_guided", 0.1, 0.05, 0.2]], columns=columns)
+    found = claims.frame(reconstruction.speed_claims(table))
+    assert list(found["ours"]) == pytest.approx([2, 40])
+    assert list(found["low"]) == pytest.approx([0.8, 15])
+    assert list(found["verdict"]) == ["not resolved", "reproduced"]
 
 
 def test_score_of_a_pairwise_metric_is_the_mean_over_images():

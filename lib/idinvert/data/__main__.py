@@ -9,6 +9,7 @@ from pathlib import Path
 
 from worlds import dataset
 
+from ..files import cache_folder
 from . import archive, sets
 
 
@@ -30,7 +31,7 @@ def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:
     """Pack the test images of a rendered folder, or of one rendered into the cache."""
     start = sets.TRAIN_COUNTS[domain]
     if source is None:
-        source = sets.cache_folder() / f"{domain}-{sets.ARCHIVE_SIZE}-test"
+        source = cache_folder("worlds") / f"{domain}-{sets.ARCHIVE_SIZE}-test"
         sets.render(
             source,
             dataset.Settings(domain, sets.ARCHIVE_SIZE, sets.SEED, sets.TEST_COUNT, start=start),

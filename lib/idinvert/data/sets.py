@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from worlds import dataset
 
+from ..files import cache_folder
 from . import archive
 
 TRAIN_COUNTS = {"face": 10_000, "tower": 6_000, "church": 6_000, "bedroom": 6_000}
@@ -65,16 +66,10 @@ def load(
         images, labels = archive.read(archive.archive_path(domain), count)
         return Split(images, labels, domain, split)
     suffix = "-test" if split == "test" else ""
-    folder = cache_folder() / f"{domain}-{size}{suffix}"
+    folder = cache_folder("worlds") / f"{domain}-{size}{suffix}"
     render(folder, dataset.Settings(domain, size, SEED, count, start=start), progress)
     labels = archive.read_attributes(folder / "attributes.csv").iloc[:count]
     return Split(_decoded(folder, count, size, progress), labels, domain, split)
-
-
-def cache_folder() -> Path:
-    """Folder of rendered sets: `$IDINVERT_CACHE/worlds`, by default under ~/.cache/idinvert."""
-    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
-    return Path(root).expanduser() / "worlds"
 
 
 def render(folder: Path, settings: dataset.Settings, progress: bool = True) -> None:

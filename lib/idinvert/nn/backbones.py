@@ -8,6 +8,7 @@ encoder's width: the paper keeps the fully connected layer the same across archi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
@@ -52,9 +53,9 @@ class Backbone(CodeEncoder):
         self.add_head(head, w_avg, w_std)
         nn.init.normal_(self.fc.weight, std=0.02)
 
+    @abstractmethod
     def make_blocks(self, size: int) -> Iterator[nn.Module]:
         """The blocks, from `size` px down to 4; sets `width`, their last one's channels."""
-        raise NotImplementedError
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The last features [N, head, 4, 4] alone."""

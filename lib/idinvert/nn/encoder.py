@@ -6,6 +6,7 @@ One convolution, a residual block of two convolutions after each halving of the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -50,7 +51,7 @@ class ResidualBlock(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-class CodeEncoder(nn.Module):
+class CodeEncoder(nn.Module, ABC):
     """What every encoder shares: images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
 
     A subclass makes its layers, then calls `add_head`, and gives `features`.
@@ -77,9 +78,9 @@ class CodeEncoder(nn.Module):
         self.register_buffer("w_avg", average)
         self.register_buffer("w_std", scale)
 
+    @abstractmethod
     def features(self, image: Tensor) -> list[Tensor]:
         """Features at decreasing resolutions, the last [N, channels, 4, 4]."""
-        raise NotImplementedError
 
     def code(self, features: Tensor) -> Tensor:
         """Codes [N, L, D] of the last features."""

@@ -11,20 +11,21 @@ from ..metrics.bootstrap import Estimate
 PAPER_TABLES = Path(__file__).with_name("paper_tables.csv")  # the numbers of Tables 1 to 7
 
 
-def verdict(difference: Estimate) -> str:
-    """Verdict on "difference > 0": by the side of zero on which the whole 95 % interval lies.
+def verdict(ours: Estimate, equal: float = 0.0) -> str:
+    """Verdict on "ours > equal": by the side on which the whole 95 % interval lies.
 
-    "reproduced", "contradicted", or "not resolved" if zero is inside.
+    "reproduced", "contradicted", or "not resolved" if `equal` is inside.
     """
-    if difference.low > 0:
+    if ours.low > equal:
         return "reproduced"
-    return "contradicted" if difference.high < 0 else "not resolved"
+    return "contradicted" if ours.high < equal else "not resolved"
 
 
-def row(claim: str, text: str, paper: str, ours: Estimate) -> dict:
-    """One row of "Paper and ours"; `ours` is the quantity that the claim says is positive."""
+def row(claim: str, text: str, paper: str, ours: Estimate, equal: float = 0.0) -> dict:
+    """One row of "Paper and ours"; the claim says that `ours` is above `equal`: 0 for a difference,
+    1 for a ratio."""
     return {"claim": claim, "what": text, "paper": paper, "ours": ours.value, "low": ours.low,
-            "high": ours.high, "verdict": verdict(ours)}
+            "high": ours.high, "verdict": verdict(ours, equal)}
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..edit import interpolate, manipulate, mix
+from ..edit import interpolate, manipulate, mix, stitch
 from ..invert import diffuse, render
 from ..metrics import attributes, bootstrap
 from ..metrics.bootstrap import Estimate
@@ -152,12 +152,10 @@ def paper_and_ours(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen,
 # --- semantic diffusion ----------------------------------------------------------------------
 
 
-def centre_mask(size: int, crop: int) -> Tensor:
-    """1 on the central crop x crop pixels of an image: [1, 1, size, size]."""
-    mask = torch.zeros(1, 1, size, size)
+def centre(size: int, crop: int) -> tuple[int, int, int, int]:
+    """The box of the central crop x crop pixels of an image."""
     start = (size - crop) // 2
-    mask[:, :, start:start + crop, start:start + crop] = 1
-    return mask
+    return start, start, start + crop, start + crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +171,7 @@ class Diffusion:
 def diffusion(models: Models, targets: Tensor, contexts: Tensor, crop: int, iterations: int
               ) -> Diffusion:
     """Paste the central crop of each target into its context and invert the crop alone."""
-    mask = centre_mask(targets.shape[-1], crop).to(targets.device)
-    pasted = torch.where(mask.bool(), targets, contexts)
+    pasted, mask = stitch(targets, contexts, centre(targets.shape[-1], crop))
     found = diffuse(models.generator, models.encoder, pasted, mask, models.vgg, iterations,
                     bf16=True, progress=True)
     return Diffusion(crop, mask, pasted, found.images)

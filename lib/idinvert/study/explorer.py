@@ -19,11 +19,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..data import ImageError, grid, read_image, to_uint8
-from ..edit import interpolate, manipulate
-from ..invert import diffuse, encode, image2stylegan, in_domain, render
+from ..edit import interpolate, manipulate, stitch
+from ..invert import diffuse, encode, render
+from .methods import METHODS
 from .models import Models
 
-METHODS = ("in-domain inversion", "encoder only", "Image2StyleGAN")
 LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
 REACH = 8.0  # largest step of an attribute slider, in units of codes
 SHOWN = "190px"  # side of a picture
@@ -49,15 +49,14 @@ class Session:
 
     def invert(self, method: str, lambda_dom: float, iterations: int,
                on_step: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
-        """Invert the target; returns its image. The code so far is kept if `on_step` raises."""
-        m, options = self.models, {"iterations": iterations, "on_step": self.following(on_step)}
-        if method == "encoder only":
-            self.codes = encode(m.encoder, self.target)
-        elif method == "Image2StyleGAN":
-            self.codes = image2stylegan(m.generator, self.target, m.vgg, **options).codes
-        else:
-            self.codes = in_domain(m.generator, m.encoder, self.target, m.vgg, lambda_dom,
-                                   **options).codes
+        """Invert the target by one of METHODS; returns its image.
+
+        The code so far is kept if `on_step` raises.
+        """
+        options = {"on_step": self.following(on_step), "bf16": False}
+        if method == "in_domain":
+            options["lambda_dom"] = lambda_dom
+        self.codes = METHODS[method].codes(self.models, self.target, iterations, **options)
         return self.inverted()
 
     def diffuse(self, context: Tensor, box: tuple[int, int, int, int], iterations: int,
@@ -87,21 +86,6 @@ class Session:
         for attribute, strength in strengths.items():
             codes = manipulate(codes, self.models.boundaries[attribute], strength)
         return render(self.models.generator, codes)
-
-
-def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
-           ) -> tuple[Tensor, Tensor]:
-    """`context` with the part of `target` in the box (left, top, right, bottom; px), and its mask.
-
-    ValueError: the box is empty or not within the image.
-    """
-    left, top, right, bottom = box
-    height, width = target.shape[2:]
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(f"The box {box} is not within an image of {width} x {height} px.")
-    mask = torch.zeros_like(target[:1, :1])
-    mask[..., top:bottom, left:right] = 1
-    return target * mask + context * (1 - mask), mask
 
 
 def picture(images: Tensor, kind: str = "webp", columns: int | None = None,
@@ -187,7 +171,8 @@ class Panel:
         wide = {"style": {"description_width": "110px"}, "layout": {"width": "420px"}}
         self.face = w.IntSlider(0, 0, last, description="test image", **wide)
         self.upload = w.FileUpload(accept="image/*", description="or your own")
-        self.method = w.Dropdown(options=METHODS, description="method", **wide)
+        self.method = w.Dropdown(options=self.methods(), value="in_domain", description="method",
+                                 **wide)
         self.lambda_dom = w.SelectionSlider(options=LAMBDAS, value=2.0, description="lambda_dom",
                                             **wide)
         self.iterations = w.IntSlider(60, 10, 500, 10, description="iterations", **wide)
@@ -223,6 +208,11 @@ class Panel:
         for control in (self.across, self.down, self.context):
             control.observe(lambda _: self.refresh_box(), "value")
         self.widget = self.arrange()
+
+    def methods(self) -> list[tuple[str, str]]:
+        """Titles and names of the methods whose networks there are."""
+        lacking = () if self.models.conventional is not None else ("conventional",)
+        return [(m.title, name) for name, m in METHODS.items() if name not in lacking]
 
     def arrange(self) -> w.Widget:
         """The widgets on the page."""

@@ -13,6 +13,7 @@ from .. import data, pretrained, weights
 from ..boundaries import sample_codes
 from ..invert import render
 from ..metrics import features
+from ..train import zoo
 from . import figures, scores
 from .scores import DISTANCES, Seen
 
@@ -43,7 +44,7 @@ def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, se
               ) -> list[Tensor]:
     """The same samples, all layers pulled towards the average code by each psi."""
     codes = sample_codes(generator, count, seed)
-    return [render(generator, torch.lerp(generator.w_avg.expand_as(codes), codes, psi)).cpu()
+    return [render(generator, generator.truncate(codes, psi, generator.num_layers)).cpu()
             for psi in psis]
 
 
@@ -82,9 +83,8 @@ def budgets() -> pd.DataFrame:
 
 def missing(entries: dict[str, dict]) -> pd.DataFrame:
     """The entries of the zoo that are not trained yet, with the command that trains each."""
-    known = {path.stem for path in weights.folder().glob("*.safetensors")}
     rows = [{"model": name, "kind": entry["kind"], "command": f"python -m idinvert.train {name}"}
-            for name, entry in entries.items() if name not in known]
+            for name, entry in entries.items() if not zoo.trained(name)]
     return pd.DataFrame(rows, columns=["model", "kind", "command"])
 
 

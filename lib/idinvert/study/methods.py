@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..files import replacing
+from ..files import cache_folder, replacing
 from ..invert import encode, image2stylegan, in_domain
 from .models import Models
 
@@ -27,32 +25,35 @@ BATCH = 16  # images inverted together
 
 @dataclass(frozen=True)
 class Method:
-    """A name for tables, and what makes codes [N, L, D] of images with so many iterations."""
+    """A name for tables, and what makes codes [N, L, D] of images with so many iterations.
+
+    Methods that optimise pass further options on to `invert.optimise`; the encoders need none.
+    """
 
     title: str
-    codes: Callable[[Models, Tensor, int], Tensor]
+    codes: Callable[..., Tensor]
 
 
-def conventional(models: Models, images: Tensor, iterations: int) -> Tensor:
+def conventional(models: Models, images: Tensor, iterations: int, **options) -> Tensor:
     """The encoder of Eq. (1), without optimisation."""
     return encode(models.conventional, images)
 
 
-def domain_guided(models: Models, images: Tensor, iterations: int) -> Tensor:
+def domain_guided(models: Models, images: Tensor, iterations: int, **options) -> Tensor:
     """The encoder of Eq. (2), without optimisation."""
     return encode(models.encoder, images)
 
 
-def abdal(models: Models, images: Tensor, iterations: int) -> Tensor:
+def abdal(models: Models, images: Tensor, iterations: int, **options) -> Tensor:
     """Image2StyleGAN."""
     return image2stylegan(models.generator, images, models.vgg, iterations,
-                          bf16=True).codes
+                          **{"bf16": True} | options).codes
 
 
-def regularised(models: Models, images: Tensor, iterations: int) -> Tensor:
-    """Eq. (4) with the paper's lambda_dom."""
+def regularised(models: Models, images: Tensor, iterations: int, **options) -> Tensor:
+    """Eq. (4), with the paper's lambda_dom unless told."""
     return in_domain(models.generator, models.encoder, images, models.vgg,
-                     iterations=iterations, bf16=True).codes
+                     iterations=iterations, **{"bf16": True} | options).codes
 
 
 METHODS = {
@@ -70,7 +71,7 @@ def invert(models: Models, method: str, images: Tensor, iterations: dict[str, in
     iterations: of each method that optimises.
     """
     steps = iterations.get(method, 0)
-    folder = cache_folder() / method / fingerprint(models, steps)
+    folder = cache_folder("inversions") / method / fingerprint(models, steps)
     paths = [folder / f"{image_hash(image)}.npy" for image in images]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     parts = [missing[i:i + BATCH] for i in range(0, len(missing), BATCH)]
@@ -92,9 +93,3 @@ def fingerprint(models: Models, iterations: int) -> str:
 def image_hash(image: Tensor) -> str:
     """Names an image [3, H, W] by its content."""
     return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()[:24]
-
-
-def cache_folder() -> Path:
-    """Folder of kept codes: `$IDINVERT_CACHE/inversions`, by default under ~/.cache/idinvert."""
-    root = os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert"
-    return Path(root).expanduser() / "inversions"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import pretrained, weights
 from ..boundaries import Boundary
 from ..metrics import features
+from ..train import zoo
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,7 @@ def load_domains(domains: Sequence[str], device: str) -> dict[str, Models]:
         generator, classifier = f"{domain}-stylegan-layerwise", f"{domain}-classifier"
         needed = [generator, f"{generator}-conventional", f"{generator}-base", classifier,
                   f"{generator}-boundaries"]
-        known = weights.names() + [p.stem for p in weights.folder().glob("*-boundaries.*")]
-        missing = [name for name in needed if name not in known]
+        missing = [name for name in needed if not zoo.trained(name)]
         if missing:
             print(f"{domain} is left out; to train it: python -m idinvert.train "
                   + " ".join(missing))

@@ -146,9 +146,13 @@ class DomainGuidedTask(EncoderTask):
         self.schedule(step)
         if step * self.batch < self.recipe.warmup_kimg * 1000:
             return self.code_step()
-        real = draw_batch(self.images, self.batch, self.device)
+        real = self.real()
         figures, fake = self.encoder_step(real)
         return figures | self.discriminator_step(real, fake, step)
+
+    def real(self) -> Tensor:
+        """A batch of training images, flipped at random."""
+        return draw_batch(self.images, self.batch, self.device)
 
     def encoder_step(self, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Eq. (2); returns the terms and the reconstructions."""

@@ -14,7 +14,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..processes import Share
 from .encoder import DomainGuidedTask
-from .steps import draw_batch
 
 
 class SharedTask(DomainGuidedTask):
@@ -30,13 +29,12 @@ class SharedTask(DomainGuidedTask):
             optimizer.register_step_pre_hook(average_gradients)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
-        """One encoder and one discriminator step on this process's part of the batch."""
-        self.schedule(step)
-        real = draw_batch(self.images, self.batch, self.device)
-        real = real[self.share.rank :: self.share.world]
-        figures, fake = self.encoder_step(real)
-        figures |= self.discriminator_step(real, fake, step)
-        return {name: mean(value) for name, value in figures.items()}
+        """One step on this process's part of the batch; the figures are means over all."""
+        return {name: mean(value) for name, value in super().step(step).items()}
+
+    def real(self) -> Tensor:
+        """Every `world`-th image of the batch that all processes draw."""
+        return super().real()[self.share.rank :: self.share.world]
 
 
 def mean(value: Tensor) -> Tensor:
