@@ -22,7 +22,7 @@
 # of them, how far that is from real images, and what its training has cost.
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
 num_images = None  # samples and test images behind each distance; None: as the profile says
 psis = [1.0, 0.7, 0.4]  # truncation
@@ -30,24 +30,24 @@ seed = 0
 
 # %%
 import pandas as pd
-from idinvert import data, study, weights
+from idinvert import study, weights
 from idinvert.study import figures, generators
 from idinvert.train import zoo
 from IPython.display import display
 
 run = study.begin("01_generators", profile, device, seed, num_images=num_images)
-names = generators.trained()
-names
+shown = generators.shown(run)
+list(shown)
 
 # %% [markdown]
-# ## The worlds
+# ## The images
 #
 # The first test images of each domain.
 
 # %%
-for domain in data.DOMAINS:
+for domain, subject in run.subjects.items():
     print(domain)
-    display(run.figure(f"world_{domain}", figures.image_grid(generators.contact_sheet(domain), inch=0.6)))
+    display(run.figure(f"world_{domain}", figures.image_grid(generators.contact_sheet(subject), inch=0.6)))
 
 # %% [markdown]
 # ## Samples
@@ -55,7 +55,7 @@ for domain in data.DOMAINS:
 # Random samples without truncation, none left out.
 
 # %%
-for name in names:
+for name in shown:
     print(name)
     images = generators.samples(weights.load(name, run.device), 36, seed)
     display(run.figure(f"samples_{name}", figures.image_grid(images.split(12), inch=0.6)))
@@ -66,7 +66,7 @@ for name in names:
 # The same samples, their codes pulled towards the average code: w_avg + psi (w - w_avg).
 
 # %%
-for name in names:
+for name in shown:
     rows = generators.truncated(weights.load(name, run.device), tuple(psis), seed=seed)
     display(run.figure(f"truncation_{name}", figures.image_grid(rows, [f"psi {p:g}" for p in psis], inch=0.6)))
 
@@ -77,7 +77,7 @@ for name in names:
 # half of the test set reaches against the other half, its FD and SWD at the smaller number of images given.
 
 # %%
-rows = [row for name in names for row in generators.quality(name, run.num_images, run.device)]
+rows = [row for name, subject in shown.items() for row in generators.quality(name, subject, run.num_images, run.device)]
 table = run.table("generators", pd.DataFrame(rows).drop_duplicates(["domain", "generator"]))
 table[["domain", "generator", "images", "fd", "kid", "swd"]].round(1)
 
@@ -90,7 +90,7 @@ table[["domain", "generator", "images", "fd", "kid", "swd"]].round(1)
 run.table("budgets", generators.budgets()).round(2)
 
 # %%
-panels = [(name, "d_loss") for name in names]
+panels = [(name, "d_loss") for name in shown if weights.card(name)["kind"] == "gan"]
 panels += [(name, "held_out_mse") for name in weights.names() if "held_out_mse" in weights.card(name)["evaluation"]]
 run.figure("training_curves", generators.training_curves(panels))
 

@@ -24,9 +24,9 @@
 # - *in-domain inversion*, which starts at that encoder's code and is regularised by it (Eq. 4).
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
-domains = ["face", "tower", "bedroom"]
+domains = ["face", "tower", "bedroom"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
 iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
 seed = 0
@@ -38,7 +38,7 @@ from idinvert.study import claims, figures, methods, models, reconstruction, sco
 from IPython.display import display
 
 run = study.begin("02_reconstruction", profile, device, seed, num_images=num_images, iterations=iterations)
-subjects = models.load_domains(domains, run.device)
+subjects = models.load_domains(run, domains, needs=())
 run.settings
 
 # %% [markdown]
@@ -53,11 +53,12 @@ run.settings
 # steps to 0.019 at 1,000, passing in-domain inversion's 0.029 at about 300.
 
 # %%
-targets = {d: data.to_float(data.load(d, "test", run.num_images).images).to(run.device) for d in subjects}
-codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in methods.METHODS} for d, m in subjects.items()}
+photos = {d: run.subject(d).photos(m.generator.resolution) for d, m in subjects.items()}
+targets = {d: data.to_float(x[: run.num_images]).to(run.device) for d, x in photos.items()}
+codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in methods.available(m)} for d, m in subjects.items()}
 found = {d: reconstruction.reconstruct(m, codes[d]) for d, m in subjects.items()}
 real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
-others = {d: scores.see(m, data.to_float(data.load(d, "test").images[-run.num_images:]).to(run.device)) for d, m in subjects.items()}
+others = {d: scores.see(m, data.to_float(photos[d][-run.num_images :]).to(run.device)) for d, m in subjects.items()}
 
 # %% [markdown]
 # ## Table 1: reconstruction by four methods
@@ -77,8 +78,8 @@ table1[["domain", "method", "images", *reconstruction.METRICS]].round(3)
 
 # %%
 for domain in subjects:
-    rows = reconstruction.pictures(targets[domain], found[domain], list(methods.METHODS), 10)
-    labels = ["target", *(m.title.replace(" ", "\n", 1) for m in methods.METHODS.values())]
+    rows = reconstruction.pictures(targets[domain], found[domain], list(found[domain]), 10)
+    labels = ["target", *(methods.METHODS[name].title.replace(" ", "\n", 1) for name in found[domain])]
     display(run.figure(f"fig02_{domain}", figures.image_grid(rows, labels)))
 
 # %% [markdown]

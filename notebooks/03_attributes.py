@@ -23,28 +23,28 @@
 # the labels of an attribute classifier. The images here are rendered: their attributes are known exactly.
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
-domains = ["face"]
+domains = ["face"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
 iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
 seed = 0
 
 # %%
 import pandas as pd
-from idinvert import data, study
+from idinvert import study
 from idinvert.study import claims, figures, methods, models, separation
 from IPython.display import display
 
 run = study.begin("03_attributes", profile, device, seed, num_images=num_images, iterations=iterations)
-subjects = models.load_domains(domains, run.device)
+subjects = models.load_domains(run, domains, needs=("boundaries",))
 run.settings
 
 # %%
-tests = {d: data.load(d, "test", run.num_images) for d in subjects}
-targets = {d: data.to_float(t.images).to(run.device) for d, t in tests.items()}
-labels = {d: data.binary_labels(t.labels, d) for d, t in tests.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in separation.METHODS} for d, m in subjects.items()}
+tests = {d: run.subject(d).test(m, run.num_images) for d, m in subjects.items()}
+targets = {d: t.floats().to(run.device) for d, t in tests.items()}
+labels = {d: t.labels for d, t in tests.items()}
+codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in separation.METHODS if name in methods.available(m)} for d, m in subjects.items()}
 pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives").to_frame().round(2)
 
 # %% [markdown]

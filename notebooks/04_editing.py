@@ -22,33 +22,33 @@
 # Image2StyleGAN and in-domain inversion; the encoder alone stands beside them.
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
-domains = ["face", "tower", "bedroom"]
+domains = ["face", "tower", "bedroom"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
 iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
 num_diffused = None  # pairs of images in the semantic diffusion
-crops = [16, 24, 32, 40, 48, 56]  # px, sizes of the diffused centre
+crops = [0.25, 0.375, 0.5, 0.625, 0.75, 0.875]  # sizes of the diffused centre, of the image's side
 seed = 0
 
 # %%
 import pandas as pd
 import torch
-from idinvert import data, study
+from idinvert import study
 from idinvert.boundaries import sample_codes
 from idinvert.invert import render
 from idinvert.study import claims, editing, figures, methods, models, scores
 from IPython.display import display
 
 run = study.begin("04_editing", profile, device, seed, num_images=num_images, iterations=iterations, num_diffused=num_diffused)
-subjects = models.load_domains(domains, run.device)
+subjects = models.load_domains(run, domains)
 run.settings
 
 # %%
-tests = {d: data.load(d, "test") for d in subjects}
-labels = {d: data.binary_labels(t.labels, d)[: run.num_images] for d, t in tests.items()}
-targets = {d: data.to_float(t.images[: run.num_images]).to(run.device) for d, t in tests.items()}
-real = {d: scores.see(m, data.to_float(tests[d].images[-run.num_real :]).to(run.device)) for d, m in subjects.items()}
+tests = {d: run.subject(d).test(m) for d, m in subjects.items()}
+labels = {d: t.labels[: run.num_images] for d, t in tests.items()}
+targets = {d: t.floats(stop=run.num_images).to(run.device) for d, t in tests.items()}
+real = {d: scores.see(m, tests[d].floats(-run.num_real).to(run.device)) for d, m in subjects.items()}
 codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in editing.METHODS} for d, m in subjects.items()}
 
 # %% [markdown]
@@ -119,11 +119,12 @@ seen.pivot(index=["domain", "attribute", "step"], columns="method", values=["suc
 # ### Figure 6: centres of faces in other surroundings
 
 # %%
-m = subjects["face"]
-count = run.num_diffused
-pair = targets["face"][:count], targets["face"][count : 2 * count]
-results = [editing.diffusion(m, *pair, crop, run.iterations["in_domain"]) for crop in crops]
-middle = results[len(crops) // 2]
+domain = "face" if "face" in subjects else next(iter(subjects))
+m, count = subjects[domain], run.num_diffused
+pair = targets[domain][:count], targets[domain][count : 2 * count]
+sides = [round(share * m.generator.resolution) for share in crops]
+results = [editing.diffusion(m, *pair, side, run.iterations["in_domain"]) for side in sides]
+middle = results[len(results) // 2]
 rows = [x[:8] for x in (*pair, middle.pasted, middle.images)]
 run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]))
 
@@ -132,7 +133,7 @@ run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{m
 
 # %%
 shown = [[pair[0][[i]], pair[1][[i]], *(r.images[[i]] for r in results)] for i in range(min(4, count))]
-titles = ["target", "context", *(f"{crop} px" for crop in crops)]
+titles = ["target", "context", *(f"{side} px" for side in sides)]
 run.figure("fig16", figures.image_grid([torch.cat(row) for row in shown], column_labels=titles))
 
 # %%
@@ -144,10 +145,10 @@ run.figure("fig16_curves", figures.curves(sizes, "crop, px", panels, columns=4))
 # %% [markdown]
 # ## Style mixing
 #
-# Shapes of the image on the left, colours and light of the image on top: its codes in the layers of 32 and 64 px.
+# Shapes of the image on the left, colours and light of the image on top: its codes in the last four layers.
 
 # %%
-grid = editing.mixing_grid(m, codes["face"]["in_domain"], contents=[0, 1, 2, 3], styles=[4, 5, 6, 7])
+grid = editing.mixing_grid(m, codes[domain]["in_domain"], contents=[0, 1, 2, 3], styles=[4, 5, 6, 7])
 run.figure("style_mixing", figures.image_grid(grid))
 
 # %% [markdown]
@@ -158,7 +159,7 @@ run.figure("style_mixing", figures.image_grid(grid))
 # %%
 paper = claims.paper_table(2)
 rows = [row for d in subjects for row in editing.paper_and_ours(d, tasks[d], real[d], edits[d], paper)]
-rows += editing.diffusion_claims(m, middle, results, *pair, real["face"])
+rows += editing.diffusion_claims(m, middle, results, *pair, real[domain])
 run.table("04_paper_and_ours", claims.frame(rows)).round(3)
 
 # %%

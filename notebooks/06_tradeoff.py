@@ -29,11 +29,12 @@
 # inverted at six values of $\lambda_{dom}$, eyeglasses are added to each, and both sides are measured.
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
 num_images = None  # test faces to invert; None: as the profile says
 iterations = None  # Adam steps per image
 lambdas = [0, 0.5, 2, 5, 10, 40]
+domain = "face"
 attribute = "eyeglasses"
 seed = 0
 
@@ -43,7 +44,7 @@ from idinvert.boundaries import sample_codes
 from idinvert.study import claims, figures, models, scores, tradeoff
 
 run = study.begin("06_tradeoff", profile, device, seed, num_images=num_images, iterations=iterations)
-m = models.load("face-stylegan-layerwise", "face-classifier", run.device)
+m = models.load(run.subject(domain), run.device)
 run.settings
 
 # %% [markdown]
@@ -53,8 +54,8 @@ run.settings
 # faces that *do* wear eyeglasses: a perfect edit could not be told from them.
 
 # %%
-test = data.load("face", "test")
-wears = data.binary_labels(test.labels, "face")[attribute].to_numpy() == 1
+test = run.subject(domain).test(m)
+wears = test.labels[attribute].to_numpy() == 1
 targets = data.to_float(test.images[~wears][: run.num_images]).to(run.device)
 real = scores.see(m, data.to_float(test.images[wears]).to(run.device))
 print(f"{len(targets)} faces to invert, {len(real)} real faces with {attribute}")

@@ -21,7 +21,7 @@
 # (`jupyter lab notebooks/explore.ipynb`) the panel at the end inverts any image, your own too, while you watch.
 
 # %% tags=["parameters"]
-profile = "embedded"  # smoke | embedded | reference
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
 device = "auto"  # cuda if there is one
 num_images = None  # test faces to invert; None: as the profile says
 iterations = None  # Adam steps per image
@@ -38,9 +38,9 @@ from idinvert.invert import render
 from idinvert.study import explorer, figures, models, tradeoff
 
 run = study.begin("explore", profile, device, seed, num_images=num_images, iterations=iterations)
-m = models.load("face-stylegan-layerwise", "face-classifier", run.device)
-test = data.load("face", "test")
-wears = data.binary_labels(test.labels, "face")["eyeglasses"].to_numpy() == 1
+m = models.load(run.subject("face"), run.device)
+test = run.subject("face").test(m)
+wears = test.labels["eyeglasses"].to_numpy() == 1
 faces = data.to_float(test.images[~wears]).to(run.device)
 targets = faces[: run.num_images]
 outcomes = tradeoff.sweep(m, targets, explorer.LAMBDAS, run.iterations, "eyeglasses", 4.0)

@@ -39,7 +39,7 @@ def test_notebook_runs_in_the_smoke_profile(script, tmp_path, vgg16, efficientne
 def test_every_profile_knows_every_notebook():
     import yaml
 
-    for profile in ("smoke", "embedded", "reference"):
+    for profile in ("smoke", "embedded", "reference", "paper"):
         known = yaml.safe_load((PROFILES / f"{profile}.yml").read_text())
         assert {path.stem for path in NOTEBOOKS} <= set(known)
 

@@ -15,6 +15,16 @@ def cache_folder(name: str) -> Path:
     return Path(root).expanduser() / name
 
 
+def present(path: Path, what: str) -> Path:
+    """The path; FileNotFoundError, in a sentence that helps, if there is nothing."""
+    if path.exists():
+        return path
+    unset = [part for part in path.parts if part.startswith("$")]
+    hint = f"set {unset[0][1:]} to the folder they are in" if unset else "put them there"
+    raise FileNotFoundError(f"The {what} are expected at {path}, where nothing is: {hint}, or "
+                            "change the profile.")
+
+
 @contextmanager
 def replacing(path: Path):
     """Give a temporary path that replaces `path` only if the block succeeds.

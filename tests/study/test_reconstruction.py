@@ -115,7 +115,7 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x)})
-    table = reconstruction.seconds("face", None, torch.zeros(4, 3, 2, 2), {"mean": 7})
+    table = reconstruction.seconds("face", some_models(), torch.zeros(4, 3, 2, 2), {"mean": 7})
     assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
 
 

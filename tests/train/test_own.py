@@ -109,3 +109,23 @@ def test_few_images_are_refused(folder, capsys):
         path.unlink()
     assert gan(folder) == 1
     assert "readable images, but at least 16 are needed" in capsys.readouterr().err
+
+
+def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
+    """Images are dark or bright, lit from the left or the right; the table tells both."""
+    rows = ["image,bright,right"]
+    for i in range(64):
+        bright, right = i % 2, i // 2 % 2
+        image = torch.full((3, 16, 16), 0.5 * bright - 0.5)
+        image[:, :, 8 * right : 8 * right + 8] += 0.4
+        write_image(folder / "photos" / f"{i}.png", image)
+        rows.append(f"{i},{bright},{right}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    command = ["classifier", "judge", "--images", str(folder / "photos"), "--resolution", "16",
+               "--labels", str(folder / "labels.csv"), "--batch", "16", "--device", "cpu"]
+    assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
+    card = weights.card("judge")
+    assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
+    assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
+    assert main([*command[:1], "other", *command[2:], "--sided", "left"]) == 1
+    assert "has no column 'left'" in capsys.readouterr().err

@@ -40,7 +40,12 @@ def task(recipe=TINY, data=None):
     torch.manual_seed(0)
     data = data or split()
     classifier = Classifier(16, len(POSITIVE_CLASSES[data.domain]), channels=(4, 6))
-    return ClassifierTask(classifier, data, recipe)
+    return ClassifierTask(classifier, data.images, *both(data), recipe)
+
+
+def both(data):
+    """Labels of the images and of their mirror images."""
+    return (binary_labels(data.labels, data.domain), mirrored_labels(data.labels, data.domain))
 
 
 @pytest.mark.parametrize("domain", data.DOMAINS)
@@ -102,6 +107,27 @@ def test_it_learns_what_is_there_to_learn():
     assert classifier_task.evaluate()["accuracy_age"] > 0.9
 
 
+def test_unknown_labels_count_for_nothing():
+    """What is not known gives no gradient, no accuracy and no NaN."""
+    faces = split()
+    plain, mirrored = both(faces)
+    unknown = plain.astype(float).assign(gender=float("nan"))
+    torch.manual_seed(0)
+    classifier_task = ClassifierTask(Classifier(16, 5, channels=(4, 6)), faces.images, unknown,
+                                     unknown, TINY)
+    before = classifier_task.classifier.output.weight.clone()
+    figures = classifier_task.step(0)
+    moved = (classifier_task.classifier.output.weight - before).abs().amax(1)
+    decay = (before * TINY.weight_decay * figures["learning_rate"]).abs().amax(1)
+    assert moved[0] <= decay[0] * 1.01 and (moved[1:] > decay[1:]).all()
+    assert all(float(x) == float(x) for x in figures.values())
+    evaluated = classifier_task.evaluate()
+    assert evaluated["accuracy_gender"] != evaluated["accuracy_gender"]
+    known = [evaluated[f"accuracy_{name}"] for name in list(plain)[1:]]
+    assert evaluated["accuracy_mean"] == pytest.approx(sum(known) / 4)
+    assert torch.isfinite(classifier_task.sample()).all()
+
+
 def test_the_average_follows_the_weights():
     classifier_task = task(Recipe(kimg=1, batch=8, holdout=8, ema_steps=1))
     classifier_task.step(0)
@@ -110,8 +136,8 @@ def test_the_average_follows_the_weights():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="2 attributes, but face has 5: gender, age"):
-        ClassifierTask(Classifier(16, 2), split(), TINY)
+    with pytest.raises(ValueError, match="2 attributes, but there are 5: gender, age"):
+        ClassifierTask(Classifier(16, 2), split().images, *both(split()), TINY)
     with pytest.raises(ValueError, match="40 images cannot spare 40"):
         task(Recipe(holdout=40))
 

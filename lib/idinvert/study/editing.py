@@ -240,14 +240,14 @@ def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffus
 # --- style mixing ----------------------------------------------------------------------------
 
 
-def mixing_grid(models: Models, codes: Tensor, contents: Sequence[int], styles: Sequence[int],
-                first: int = 6) -> list[Tensor]:
+def mixing_grid(models: Models, codes: Tensor, contents: Sequence[int], styles: Sequence[int]
+                ) -> list[Tensor]:
     """Rows of images: the styles on top, then each content alone and in every style.
 
-    The style replaces the layers from `first` on: at 64 px those of 32 and 64 px, which hold
-    colours and light.
+    The style replaces the last four layers, as in the published code (layers 10 to 13 at 256 px),
+    which hold colours and light.
     """
-    layers = range(first, codes.shape[1])
+    layers = range(codes.shape[1] - 4, codes.shape[1])
     blank = torch.ones(1, 3, models.generator.resolution, models.generator.resolution)
     rows = [torch.cat([blank, render(models.generator, codes[list(styles)]).cpu()])]
     for content in contents:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..data import ImageError, grid, read_image, to_uint8
 from ..edit import interpolate, manipulate, stitch
 from ..invert import diffuse, encode, render
-from .methods import METHODS
+from .methods import METHODS, available
 from .models import Models
 
 LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
@@ -171,8 +171,9 @@ class Panel:
         wide = {"style": {"description_width": "110px"}, "layout": {"width": "420px"}}
         self.face = w.IntSlider(0, 0, last, description="test image", **wide)
         self.upload = w.FileUpload(accept="image/*", description="or your own")
-        self.method = w.Dropdown(options=self.methods(), value="in_domain", description="method",
-                                 **wide)
+        self.method = w.Dropdown(
+            options=[(m.title, name) for name, m in available(self.models).items()],
+            value="in_domain", description="method", **wide)
         self.lambda_dom = w.SelectionSlider(options=LAMBDAS, value=2.0, description="lambda_dom",
                                             **wide)
         self.iterations = w.IntSlider(60, 10, 500, 10, description="iterations", **wide)
@@ -208,11 +209,6 @@ class Panel:
         for control in (self.across, self.down, self.context):
             control.observe(lambda _: self.refresh_box(), "value")
         self.widget = self.arrange()
-
-    def methods(self) -> list[tuple[str, str]]:
-        """Titles and names of the methods whose networks there are."""
-        lacking = () if self.models.conventional is not None else ("conventional",)
-        return [(m.title, name) for name, m in METHODS.items() if name not in lacking]
 
     def arrange(self) -> w.Widget:
         """The widgets on the page."""

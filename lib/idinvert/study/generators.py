@@ -15,7 +15,9 @@ from ..invert import render
 from ..metrics import features
 from ..train import zoo
 from . import figures, scores
+from .run import Run
 from .scores import DISTANCES, Seen
+from .subjects import Subject
 
 KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
          "conventional": "encoder, conventional", "classifier": "attribute classifier"}
@@ -23,15 +25,23 @@ FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
            "code_distance": "distance of codes"}
 
 
-def trained() -> list[str]:
-    """Names of the generators in the registry."""
-    return [name for name in weights.names() if weights.card(name)["kind"] == "gan"]
+def shown(run: Run) -> dict[str, Subject]:
+    """The generators of the registry that are of a subject of the run, with that subject."""
+    found = {}
+    for subject in run.subjects.values():
+        subject.prepare()
+    for name in weights.names():
+        card = weights.card(name)
+        for subject in run.subjects.values():
+            world = subject.images is None and card.get("kind") == "gan"
+            if name == subject.generator or world and card.get("domain") == subject.domain:
+                found[name] = subject
+    return found
 
 
-def contact_sheet(domain: str, columns: int = 12, rows: int = 2) -> list[Tensor]:
-    """Rows of the first test images of a domain."""
-    images = data.to_float(data.load(domain, "test", columns * rows).images)
-    return list(images.split(columns))
+def contact_sheet(subject: Subject, columns: int = 12, rows: int = 2) -> list[Tensor]:
+    """Rows of the first test images of a subject, at 64 px."""
+    return list(data.to_float(subject.photos(64, columns * rows)).split(columns))
 
 
 def samples(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
@@ -48,16 +58,16 @@ def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, se
             for psi in psis]
 
 
-def quality(name: str, count: int, device: str = "cpu") -> list[dict]:
+def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> list[dict]:
     """Distances of samples to test images at `count` of each, and the floor of two real sets."""
     judge = pretrained.load_efficientnet_lite0(device)
-    domain = weights.card(name)["domain"]
+    generator, domain = weights.load(name, device), subject.domain
 
     def see(images: Tensor) -> Seen:
         return Seen(images, features.extract(images, judge))
 
-    real = see(data.to_float(data.load(domain, "test").images))
-    found = see(samples(weights.load(name, device), count, seed=1))
+    real = see(data.to_float(subject.photos(generator.resolution)))
+    found = see(samples(generator, count, seed=1))
     rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
         {m: scores.score(m, found, real[:count], paired=False) for m in DISTANCES})}]
     half = min(count, len(real) // 2)

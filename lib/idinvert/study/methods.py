@@ -64,6 +64,12 @@ METHODS = {
 }
 
 
+def available(models: Models) -> dict[str, Method]:
+    """The methods whose networks there are."""
+    lacking = () if models.conventional is not None else ("conventional",)
+    return {name: method for name, method in METHODS.items() if name not in lacking}
+
+
 def invert(models: Models, method: str, images: Tensor, iterations: dict[str, int],
            progress: bool = True) -> Tensor:
     """Codes [N, L, D] of images [N, 3, H, W] in [-1, 1], from the cache where they are known.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,12 @@ from .. import pretrained, weights
 from ..boundaries import Boundary
 from ..metrics import features
 from ..train import zoo
+
+if TYPE_CHECKING:
+    from .run import Run
+    from .subjects import Subject
+
+NEEDS = ("classifier", "boundaries")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +29,10 @@ class Models:
     encoder: nn.Module
     boundaries: dict[str, Boundary]
     vgg: nn.Module  # perceptual term
-    classifier: nn.Module  # attributes
+    classifier: nn.Module | None  # attributes, if there is one
     attributes: list[str]  # of the classifier's logits
     judge: nn.Module  # features of FD and KID
-    conventional: nn.Module | None = None  # the encoder of Eq. (1), if it is trained
+    conventional: nn.Module | None = None  # the encoder of Eq. (1), if there is one
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights by model name
 
     def column(self, attribute: str) -> int:
@@ -45,37 +52,67 @@ class Models:
         return features.extract(images, self.judge)
 
 
-def load(generator: str, classifier: str, device: str, encoder: str = "base") -> Models:
-    """Everything for one generator of the registry; fetches the ImageNet networks if need be."""
-    names = {"generator": generator, "encoder": f"{generator}-{encoder}", "classifier": classifier,
-             "conventional": f"{generator}-conventional"}
-    if names["conventional"] not in weights.names():
-        del names["conventional"]
+def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
+    """Everything for one subject; imports published files and fetches the ImageNet networks if
+    need be.
+
+    needs: of NEEDS, what is wanted beside generator and encoder. WeightsError or FileNotFoundError
+    says how to get what is missing.
+    """
+    subject.prepare()
+    check_there(subject, needs)
+    generator = subject.generator
+    names = {"generator": generator, "encoder": f"{generator}-base",
+             "classifier": subject.classifier, "conventional": f"{generator}-conventional"}
+    names = {part: name for part, name in names.items() if zoo.trained(name)}
     networks = {part: weights.load(name, device) for part, name in names.items()}
     networks |= {"vgg": pretrained.load_vgg16(device),
                  "judge": pretrained.load_efficientnet_lite0(device)}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
-    return Models(boundaries=weights.load_boundaries(generator),
-                  attributes=weights.card(classifier)["attributes"],
-                  hashes={name: weights.card(name)["sha256"] for name in names.values()},
-                  **networks)
+    cards = {part: weights.card(name) for part, name in names.items()}
+    fitted = zoo.trained(f"{generator}-boundaries")
+    return Models(boundaries=weights.load_boundaries(generator) if fitted else {},
+                  attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],
+                  hashes={names[part]: card["sha256"] for part, card in cards.items()},
+                  **{"classifier": None} | networks)
 
 
-def load_domains(domains: Sequence[str], device: str) -> dict[str, Models]:
-    """The layer-wise StyleGAN of each domain with its encoders, where they are trained.
+def check_there(subject: Subject, needs: Sequence[str]) -> None:
+    """WeightsError if the registry lacks a model of a subject, with the commands that make it."""
+    generator, labelled = subject.generator, "--images PATH --labels labels.csv"
+    commands = {  # of an embedded world, and of one's own images
+        generator: (f"train {generator}", f"train gan {generator} --images PATH"),
+        f"{generator}-base": (f"train {generator}-base",
+                              f"train encoder --generator {generator} --images PATH"),
+        subject.classifier: (f"train {subject.classifier}",
+                             f"train classifier {subject.classifier} {labelled}"),
+        f"{generator}-boundaries": (f"train {generator}-boundaries",
+                                    f"boundaries --model {generator} {labelled}"),
+    }
+    wanted = list(commands)[:2] + [name for part, name in zip(NEEDS, list(commands)[2:])
+                                   if part in needs]
+    missing = [name for name in wanted if not zoo.trained(name)]
+    if missing:
+        own = subject.images is not None
+        made = "; ".join(f"python -m idinvert.{commands[name][own]}" for name in missing)
+        raise weights.WeightsError(f"Not trained: {', '.join(missing)}. Run {made}")
 
-    The others are named in a line each, with the commands that train them.
+
+def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] = NEEDS
+                 ) -> dict[str, Models]:
+    """The models of the run's subjects: of those named, or of all.
+
+    What lacks a model or a file is left out with a line that says how to get it; if nothing is
+    left, that is the error.
     """
-    found = {}
-    for domain in domains:
-        generator, classifier = f"{domain}-stylegan-layerwise", f"{domain}-classifier"
-        needed = [generator, f"{generator}-conventional", f"{generator}-base", classifier,
-                  f"{generator}-boundaries"]
-        missing = [name for name in needed if not zoo.trained(name)]
-        if missing:
-            print(f"{domain} is left out; to train it: python -m idinvert.train "
-                  + " ".join(missing))
-        else:
-            found[domain] = load(generator, classifier, device)
+    found, reasons = {}, []
+    for domain in domains or run.subjects:
+        try:
+            found[domain] = load(run.subject(domain), run.device, needs)
+        except (weights.WeightsError, FileNotFoundError) as error:
+            print(f"{domain} is left out: {error}")
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
     return found

@@ -48,7 +48,7 @@ def seconds(domain: str, models: Models, images: Tensor, iterations: dict[str, i
     Each is run once beforehand with a single iteration, so that nothing is timed that happens once.
     """
     rows = []
-    for name, method in methods.METHODS.items():
+    for name, method in methods.available(models).items():
         steps = iterations.get(name, 0)
         for batch in (images[:1], images):
             method.codes(models, batch, min(1, steps))
@@ -87,7 +87,7 @@ def paper_and_ours(domain: str, found: dict[str, Seen], real: Seen, paper: pd.Da
     """Verdicts on C1 to C4 for one domain; `paper` is `claims.paper_table(1)`."""
     rows = []
     for claim, better, worse, metrics, text in COMPARISONS:
-        for metric in metrics:
+        for metric in metrics if {better, worse} <= set(found) else ():
             gain = scores.advantage(metric, found[better], found[worse], real)
             theirs = claims.paper_gain(paper, domain, better, worse, metric)
             rows.append(claims.row(claim, f"{domain}: {text}, {scores.TITLES[metric]}", theirs,

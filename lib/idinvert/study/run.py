@@ -1,4 +1,4 @@
-"""One run of a notebook: its settings from a profile, and where its tables and figures go."""
+"""One run of a notebook: settings and subjects from a profile, where tables and figures go."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 
 from .. import devices, weights
 from ..files import replacing
+from . import subjects
+from .subjects import Subject
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = ROOT / "notebooks" / "profiles"
@@ -37,6 +39,7 @@ class Run:
     seed: int
     settings: dict
     folder: Path
+    subjects: dict[str, Subject] = field(default_factory=dict)  # by domain
     start: float = field(default_factory=time.monotonic)
 
     def __getattr__(self, name: str):
@@ -44,6 +47,14 @@ class Run:
         if name in settings:
             return settings[name]
         raise AttributeError(f"{self.notebook} has no setting {name!r} in profile {self.profile}")
+
+    def subject(self, domain: str) -> Subject:
+        """The subject of a domain; ValueError names those that the profile has."""
+        if domain not in self.subjects:
+            known = ", ".join(self.subjects)
+            raise ValueError(f"The profile {self.profile!r} has no subject {domain!r}: expected "
+                             f"one of {known}.")
+        return self.subjects[domain]
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Write tables/NAME.csv; returns the frame."""
@@ -75,19 +86,42 @@ def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: 
           **overrides) -> Run:
     """Settings of a notebook in a profile; an override that is not None replaces its setting.
 
+    profile: a name of `notebooks/profiles`, or the path of a .yml file of one's own: what that
+    leaves out is as in "embedded".
     ValueError: unknown profile (the nearest are named), or a notebook that it does not have.
     """
-    path = PROFILES / f"{profile}.yml"
+    path = profile_path(profile)
+    described = read_profile(path)
+    defaults = read_profile(PROFILES / "embedded.yml") if path.parent != PROFILES else {}
+    if notebook not in {**defaults, **described}:
+        raise ValueError(f"The profile {profile!r} has no settings for the notebook {notebook!r}.")
+    settings = defaults.get(notebook, {}) | described.get(notebook, {})
+    settings |= {k: v for k, v in overrides.items() if v is not None}
+    device = devices.pick(device)
+    torch.manual_seed(seed)
+    folder = ROOT / "results" if profile == "reference" else ROOT / "build" / path.stem
+    return Run(notebook, path.stem, device, seed, settings, folder,
+               subjects.of_profile(described.get("subjects"), path.parent))
+
+
+def profile_path(profile: str) -> Path:
+    """The file of a profile; ValueError names the nearest ones."""
+    if profile.endswith(".yml") and Path(profile).is_file():
+        return Path(profile).resolve()
     known = sorted(p.stem for p in PROFILES.glob("*.yml"))
     if profile not in known:
         near = difflib.get_close_matches(profile, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}."
         raise ValueError(f"Unknown profile {profile!r}: {hint}")
-    profiles = yaml.safe_load(path.read_text())
-    if notebook not in profiles:
-        raise ValueError(f"The profile {profile!r} has no settings for the notebook {notebook!r}.")
-    settings = profiles[notebook] | {k: v for k, v in overrides.items() if v is not None}
-    device = devices.pick(device)
-    torch.manual_seed(seed)
-    folder = ROOT / "results" if profile == "reference" else ROOT / "build" / profile
-    return Run(notebook, profile, device, seed, settings, folder)
+    return PROFILES / f"{profile}.yml"
+
+
+def read_profile(path: Path) -> dict:
+    """Settings by notebook; ValueError if the file is no such list."""
+    try:
+        described = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no readable YAML file.") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{path} is no profile: it lists no settings.")
+    return described

@@ -1,5 +1,5 @@
 """Command line: `python -m idinvert.train NAME` trains or continues a model of the zoo,
-`python -m idinvert.train gan` and `.. encoder` models on images of one's own."""
+`python -m idinvert.train gan`, `encoder` and `classifier` models on images of one's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="idinvert.train", description="Train or continue models of the zoo; "
-        "`gan --help` and `encoder --help` tell how to train on images of one's own.")
+        "`gan --help`, `encoder --help` and `classifier --help` tell how to train on images of "
+        "one's own.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="models, see --list")
     parser.add_argument("--list", action="store_true", help="show every model and its state")
     parser.add_argument("--all", action="store_true", help="train what is missing, in order")
@@ -66,7 +67,7 @@ def train_one(name: str, arguments: argparse.Namespace) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in ("gan", "encoder"):
+    if argv and argv[0] in own.TASKS:
         return own.main(argv)
     parser = build_parser()
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Classifier training: binary cross-entropy on the worlds' labels, images made worse at random."""
+"""Classifier training: binary cross-entropy on labels, images made worse at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import POSITIVE_CLASSES, Split, binary_labels, grid, to_float
+from ..data import POSITIVE_CLASSES, binary_labels, grid, to_float
 from .steps import NetworkTask, autocast, descend, place
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
@@ -34,32 +34,34 @@ class Recipe:
 
 
 class ClassifierTask(NetworkTask):
-    """Trains a classifier on the binary labels of one domain.
+    """Trains a classifier on binary labels.
 
     Args:
-        classifier: network of as many attributes as `binary_labels` has columns for the domain.
-        split: images and labels, of which the last `recipe.holdout` are kept for `evaluate`.
+        classifier: network of as many attributes as `labels` has columns.
+        images: uint8 [N, 3, r, r], of which the last `recipe.holdout` are kept for `evaluate`.
+        labels, mirrored: N rows of 1, 0 or NaN (not known), of the images and of their mirror
+            images.
 
     ValueError: the classifier has another number of attributes, or no image is left to train on.
     """
 
-    def __init__(self, classifier: nn.Module, split: Split, recipe: Recipe, device: str = "cpu"):
-        labels = binary_labels(split.labels, split.domain)
+    def __init__(self, classifier: nn.Module, images: Tensor, labels: pd.DataFrame,
+                 mirrored: pd.DataFrame, recipe: Recipe, device: str = "cpu"):
         self.names = list(labels)
         if classifier.attributes != len(self.names):
             raise ValueError(
-                f"The classifier has {classifier.attributes} attributes, but {split.domain} has "
+                f"The classifier has {classifier.attributes} attributes, but there are "
                 f"{len(self.names)}: {', '.join(self.names)}."
             )
-        if not 0 < recipe.holdout < len(split):
-            raise ValueError(f"{len(split)} images cannot spare {recipe.holdout} for evaluation.")
+        if not 0 < recipe.holdout < len(images):
+            raise ValueError(f"{len(images)} images cannot spare {recipe.holdout} for evaluation.")
         place(classifier, device)
         average = copy.deepcopy(classifier).eval().requires_grad_(False)
-        super().__init__(split.images, recipe, device, classifier=classifier, average=average)
+        super().__init__(images, recipe, device, classifier=classifier, average=average)
         # [2, N, A]: labels of the images as they are, and of their mirror images
-        pair = labels, mirrored_labels(split.labels, split.domain)
-        self.labels = torch.stack([torch.tensor(x.to_numpy(), dtype=torch.float32) for x in pair])
-        self.count = len(split) - recipe.holdout
+        self.labels = torch.stack([torch.tensor(x.to_numpy(), dtype=torch.float32)
+                                   for x in (labels, mirrored)])
+        self.count = len(images) - recipe.holdout
         self.optimizers = [torch.optim.AdamW(
             self.classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )]
@@ -73,10 +75,11 @@ class ClassifierTask(NetworkTask):
         self.classifier.train()
         with autocast(self.device):
             logits = self.classifier(image)
-        loss = F.binary_cross_entropy_with_logits(logits, label)
+        known = label.isfinite()
+        loss = F.binary_cross_entropy_with_logits(logits[known], label[known])
         descend(self.optimizers[0], loss)
         self.update_average(step)
-        right = ((logits.detach() > 0) == (label > 0.5)).float().mean()
+        right = ((logits.detach() > 0) == (label > 0.5))[known].float().mean()
         return {"loss": loss.detach(), "accuracy": right, "learning_rate": rate}
 
     def draw(self) -> tuple[Tensor, Tensor]:
@@ -99,14 +102,17 @@ class ClassifierTask(NetworkTask):
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy of the averaged network on the held-out images, per attribute and the mean."""
-        right = ((self.judge() > 0) == (self.labels[0, self.count :] > 0.5)).float().mean(0)
+        truth = self.labels[0, self.count :]
+        right = ((self.judge() > 0) == (truth > 0.5)).float()
+        right = right.where(truth.isfinite(), torch.nan).nanmean(0)
         figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
-        return figures | {"accuracy_mean": float(right.mean())}
+        return figures | {"accuracy_mean": float(right.nanmean())}
 
     def sample(self) -> Tensor:
         """Sheet of the 8 x 8 held-out images that the averaged network gets most wrong."""
         truth = self.labels[0, self.count :]
-        loss = F.binary_cross_entropy_with_logits(self.judge(), truth, reduction="none").amax(1)
+        loss = F.binary_cross_entropy_with_logits(self.judge(), truth, reduction="none")
+        loss = loss.nan_to_num().amax(1)
         worst = loss.argsort(descending=True)[:64]
         return grid(to_float(self.images[self.count :][worst]), columns=8)
 

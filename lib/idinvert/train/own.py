@@ -1,11 +1,14 @@
 """Training on images of one's own: `python -m idinvert.train gan NAME --images PATH` a small
-generator, `python -m idinvert.train encoder --generator NAME --images PATH` an encoder for any
-generator of the registry. Runs, logs and cards are those of the zoo's models."""
+generator, `encoder --generator NAME --images PATH` an encoder for any generator of the registry,
+`classifier NAME --images PATH --labels CSV` a judge of edits. Runs, logs and cards are those of the
+zoo's models."""
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import pretrained, processes, weights
+from ..boundaries import labelled
 from ..data import load_images, open_source
 from ..data.sources import SPLITS, split
 from ..files import check_notes
-from . import encoder, gan, zoo
+from . import classifier, encoder, gan, zoo
 from .loop import Schedule, Task, train
 from .parallel import SharedTask
 
@@ -29,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     add_gan(commands.add_parser("gan", help="train a generator"))
     add_encoder(commands.add_parser("encoder", help="train an encoder"))
+    add_classifier(commands.add_parser("classifier", help="train an attribute classifier"))
     return parser
 
 
@@ -81,12 +86,29 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--r1-every", type=int, default=16, help="steps between two penalties")
 
 
-def training_images(arguments: argparse.Namespace, size: int, share: processes.Share) -> Tensor:
-    """uint8 images [N, 3, size, size]; those that cannot be read are named and left out."""
+def add_classifier(parser: argparse.ArgumentParser) -> None:
+    """Options of an attribute classifier."""
+    parser.add_argument("name", help="of the new classifier; the study's is GENERATOR-classifier")
+    add_shared(parser, 300)
+    parser.set_defaults(batch=64)
+    parser.add_argument("--labels", required=True,
+                        help="CSV: a column 'image', and one of 0 and 1 for each attribute")
+    parser.add_argument("--sided", nargs="+", default=[], metavar="NAME",
+                        help="attributes that a mirror image reverses, as a pose to the right")
+    parser.add_argument("--resolution", type=int, default=64, help="px, that of the generator")
+    parser.add_argument("--learning-rate", type=float, default=classifier.Recipe.learning_rate)
+
+
+def training_images(arguments: argparse.Namespace, size: int, share: processes.Share,
+                    among: Callable[[list[str]], list[str]] = list) -> tuple[Tensor, list[str]]:
+    """uint8 images [N, 3, size, size] and their names; unreadable ones are named and left out.
+
+    among: picks those wanted from the names of the training images.
+    """
     source = open_source(arguments.images)
     index, _ = split(len(source.names), arguments.split, arguments.seed)
-    images, kept, errors = load_images(source, size, [source.names[i] for i in index],
-                                       progress=share.first)
+    names = among([source.names[i] for i in index])
+    images, kept, errors = load_images(source, size, names, progress=share.first)
     for error in errors if share.first else ():
         print(f"idinvert.train: left out: {error}", file=sys.stderr)
     if errors and share.first:
@@ -94,7 +116,7 @@ def training_images(arguments: argparse.Namespace, size: int, share: processes.S
     if len(images) < FEWEST:
         raise ValueError(f"{arguments.images} has {len(images)} readable images, but at least "
                          f"{FEWEST} are needed.")
-    return images
+    return images, kept
 
 
 def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan.GanTask, dict]:
@@ -111,7 +133,7 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
     generator = weights.build(f"{arguments.architecture}.Generator", settings)
     discriminator = weights.build(f"{arguments.architecture}.Discriminator",
                                   zoo.discriminator_settings(settings))
-    images = training_images(arguments, arguments.resolution, share)
+    images, _ = training_images(arguments, arguments.resolution, share)
     return gan.GanTask(generator, discriminator, images, recipe, arguments.device), settings
 
 
@@ -128,11 +150,42 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
         lambda_vgg=arguments.lambda_vgg, lambda_adv=arguments.lambda_adv,
         r1_every=arguments.r1_every, vgg_share=arguments.vgg_share)
     features = pretrained.load_vgg16() if arguments.lambda_vgg else nn.Identity()
-    images = training_images(arguments, generator.resolution, share)
+    images, _ = training_images(arguments, generator.resolution, share)
     parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
              arguments.device, min(200, len(images) // 8))
     task = SharedTask(share, *parts) if share.world > 1 else encoder.DomainGuidedTask(*parts)
     return task, zoo.encoder_settings(described, generator)
+
+
+def classifier_task(arguments: argparse.Namespace, share: processes.Share
+                    ) -> tuple[classifier.ClassifierTask, dict]:
+    """A new classifier of the labels' attributes, and its settings."""
+    if share.world > 1:
+        raise ValueError("A classifier is trained by one process.")
+    labels = labelled.read_labels(arguments.labels)
+    for name in arguments.sided:
+        if name not in labels:
+            raise ValueError(f"{arguments.labels} has no column {name!r}.")
+
+    def shuffled(names: list[str]) -> list[str]:  # the last ones are held out: none of a kind
+        names = list(labelled.match(labels, names))
+        return random.Random(arguments.seed).sample(names, len(names))
+
+    images, kept = training_images(arguments, arguments.resolution, share, shuffled)
+    pairs = labelled.match(labels, kept)
+    labels = labels.loc[[pairs[name] for name in kept]]
+    mirrored = labels.assign(**{name: 1 - labels[name] for name in arguments.sided})
+    recipe = classifier.Recipe(kimg=arguments.kimg, batch=arguments.batch,
+                               learning_rate=arguments.learning_rate,
+                               holdout=min(500, len(images) // 8))
+    settings = {"resolution": arguments.resolution, "attributes": labels.shape[1]}
+    torch.manual_seed(arguments.seed)
+    network = weights.build("classifier.Classifier", settings)
+    return classifier.ClassifierTask(network, images, labels, mirrored, recipe,
+                                     arguments.device), settings
+
+
+TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task}
 
 
 def discriminator_of(name: str) -> nn.Module:
@@ -166,6 +219,9 @@ def publish(arguments: argparse.Namespace, task: Task, settings: dict) -> dict:
     if arguments.command == "encoder":
         return weights.save(name, task.encoder, "encoder.Encoder", settings,
                             kind="domain_guided", generator=arguments.generator, **facts)
+    if arguments.command == "classifier":
+        return weights.save(name, task.average, "classifier.Classifier", settings,
+                            kind="classifier", attributes=task.names, **facts)
     family = arguments.architecture
     weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
                  zoo.discriminator_settings(settings), kind="discriminator", **facts)
@@ -175,7 +231,7 @@ def publish(arguments: argparse.Namespace, task: Task, settings: dict) -> dict:
 def train_own(arguments: argparse.Namespace, share: processes.Share) -> bool:
     """Train and publish what the command line asks for; True if finished."""
     check_new(arguments.name)
-    task, settings = (gan_task if arguments.command == "gan" else encoder_task)(arguments, share)
+    task, settings = TASKS[arguments.command](arguments, share)
     folder = zoo.run_folder(arguments.name)
     if share.first:
         check_notes(folder / "settings.json", notes_of(arguments))

@@ -151,11 +151,12 @@ def encoder_settings(described: dict, generator: nn.Module) -> dict:
 def classifier_task(described: dict, split: data.Split, device: str, kimg: float
                     ) -> classifier.ClassifierTask:
     """An attribute classifier of the entry's domain."""
-    names = list(data.binary_labels(split.labels, split.domain))
+    labels = data.binary_labels(split.labels, split.domain)
+    mirrored = classifier.mirrored_labels(split.labels, split.domain)
     network = weights.build("classifier.Classifier",
-                            {"attributes": len(names), **described.get("settings", {})})
+                            {"attributes": labels.shape[1], **described.get("settings", {})})
     recipe = classifier.Recipe(**described.get("recipe", {}), kimg=kimg)
-    return classifier.ClassifierTask(network, split, recipe, device)
+    return classifier.ClassifierTask(network, split.images, labels, mirrored, recipe, device)
 
 
 # Networks of a task that the published weights of its model fill.

@@ -7,7 +7,7 @@ its encoder as NAME-base, its boundaries in NAME-boundaries. Weights stay in flo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .. import boundaries
 from ..convert import boundaries as published_boundaries
 from ..convert import genforce, nvidia, rosinality, states
+from ..files import present
 from ..nn import encoder, stylegan, stylegan2
 from . import (
     ARCHITECTURES,
@@ -26,6 +27,7 @@ from . import (
     folder,
     load,
     load_boundaries,
+    names,
     save,
 )
 
@@ -49,13 +51,27 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     if beginning.startswith(b"\x93NUMPY"):
         return [import_boundary(path, name, attribute or path.stem, replace)]
     networks, origin = read_networks(path, beginning)
-    names = {f"{name}{SUFFIXES[KINDS[type(n)]]}": n for n in networks}
-    for target, network in names.items():
+    targets = {f"{name}{SUFFIXES[KINDS[type(n)]]}": n for n in networks}
+    for target, network in targets.items():
         check_free(f"{target}.safetensors", replace)
         check_fits(target, network, name)
-    for target, network in names.items():
+    for target, network in targets.items():
         save_network(target, network, name, path, origin)
-    return list(names)
+    return list(targets)
+
+
+def import_missing(paths: Sequence[Path], name: str) -> None:
+    """Import those of the files that the registry has not imported for the generator `name` yet.
+
+    FileNotFoundError says where a file is expected.
+    """
+    own = [x for x in names() if x == name or x.startswith(f"{name}-")]
+    known = {card(x).get("imported") for x in own}
+    if (folder() / f"{name}-boundaries.safetensors").exists():
+        known |= {f"{attribute}.npy" for attribute in load_boundaries(name)}
+    for path in paths:
+        if path.name not in known:
+            import_file(present(path, "published weights"), name)
 
 
 def check_free(file: str, replace: bool) -> None:

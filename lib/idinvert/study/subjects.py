@@ -1,0 +1,143 @@
+"""What a study looks at: for each domain a generator with its networks, and test images.
+
+A profile lists its subjects; without a list they are the embedded worlds. Paths in a profile may
+hold variables of the environment, and relative ones start at the profile's folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import data
+from ..boundaries import labelled
+from ..data import sources
+from ..files import present
+from ..weights import importing
+from .models import Models
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One domain: its models by name, and where its own images are if it is no embedded world."""
+
+    domain: str
+    generator: str
+    classifier: str
+    images: Path | None = None  # folder, zip or LMDB
+    split: str = "all"  # which of the images are the test images: of `data.sources.SPLITS`
+    labels: Path | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
+    files: Sequence[Path] = ()  # published files that the models are imported from
+
+    def prepare(self) -> None:
+        """Import published files that the registry lacks; FileNotFoundError if a path is wrong."""
+        importing.import_missing(self.files, self.generator)
+        for path, what in ((self.images, "test images"), (self.labels, "labels")):
+            if path is not None:
+                present(path, f"{what} of {self.domain}")
+
+    def photos(self, size: int, count: int | None = None) -> Tensor:
+        """The first `count` test images (default: all), uint8 [N, 3, size, size]."""
+        if self.images is None:
+            return data.load(self.domain, "test", count, size).images
+        return read(self, *self.listed(), size, count)[0]
+
+    def test(self, models: Models, count: int | None = None) -> Test:
+        """The first `count` test images (default: all) with their labels.
+
+        Of one's own images, those that lack a label are left out. ValueError: there are fewer, or
+        nothing tells labels.
+        """
+        size = models.generator.resolution
+        if self.images is None:
+            split = data.load(self.domain, "test", count, size)
+            return Test(split.images, data.binary_labels(split.labels, self.domain))
+        source, names = self.listed()
+        if self.labels is None:
+            images, _ = read(self, source, names, size, count)
+            labels = opinions(models, images)
+        else:
+            table = labelled.read_labels(self.labels).dropna().astype("int64")
+            pairs = labelled.match(table, names)
+            images, kept = read(self, source, list(pairs), size, count)
+            labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
+        return Test(images, labels[[name for name in labels if name in models.boundaries]])
+
+    def listed(self) -> tuple[sources.Source, list[str]]:
+        """Where one's own images are, and the names of the test images."""
+        source = sources.open_source(self.images)
+        _, index = sources.split(len(source.names), self.split)
+        return source, [source.names[i] for i in index] or list(source.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """Images uint8 [N, 3, H, W] and a column of 0 and 1 for each attribute that is known."""
+
+    images: Tensor
+    labels: pd.DataFrame
+
+    __test__ = False  # no test of pytest's
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def floats(self, start: int | None = None, stop: int | None = None) -> Tensor:
+        """A part of the images, in [-1, 1]."""
+        return data.to_float(self.images[start:stop])
+
+
+def of_profile(described: dict | None, folder: Path) -> dict[str, Subject]:
+    """The subjects of a profile by domain; `described` is its list, `folder` where it lies.
+
+    ValueError: a subject lacks its generator, or has an unknown setting.
+    """
+    if described is None:
+        return {d: Subject(d, f"{d}-stylegan-layerwise", f"{d}-classifier") for d in data.DOMAINS}
+    return {domain: subject(domain, dict(entry), folder) for domain, entry in described.items()}
+
+
+def subject(domain: str, entry: dict, folder: Path) -> Subject:
+    """One subject of a profile."""
+    known = [field.name for field in fields(Subject)][1:]
+    for name in entry:
+        if name not in known:
+            raise ValueError(f"The subject {domain!r} has the unknown setting {name!r}: expected "
+                             f"{', '.join(known)}.")
+    if not {"generator", "images"} <= set(entry):
+        raise ValueError(f"The subject {domain!r} needs a generator and images.")
+    entry |= {key: resolved(entry[key], folder) for key in ("images", "labels") if key in entry}
+    entry["files"] = tuple(resolved(path, folder) for path in entry.get("files", ()))
+    return Subject(domain, **{"classifier": f"{entry['generator']}-classifier"} | entry)
+
+
+def resolved(path: str, folder: Path) -> Path:
+    """A path of a profile."""
+    return folder / Path(os.path.expandvars(path)).expanduser()
+
+
+def read(subject: Subject, source: sources.Source, names: list[str], size: int, count: int | None
+         ) -> tuple[Tensor, list[str]]:
+    """The first `count` of one's own images and their names; unreadable ones are told."""
+    if len(names) < (count or 1):
+        raise ValueError(f"{subject.domain} has {len(names)} test images, fewer than {count}.")
+    images, kept, errors = sources.load_images(source, size, names[:count])
+    for error in errors:
+        print(f"left out: {error}")
+    return images, kept
+
+
+def opinions(models: Models, images: Tensor) -> pd.DataFrame:
+    """Labels by the classifier, as the paper takes them."""
+    if models.classifier is None:
+        raise ValueError("Nothing tells the labels of the test images: give the profile a CSV file "
+                         "(labels), or train an attribute classifier (idinvert.train classifier).")
+    device = next(models.generator.parameters()).device
+    seen = [models.probabilities(data.to_float(x).to(device)).cpu() for x in images.split(64)]
+    return pd.DataFrame((torch.cat(seen) > 0.5).long().numpy(), columns=models.attributes)

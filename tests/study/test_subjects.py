@@ -1,0 +1,161 @@
+"""Profiles of one's own: generators, images and labels that are no embedded world."""
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from idinvert import data, study, weights
+from idinvert.boundaries import Boundary, save
+from idinvert.nn import classifier
+from idinvert.study import generators, methods, models
+from idinvert.study.run import PROFILES
+from idinvert.weights import importing
+
+
+class Untrained:
+    """Stands for the ImageNet networks, which these tests do not look at."""
+
+    def __getattr__(self, name):
+        return lambda *_: torch.nn.Identity()
+
+
+@pytest.fixture
+def own(tmp_path, own_registry, monkeypatch):
+    """A profile of the generator "own", with twelve photographs of grey values 0, 20, 40, ..."""
+    monkeypatch.setattr(models, "pretrained", Untrained())
+    for i in range(12):
+        data.write_image(tmp_path / "photos" / f"{i}.png", torch.full((3, 8, 8), i / 6 - 1))
+    entry = {"generator": "own", "images": "photos", "labels": "labels.csv"}
+    rows = [f"{i},{i % 2},{i % 3 % 2}" for i in range(12) if i != 5]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,odd,other", *rows, "5,,1"]))
+    save_boundary("odd")
+    return write(tmp_path, {"subjects": {"grey": entry}, "06_tradeoff": {"iterations": 7}})
+
+
+def save_boundary(name):
+    boundary = Boundary(name, torch.ones(4, 4) / 4, 0.0, layers=(0, 1, 2, 3))
+    save([boundary], weights.folder() / "own-boundaries.safetensors")
+
+
+def write(folder, described):
+    path = folder / "mine.yml"
+    path.write_text(yaml.safe_dump(described))
+    return str(path)
+
+
+def test_a_profile_of_ones_own_adds_to_the_embedded_one(own):
+    run = study.begin("06_tradeoff", own, "cpu")
+    embedded = study.begin("06_tradeoff", "embedded", "cpu")
+    assert run.iterations == 7 != embedded.iterations and run.num_images == embedded.num_images
+    assert list(run.subjects) == ["grey"] and run.folder.name == "mine"
+    assert list(embedded.subjects) == list(data.DOMAINS)
+    with pytest.raises(ValueError, match="'mine' has no subject 'face': expected one of grey"):
+        run.subject("face")
+
+
+def test_images_and_labels_belong_together(own):
+    """The unlabelled image 5 is left out, the attribute without a boundary too."""
+    run = study.begin("02_reconstruction", own, "cpu")
+    m = models.load_domains(run, None, needs=("boundaries",))["grey"]
+    test = run.subject("grey").test(m, 8)
+    expected = [0, 1, 2, 3, 4, 6, 7, 8]
+    assert list(test.labels) == ["odd"]
+    assert list(test.labels["odd"]) == [i % 2 for i in expected]
+    greys = (test.floats()[:, 0, 0, 0] + 1) * 6
+    torch.testing.assert_close(greys, torch.tensor(expected).float(), atol=0.03, rtol=0)
+    assert len(run.subject("grey").photos(8)) == 12
+    with pytest.raises(ValueError, match="grey has 11 test images, fewer than 12"):
+        run.subject("grey").test(m, 12)
+
+
+def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
+    described = yaml.safe_load((tmp_path / "mine.yml").read_text())
+    del described["subjects"]["grey"]["labels"]
+    run = study.begin("03_attributes", write(tmp_path, described), "cpu")
+    with pytest.raises(ValueError, match="Nothing tells the labels"):
+        run.subject("grey").test(models.load(run.subject("grey"), "cpu", ("boundaries",)))
+    settings = {"resolution": 16, "attributes": 1, "channels": (4, 6)}
+    network = classifier.Classifier(**settings).eval()
+    with torch.no_grad():
+        network.output.bias.fill_(100.0)
+    weights.save("own-classifier", network, "classifier.Classifier", settings, kind="classifier",
+                 attributes=["odd"])
+    m = models.load(run.subject("grey"), "cpu")
+    assert list(run.subject("grey").test(m).labels["odd"]) == [1] * 12
+
+
+def test_methods_without_their_network_are_left_out(own):
+    m = models.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
+    assert "conventional" not in methods.available(m) and "in_domain" in methods.available(m)
+
+
+def test_generators_of_a_profile_are_shown(own):
+    run = study.begin("01_generators", own, "cpu")
+    assert {name: s.domain for name, s in generators.shown(run).items()} == {"own": "grey"}
+    assert generators.contact_sheet(run.subject("grey"), 3, 1)[0].shape == (3, 3, 64, 64)
+    assert not generators.shown(study.begin("01_generators", "smoke"))
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"generator": "other"}, "Not trained: other, other-base, .*train gan other --images"),
+    ({"classifier": "judge"}, "Not trained: judge. .*idinvert.train classifier judge --images"),
+    ({"images": "nowhere"}, "test images of grey are expected at .*nowhere, where nothing is: put"),
+    ({"images": "$IDINVERT_UNSET/x"}, "nothing is: set IDINVERT_UNSET to the folder they are in"),
+    ({"files": ["g.pth"]}, "published weights are expected at .*g.pth"),
+    ({"photos": "x"}, "'grey' has the unknown setting 'photos'"),
+])  # fmt: skip
+def test_what_is_missing_is_told_in_a_sentence(own, tmp_path, change, message):
+    described = yaml.safe_load((tmp_path / "mine.yml").read_text())
+    described["subjects"]["grey"] |= change
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        models.load_domains(study.begin("04_editing", write(tmp_path, described), "cpu"), None)
+
+
+def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, capsys):
+    described = yaml.safe_load((tmp_path / "mine.yml").read_text())
+    described["subjects"]["white"] = {"generator": "own", "images": "nowhere"}
+    run = study.begin("02_reconstruction", write(tmp_path, described), "cpu")
+    assert list(models.load_domains(run, None, ())) == ["grey"]
+    assert "white is left out: The test images of white are expected at" in capsys.readouterr().out
+
+
+def test_published_files_are_imported_once(tmp_path, monkeypatch, own_registry):
+    paths = [tmp_path / "g.pth", tmp_path / "age.npy"]
+    for path in paths:
+        path.touch()
+    imported = []
+    monkeypatch.setattr(importing, "import_file", lambda path, name: imported.append(path.name))
+    importing.import_missing(paths, "own")
+    assert imported == ["g.pth", "age.npy"]
+    card = weights.card("own")
+    weights.save("own", weights.load("own"), card["architecture"], card["settings"],
+                 imported="g.pth")
+    save_boundary("age")
+    importing.import_missing(paths, "own")
+    assert imported == ["g.pth", "age.npy"]
+
+
+def test_the_profile_of_the_paper_names_its_data():
+    run = study.begin("02_reconstruction", "paper", "cpu")
+    assert {d: (s.split, len(s.files)) for d, s in run.subjects.items()} == {
+        "face": ("ffhq", 7), "tower": ("lsun", 5), "bedroom": ("lsun", 5)}
+    assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
+    with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):
+        models.load_domains(run, None, ())
+
+
+def test_damaged_profiles_are_refused(tmp_path):
+    path = tmp_path / "mine.yml"
+    for text, message in (("a: [", "no readable YAML"), ("- a", "lists no settings")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            study.begin("06_tradeoff", str(path), "cpu")
+
+
+def test_labels_of_a_world_are_exact():
+    run = study.begin("03_attributes", "embedded", "cpu")
+    m = type("M", (), {"generator": type("G", (), {"resolution": 64})})
+    test = run.subject("tower").test(m, 5)
+    exact = data.load("tower", "test", 5)
+    pd.testing.assert_frame_equal(test.labels, data.binary_labels(exact.labels, "tower"))
+    assert torch.equal(test.images, exact.images)
