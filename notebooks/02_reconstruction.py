@@ -33,7 +33,7 @@ seed = 0
 
 # %%
 import pandas as pd
-from idinvert import data, study
+from idinvert import study
 from idinvert.study import claims, figures, methods, models, reconstruction, scores
 from IPython.display import display
 
@@ -53,12 +53,12 @@ run.settings
 # steps to 0.019 at 1,000, passing in-domain inversion's 0.029 at about 300.
 
 # %%
-photos = {d: run.subject(d).photos(m.generator.resolution) for d, m in subjects.items()}
-targets = {d: data.to_float(x[: run.num_images]).to(run.device) for d, x in photos.items()}
+sizes = {d: m.generator.resolution for d, m in subjects.items()}
+targets = {d: run.subject(d).photos(size, stop=run.num_images).to(run.device) for d, size in sizes.items()}
 codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in methods.available(m)} for d, m in subjects.items()}
 found = {d: reconstruction.reconstruct(m, codes[d]) for d, m in subjects.items()}
 real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
-others = {d: scores.see(m, data.to_float(photos[d][-run.num_images :]).to(run.device)) for d, m in subjects.items()}
+others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.num_images).to(run.device)) for d, m in subjects.items()}
 
 # %% [markdown]
 # ## Table 1: reconstruction by four methods

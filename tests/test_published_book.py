@@ -94,7 +94,7 @@ def test_links_lead_somewhere():
 def test_every_picture_of_a_notebook_is_in_its_chapter(name):
     executed = json.loads((ROOT / "results" / "notebooks" / f"{name}.ipynb").read_text())
     outputs = [o for cell in executed["cells"] for o in cell.get("outputs", [])]
-    pictures = sum("image/png" in o.get("data", {}) for o in outputs)
+    pictures = sum({"image/png", "image/jpeg"} & set(o.get("data", {})) != set() for o in outputs)
     assert pictures > 0
     assert (HTML / f"{name}.html").read_text().count('src="_images/') == pictures
 

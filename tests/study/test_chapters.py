@@ -130,7 +130,7 @@ def test_outputs_of_cells_without_results_stay():
 
 
 def test_pictures_of_a_loop_are_numbered_apart(tmp_path):
-    images = [new_output("display_data", {"image/png": str(i)}) for i in range(2)]
+    images = [new_output("display_data", {f"image/{kind}": "x"}) for kind in ("png", "jpeg")]
     printed = new_output("stream", name="stdout", text="x")
     cell = new_code_cell('display(run.figure(f"fig04_{d}", f))', outputs=[*images, printed])
     cells = [new_markdown_cell("## Figure 4: ways"), cell]

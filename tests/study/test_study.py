@@ -1,8 +1,10 @@
 """Profiles, verdicts and the measures of the trade-off notebook."""
 
+import io
 import json
 
 import pandas as pd
+import PIL.Image
 import pytest
 import torch
 from idinvert.boundaries import Boundary
@@ -38,6 +40,16 @@ def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
     assert (tmp_path / "figures" / "f.png").stat().st_size > 500
     kept = json.loads((tmp_path / "settings" / "n.json").read_text())
     assert (kept["settings"], kept["seed"], kept["torch"]) == ({"a": 2}, 1, torch.__version__)
+
+
+def test_photographs_are_shown_as_jpeg_and_curves_as_they_are():
+    grid = figures.image_grid([torch.linspace(-1, 1, 96).reshape(1, 3, 4, 8)])
+    picture = PIL.Image.open(io.BytesIO(figures.shown(grid).data))
+    assert picture.format == "JPEG" and min(picture.size) > 20
+    curve, _ = figures.axes_grid(1)
+    assert figures.shown(curve) is curve
+    heat = figures.heatmap(pd.DataFrame([[1.0]]))
+    assert figures.shown(heat) is heat
 
 
 @pytest.mark.parametrize("estimate, expected", [

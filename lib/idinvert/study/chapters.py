@@ -179,7 +179,7 @@ def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[Not
 
 def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
     """Take the pictures of a loop out of its cell: one cell with a caption for each of them."""
-    pictures = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+    pictures = [o for o in cell.outputs if {"image/png", "image/jpeg"} & set(o.get("data", {}))]
     cell.outputs = [o for o in cell.outputs if o not in pictures]
     cells = []
     for count, output in enumerate(pictures, 1):

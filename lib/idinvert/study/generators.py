@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .. import data, pretrained, weights
+from .. import pretrained, weights
 from ..boundaries import sample_codes
 from ..invert import render
 from ..metrics import features
@@ -41,7 +41,7 @@ def shown(run: Run) -> dict[str, Subject]:
 
 def contact_sheet(subject: Subject, columns: int = 12, rows: int = 2) -> list[Tensor]:
     """Rows of the first test images of a subject, at 64 px."""
-    return list(data.to_float(subject.photos(64, columns * rows)).split(columns))
+    return list(subject.photos(64, stop=columns * rows).split(columns))
 
 
 def samples(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
@@ -66,7 +66,7 @@ def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> lis
     def see(images: Tensor) -> Seen:
         return Seen(images, features.extract(images, judge))
 
-    real = see(data.to_float(subject.photos(generator.resolution)))
+    real = see(subject.photos(generator.resolution))
     found = see(samples(generator, count, seed=1))
     rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
         {m: scores.score(m, found, real[:count], paired=False) for m in DISTANCES})}]

@@ -13,11 +13,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 import yaml
+from IPython.display import Image
 from matplotlib.figure import Figure
 
 from .. import devices, weights
 from ..files import replacing
-from . import subjects
+from . import figures, subjects
 from .subjects import Subject
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,11 +63,11 @@ class Run:
             frame.to_csv(temporary, index=False, float_format="%.6g")
         return frame
 
-    def figure(self, name: str, figure: Figure) -> Figure:
-        """Write figures/NAME.png at 150 dots an inch; returns the figure."""
+    def figure(self, name: str, figure: Figure) -> Figure | Image:
+        """Write figures/NAME.png at 150 dots an inch; returns what the notebook shows of it."""
         with replacing(self.folder / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=150)
-        return figure
+        return figures.shown(figure)
 
     def finish(self) -> str:
         """Write the resolved settings, models, versions and time; returns a line about them."""

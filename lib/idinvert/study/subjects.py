@@ -42,11 +42,12 @@ class Subject:
             if path is not None:
                 present(path, f"{what} of {self.domain}")
 
-    def photos(self, size: int, count: int | None = None) -> Tensor:
-        """The first `count` test images (default: all), uint8 [N, 3, size, size]."""
+    def photos(self, size: int, start: int | None = None, stop: int | None = None) -> Tensor:
+        """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1]."""
         if self.images is None:
-            return data.load(self.domain, "test", count, size).images
-        return read(self, *self.listed(), size, count)[0]
+            return data.to_float(data.load(self.domain, "test", size=size).images[start:stop])
+        source, names = self.listed()
+        return data.to_float(read(source, names[start:stop], size)[0])
 
     def test(self, models: Models, count: int | None = None) -> Test:
         """The first `count` test images (default: all) with their labels.
@@ -60,13 +61,15 @@ class Subject:
             return Test(split.images, data.binary_labels(split.labels, self.domain))
         source, names = self.listed()
         if self.labels is None:
-            images, _ = read(self, source, names, size, count)
+            images, _ = read(source, names[:count], size)
             labels = opinions(models, images)
         else:
             table = labelled.read_labels(self.labels).dropna().astype("int64")
             pairs = labelled.match(table, names)
-            images, kept = read(self, source, list(pairs), size, count)
+            images, kept = read(source, list(pairs)[:count], size)
             labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
+        if len(images) < (count or 1):
+            raise ValueError(f"{self.domain} has {len(images)} test images, fewer than {count}.")
         return Test(images, labels[[name for name in labels if name in models.boundaries]])
 
     def listed(self) -> tuple[sources.Source, list[str]]:
@@ -122,12 +125,9 @@ def resolved(path: str, folder: Path) -> Path:
     return folder / Path(os.path.expandvars(path)).expanduser()
 
 
-def read(subject: Subject, source: sources.Source, names: list[str], size: int, count: int | None
-         ) -> tuple[Tensor, list[str]]:
-    """The first `count` of one's own images and their names; unreadable ones are told."""
-    if len(names) < (count or 1):
-        raise ValueError(f"{subject.domain} has {len(names)} test images, fewer than {count}.")
-    images, kept, errors = sources.load_images(source, size, names[:count])
+def read(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:
+    """One's own images and the names of those that can be read; the others are told."""
+    images, kept, errors = sources.load_images(source, size, names)
     for error in errors:
         print(f"left out: {error}")
     return images, kept
