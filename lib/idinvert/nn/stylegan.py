@@ -175,6 +175,8 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """StyleGAN discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N]."""
 
+    minibatch_group = 4  # images over which the deviation is taken
+
     def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128):
         super().__init__()
         blocks = check_resolution(resolution)
@@ -197,6 +199,6 @@ class Discriminator(nn.Module):
             if b == top - 1 and lod % 1:
                 small = leaky_relu(self.from_rgb[b](F.avg_pool2d(image, 2)))
                 x = torch.lerp(x, small.to(x.dtype), lod % 1)
-        x = leaky_relu(self.conv(minibatch_stddev(x)))
+        x = leaky_relu(self.conv(minibatch_stddev(x, self.minibatch_group)))
         x = leaky_relu(self.dense(x.flatten(1)))
         return self.output(x).squeeze(1).float()

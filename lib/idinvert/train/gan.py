@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..data import grid
+from ..nn.stylegan import Noise
 from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
 
@@ -113,24 +114,40 @@ class GanTask(NetworkTask):
             x = torch.lerp(x, F.interpolate(F.avg_pool2d(x, 2), scale_factor=2), lod % 1)
         return x
 
+    def latents(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the codes of a batch are made of: two latents [batch, Z], the layer at which the
+        second one takes over [batch, 1], and whether it does."""
+        g = self.generator
+        z = torch.randn(self.batch, g.z_dim, device=self.device)
+        other = torch.randn(self.batch, g.z_dim, device=self.device)
+        cut = torch.randint(1, g.num_layers, (self.batch, 1), device=self.device)
+        mixed = torch.rand(self.batch, 1, device=self.device) < self.recipe.style_mixing
+        return z, other, cut, mixed
+
     def codes(self) -> Tensor:
         """Codes [batch, L, D] of random latents, mixed from two latents at a random layer."""
         g = self.generator
-        w = g.mapping(torch.randn(self.batch, g.z_dim, device=self.device))
-        other = g.mapping(torch.randn(self.batch, g.z_dim, device=self.device))
+        z, other, cut, mixed = self.latents()
+        w, other = g.mapping(z), g.mapping(other)
         layer = torch.arange(g.num_layers, device=self.device)
-        cut = torch.randint(1, g.num_layers, (self.batch, 1), device=self.device)
-        mixed = torch.rand(self.batch, 1, device=self.device) < self.recipe.style_mixing
-        with torch.no_grad():
-            g.w_avg.lerp_(w.mean(0), 1 - self.recipe.w_avg_beta)
+        self.follow(w.detach().mean(0))
         return torch.where((mixed & (layer >= cut)).unsqueeze(2), other, w)
+
+    @torch.no_grad()
+    def follow(self, code: Tensor) -> None:
+        """Move the average code towards the mean code [L, D] of a batch."""
+        self.generator.w_avg.lerp_(code, 1 - self.recipe.w_avg_beta)
+
+    def noise(self, lod: float) -> Noise:
+        """The noise of a batch of images, as `synthesis` takes it."""
+        return "random"
 
     def render(self, lod: float) -> Tensor:
         """Images of fresh codes; the mapping network stays in float32."""
-        codes = self.codes()
+        codes, noise = self.codes(), self.noise(lod)
         synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            return synthesis(codes, "random", lod)
+            return synthesis(codes, noise, lod)
 
     def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
         """Eq. (3) without its penalty, on sampled images."""

@@ -22,7 +22,7 @@ from ..data.sources import SPLITS, split
 from ..files import check_notes
 from . import classifier, encoder, gan, zoo
 from .loop import Schedule, Task, train
-from .parallel import SharedTask
+from .parallel import SharedEncoder, SharedGan
 
 FEWEST = 16  # images
 
@@ -121,8 +121,6 @@ def training_images(arguments: argparse.Namespace, size: int, share: processes.S
 
 def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan.GanTask, dict]:
     """A new generator with its discriminator, and the generator's settings."""
-    if share.world > 1:
-        raise ValueError("A generator is trained by one process; encoders take several.")
     settings = {"resolution": arguments.resolution, "z_dim": arguments.dimensions,
                 "w_dim": arguments.dimensions, "channel_base": arguments.channel_base,
                 "channel_max": arguments.channel_max, "layerwise": arguments.layerwise}
@@ -134,7 +132,8 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
     discriminator = weights.build(f"{arguments.architecture}.Discriminator",
                                   zoo.discriminator_settings(settings))
     images, _ = training_images(arguments, arguments.resolution, share)
-    return gan.GanTask(generator, discriminator, images, recipe, arguments.device), settings
+    parts = (generator, discriminator, images, recipe, arguments.device)
+    return SharedGan(share, *parts) if share.world > 1 else gan.GanTask(*parts), settings
 
 
 def encoder_task(arguments: argparse.Namespace, share: processes.Share
@@ -153,7 +152,7 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
     images, _ = training_images(arguments, generator.resolution, share)
     parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
              arguments.device, min(200, len(images) // 8))
-    task = SharedTask(share, *parts) if share.world > 1 else encoder.DomainGuidedTask(*parts)
+    task = SharedEncoder(share, *parts) if share.world > 1 else encoder.DomainGuidedTask(*parts)
     return task, zoo.encoder_settings(described, generator)
 
 

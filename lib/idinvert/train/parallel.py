@@ -1,8 +1,9 @@
-"""Encoder training by several processes that share each batch: the same losses, on more GPUs.
+"""Training by several processes that share each batch: the same losses, on more GPUs.
 
-Every process draws the same batch and keeps each `world`-th image of it, which leaves the groups of
-the discriminator's minibatch deviation together. Batch norm takes its statistics over all
-processes, and gradients are averaged before every optimiser step.
+Every process draws the same batch, for a generator the same latents and noise too, and keeps each
+`world`-th image of it, which leaves the groups of the discriminator's minibatch deviation together.
+An encoder's batch norm takes its statistics over all processes, and gradients are averaged before
+every optimiser step, so that the weights are those of one process, and the same in all.
 """
 
 from __future__ import annotations
@@ -14,27 +15,65 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..processes import Share
 from .encoder import DomainGuidedTask
+from .gan import GanTask
 
 
-class SharedTask(DomainGuidedTask):
-    """Domain-guided training of one process among several; `batch` is that of all together."""
+class Shared:
+    """What makes a task that of one process among several; `batch` is that of all together.
+
+    ValueError: a group of the discriminator's minibatch deviation would be torn apart.
+    """
 
     def __init__(self, share: Share, *arguments, **options):
         super().__init__(*arguments, **options)
-        if self.batch % share.world:
-            raise ValueError(f"{share.world} processes cannot share a batch of {self.batch}.")
+        group = self.discriminator.minibatch_group
+        if self.batch % (share.world * group):
+            raise ValueError(
+                f"{share.world} processes cannot share a batch of {self.batch}: the discriminator "
+                f"compares groups of {group}, so it must be a multiple of {share.world * group}.")
         self.share = share
-        synchronise(self.encoder)
         for optimizer in self.optimizers:
             optimizer.register_step_pre_hook(average_gradients)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One step on this process's part of the batch; the figures are means over all."""
-        return {name: mean(value) for name, value in super().step(step).items()}
+        return {name: mean(value) if isinstance(value, Tensor) else value
+                for name, value in super().step(step).items()}
+
+    def part(self, batch: Tensor) -> Tensor:
+        """Every `world`-th item of what was drawn for the whole batch."""
+        return batch[self.share.rank :: self.share.world]
+
+
+class SharedEncoder(Shared, DomainGuidedTask):
+    """Domain-guided training of one process among several."""
+
+    def __init__(self, share: Share, *arguments, **options):
+        super().__init__(share, *arguments, **options)
+        synchronise(self.encoder)
 
     def real(self) -> Tensor:
-        """Every `world`-th image of the batch that all processes draw."""
-        return super().real()[self.share.rank :: self.share.world]
+        return self.part(super().real())
+
+
+class SharedGan(Shared, GanTask):
+    """GAN training of one process among several."""
+
+    def real(self, lod: float) -> Tensor:
+        return self.part(super().real(lod))
+
+    def latents(self) -> tuple[Tensor, ...]:
+        return tuple(self.part(x) for x in super().latents())
+
+    def follow(self, code: Tensor) -> None:
+        super().follow(mean(code))
+
+    def noise(self, lod: float) -> list[Tensor]:
+        """Maps of the layers that render this level of detail, in the order in which one process
+        draws them."""
+        layers = self.generator.layers[: self.generator.num_layers - 2 * int(lod)]
+        return [self.part(torch.randn(self.batch, *layer.noise.shape[1:], device=self.device))
+                for layer in layers]
 
 
 def mean(value: Tensor) -> Tensor:
