@@ -1,10 +1,15 @@
 """What several tests share: the real feature networks and a fixed image."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from idinvert import pretrained, weights
 from idinvert.nn import encoder, stylegan2
+
+for variable in ("IDINVERT_VGG16", "IDINVERT_INCEPTION"):  # tests judge by the fetched networks
+    os.environ.pop(variable, None)
 
 
 def _load(function):

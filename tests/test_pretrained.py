@@ -1,5 +1,6 @@
 """Fetching pretrained weights: whole files or none, verified, clear when there is no network."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from idinvert import pretrained
 from idinvert.files import cache_folder
+from idinvert.nn.inception import InceptionV3
 from idinvert.pretrained import PretrainedError, Source, tensors_sha256
 from safetensors.torch import save_file
 
@@ -135,3 +137,59 @@ def test_real_tensors_have_the_recorded_hash(vgg16, efficientnet):
     assert {t.dtype for t in stored.values()} == {torch.float16}
     assert tensors_sha256(stored) == pretrained.VGG16.sha256
     assert len(pretrained.tensors("efficientnet_lite0")) == len(efficientnet.state_dict())
+
+
+def inception_state(dropped=(), **changed):
+    """Keys and shapes of the converted Inception file, all numbers 0.5."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in InceptionV3().state_dict().items()}
+    shapes |= {"fc.weight": (1008, 2048), "fc.bias": (1008,)} | changed
+    return {k: torch.tensor(0.5).expand(s) for k, s in shapes.items() if k not in dropped}
+
+
+@pytest.fixture
+def inception_file(tmp_path):
+    path = tmp_path / "inception.pth"
+    torch.save(inception_state(), path)
+    return path
+
+
+def test_inception_of_the_environment_judges(inception_file, monkeypatch):
+    assert not pretrained.gives_fid()
+    monkeypatch.setenv("IDINVERT_INCEPTION", str(inception_file))
+    assert pretrained.gives_fid()
+    digest = hashlib.sha256(inception_file.read_bytes()).hexdigest()
+    monkeypatch.setattr(pretrained, "INCEPTION_SHA256", digest)
+    network = pretrained.load_judge()
+    assert isinstance(network, InceptionV3) and not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    assert all((v == 0.5).all() for k, v in network.state_dict().items() if "tracked" not in k)
+
+
+def test_only_the_official_inception_is_taken_for_fid(inception_file, monkeypatch):
+    assert pretrained.INCEPTION_SHA256.startswith("6726825d")  # as in the name of the file
+    monkeypatch.setenv("IDINVERT_INCEPTION", str(inception_file))
+    with pytest.raises(PretrainedError, match=r"inception.pth is not the file that FID .* differs"):
+        pretrained.load_judge()
+
+
+def test_without_a_file_there_is_no_inception(tmp_path, monkeypatch):
+    with pytest.raises(PretrainedError, match="set IDINVERT_INCEPTION"):
+        pretrained.load_inception()
+    monkeypatch.setenv("IDINVERT_INCEPTION", "")
+    assert not pretrained.gives_fid()
+    with pytest.raises(PretrainedError, match="no Inception file at .*absent.pth"):
+        pretrained.load_inception(path=tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"dropped": ["Mixed_7c.branch_pool.bn.bias"]},
+     r"'Mixed_7c.branch_pool.bn.bias' of shape \[192\] is missing from the Inception network"),
+    ({"Conv2d_1a_3x3.conv.weight": (32, 1, 3, 3)},
+     r"'Conv2d_1a_3x3.conv.weight' has shape \[32, 1, 3, 3\], expected \[32, 3, 3, 3\]"),
+    ({"AuxLogits.fc.bias": (1000,)}, "Unknown key 'AuxLogits.fc.bias'"),
+])  # fmt: skip
+def test_other_inception_is_refused_by_its_keys(changes, message, tmp_path):
+    torch.save(inception_state(**changes), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=message):
+        pretrained.load_inception(path=tmp_path / "other.pth", check=False)

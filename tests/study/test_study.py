@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import PIL.Image
@@ -9,7 +10,7 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, figures, models, run, tradeoff
+from idinvert.study import begin, claims, figures, methods, models, run, tradeoff
 
 
 def test_unknown_profile_names_the_nearest():
@@ -40,6 +41,7 @@ def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
     assert (tmp_path / "figures" / "f.png").stat().st_size > 500
     kept = json.loads((tmp_path / "settings" / "n.json").read_text())
     assert (kept["settings"], kept["seed"], kept["torch"]) == ({"a": 2}, 1, torch.__version__)
+    assert kept["judge"] == "EfficientNet-Lite0"
 
 
 def test_photographs_are_shown_as_jpeg_and_curves_as_they_are():
@@ -74,6 +76,27 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.2, 0.3])).value == pytest.approx(1)
     assert tradeoff.mse_trend(targets, outcomes([0.3, 0.2, 0.1])).high == pytest.approx(-1)
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
+
+
+def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
+    networks = iter(torch.nn.Linear(2, 1) for _ in range(100))
+    for name in ("load_vgg16", "load_judge"):
+        monkeypatch.setattr(models.pretrained, name, lambda device: next(networks))
+    monkeypatch.setattr(models.weights, "load", lambda name, device: next(networks))
+    monkeypatch.setattr(models.weights, "load_boundaries", lambda name: {})
+    card = {"attributes": [], "sha256": "0"}
+    monkeypatch.setattr(models.weights, "card", lambda name: card)
+    monkeypatch.setattr(models.zoo, "trained", lambda name: True)
+    subject = SimpleNamespace(prepare=lambda: None, generator="g", classifier="c")
+
+    def fingerprint():
+        return methods.fingerprint(models.load(subject, "cpu"), 1)
+
+    plain = fingerprint()
+    monkeypatch.setenv("IDINVERT_INCEPTION", "file")
+    assert fingerprint() == plain
+    monkeypatch.setenv("IDINVERT_VGG16", "file")
+    assert len({plain, fingerprint(), fingerprint()}) == 3  # two other files
 
 
 class Shift(models.Models):

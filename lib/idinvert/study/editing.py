@@ -137,7 +137,7 @@ def paper_and_ours(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen,
     for task, found in tasks.items():
         for metric in DISTANCES:
             gain = scores.advantage(metric, found[better], found[worse], real, paired=False)
-            text = f"{domain}: {task} stays nearer to real images, {scores.TITLES[metric]}"
+            text = f"{domain}: {task} stays nearer to real images, {scores.title(metric)}"
             theirs = claims.paper_gain(paper, domain, better, worse, metric, task)
             rows.append(claims.row(WORDS[task], text, theirs, gain))
     for text, figure, sign in (("edits are seen more often", "success", 1),
@@ -229,7 +229,7 @@ def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffus
     for metric in ("kid", "fd"):
         gain = scores.advantage(metric, *sets, real, paired=False)
         rows.append(claims.row("C9", "results are more realistic than pasted images, "
-                               + scores.TITLES[metric], "shown (Fig. 6)", gain))
+                               + scores.title(metric), "shown (Fig. 6)", gain))
     rows.append(claims.row("C10", "larger crops keep more of the target's attributes",
                            "shown (Fig. 16)", crop_trend(models, results, targets)))
     rows.append(claims.row("C10", "larger crops lose the context's attributes", "shown (Fig. 16)",

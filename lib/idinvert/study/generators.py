@@ -60,7 +60,7 @@ def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, se
 
 def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> list[dict]:
     """Distances of samples to test images at `count` of each, and the floor of two real sets."""
-    judge = pretrained.load_efficientnet_lite0(device)
+    judge = pretrained.load_judge(device)
     generator, domain = weights.load(name, device), subject.domain
 
     def see(images: Tensor) -> Seen:

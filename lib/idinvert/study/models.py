@@ -54,7 +54,7 @@ class Models:
 
 def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     """Everything for one subject; imports published files and fetches the ImageNet networks if
-    need be.
+    need be (`$IDINVERT_VGG16` and `$IDINVERT_INCEPTION` name others, see `pretrained`).
 
     needs: of NEEDS, what is wanted beside generator and encoder. WeightsError or FileNotFoundError
     says how to get what is missing.
@@ -67,15 +67,17 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     names = {part: name for part, name in names.items() if zoo.trained(name)}
     networks = {part: weights.load(name, device) for part, name in names.items()}
     networks |= {"vgg": pretrained.load_vgg16(device),
-                 "judge": pretrained.load_efficientnet_lite0(device)}
+                 "judge": pretrained.load_judge(device)}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
     cards = {part: weights.card(name) for part, name in names.items()}
+    hashes = {names[part]: card["sha256"] for part, card in cards.items()}
+    if pretrained.user_file("IDINVERT_VGG16"):
+        hashes["vgg16"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
     fitted = zoo.trained(f"{generator}-boundaries")
     return Models(boundaries=weights.load_boundaries(generator) if fitted else {},
                   attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],
-                  hashes={names[part]: card["sha256"] for part, card in cards.items()},
-                  **{"classifier": None} | networks)
+                  hashes=hashes, **{"classifier": None} | networks)
 
 
 def check_there(subject: Subject, needs: Sequence[str]) -> None:

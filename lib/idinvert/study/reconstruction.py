@@ -90,7 +90,7 @@ def paper_and_ours(domain: str, found: dict[str, Seen], real: Seen, paper: pd.Da
         for metric in metrics if {better, worse} <= set(found) else ():
             gain = scores.advantage(metric, found[better], found[worse], real)
             theirs = claims.paper_gain(paper, domain, better, worse, metric)
-            rows.append(claims.row(claim, f"{domain}: {text}, {scores.TITLES[metric]}", theirs,
+            rows.append(claims.row(claim, f"{domain}: {text}, {scores.title(metric)}", theirs,
                                    gain))
     return rows
 

@@ -16,7 +16,7 @@ import yaml
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from .. import devices, weights
+from .. import devices, pretrained, weights
 from ..files import replacing
 from . import figures, subjects
 from .subjects import Subject
@@ -75,6 +75,7 @@ class Run:
         described = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
                      "seed": self.seed, "settings": self.settings, "seconds": seconds,
                      "models": dict(sorted(weights.loaded.items())),
+                     "judge": "Inception" if pretrained.gives_fid() else "EfficientNet-Lite0",
                      "machine": platform.machine(), "python": platform.python_version(),
                      **{name: metadata.version(name) for name in VERSIONS}}
         with replacing(self.folder / "settings" / f"{self.notebook}.json") as temporary:

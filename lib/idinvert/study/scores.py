@@ -9,15 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import pretrained
 from ..metrics import bootstrap, frechet, kid, pixel, swd
 from ..metrics.bootstrap import Estimate
 from .models import Models
 
-COMPONENTS = 64  # principal components of the real features in which FD is taken
+COMPONENTS = 64  # principal components of the real features in which FD is taken; FID: in all
 RESAMPLES = 50  # half samples behind an interval
 DISTANCES = ("fd", "kid", "swd")  # between two sets; lower is better
 PAIRWISE = ("ssim", "mse")  # between an image and its reconstruction
 TITLES = {"fd": "FD", "kid": "KID x 1e3", "swd": "SWD", "ssim": "SSIM", "mse": "MSE"}
+
+
+def title(metric: str) -> str:
+    """A metric's name in tables and figures; FD is called FID only where it is FID."""
+    return "FID" if metric == "fd" and pretrained.gives_fid() else TITLES[metric]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +87,13 @@ def advantage(metric: str, better: Seen, worse: Seen, real: Seen, paired: bool =
 def comparable(metric: str, sets: Sequence[Seen], real: Seen) -> tuple[list[Seen], Seen]:
     """What a distance compares: FD and SWD at equal numbers, FD in the leading components.
 
-    KID is unbiased at any numbers and takes all images.
+    KID is unbiased at any numbers and takes all images. FID is defined with all 2048 components.
     """
     if metric == "kid":
         return list(sets), real
     count = min(len(real), *map(len, sets))
     sets, real = [x[:count] for x in sets], real[:count]
-    if metric != "fd":
+    if metric != "fd" or pretrained.gives_fid():
         return sets, real
     components = most_components(real.features, count)
     projected = [frechet.project(x.features, real.features, components) for x in sets]
