@@ -93,7 +93,7 @@ table.round(4)
 panels = [
     ("mse", "Inversion", "MSE"),
     ("kid", "Manipulation", "KID x 1e3"),
-    ("fd", "Manipulation", f"FD, {len(targets)} images"),
+    ("fd", "Manipulation", f"{scores.title('fd')}, {len(targets)} images"),
     ("success", "Edit seen by the classifier", "share of images"),
     ("others_moved", "Other attributes moved", "change of probability"),
 ]

@@ -167,5 +167,5 @@ def test_mixing_takes_fine_layers_of_the_styles(monkeypatch):
         editing, "render", lambda g, w: w.sum(2)[:, [0, 5, 9], None, None].expand(-1, -1, 2, 2))
     m = models.Models(type("G", (), {"resolution": 2}), None, {}, None, None, [], None)
     w = torch.arange(3.0).reshape(3, 1, 1).expand(3, 10, 1)
-    rows = editing.mixing_grid(m, w, contents=[0], styles=[1, 2], first=6)
+    rows = editing.mixing_grid(m, w, contents=[0], styles=[1, 2])
     assert rows[1][2, :, 0, 0].tolist() == [0, 0, 2]
