@@ -116,7 +116,8 @@ def test_chapter_has_new_prose_old_outputs_and_tables_of_the_book(checkout):
 
 def test_table_joins_values_and_intervals():
     frame = pd.DataFrame({"method": ["a|b"], "mse": [0.012345], "mse_low": [0.01],
-                          "mse_high": [0.2], "below": [float("nan")], "images": [1000]})
+                          "mse_high": [0.2], "below": [float("nan")], "below_low": [float("nan")],
+                          "below_high": [float("nan")], "images": [1000]})
     lines = chapters.table(frame, "Caption").splitlines()
     assert lines[0] == ":::{table} Caption"
     assert lines[2] == "| method | mse | below | images |"

@@ -209,7 +209,8 @@ def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
         ends = ("low", "high") if column == "ours" else (f"{column}_low", f"{column}_high")
         if set(ends) <= set(frame.columns):
             texts = (map(cell_text, row) for row in frame[[column, *ends]].itertuples(index=False))
-            shown[column] = [f"{v}<br><small>[{low}, {high}]</small>" for v, low, high in texts]
+            shown[column] = [v if v == low == "–" else f"{v}<br><small>[{low}, {high}]</small>"
+                             for v, low, high in texts]
         elif not re.search(r"(^|_)(low|high)$", column):
             shown[column] = frame[column]
     return pd.DataFrame(shown)
