@@ -72,7 +72,7 @@ for d, m in subjects.items():
 # classifier sees the attribute in 60 % of the samples that lacked it.
 
 # %%
-steps = {d: editing.step_sizes(m, list(labels[d]), sample_codes(m.generator, 200, seed=seed + 1)) for d, m in subjects.items()}
+steps = {d: editing.step_sizes(m, list(labels[d]), sample_codes(m.generator, run.num_sampled, seed=seed + 1)) for d, m in subjects.items()}
 edits = {
     d: {name: {a: editing.switch(m, w, a, step, labels[d][a].to_numpy(), targets[d]) for a, step in steps[d].items()} for name, w in codes[d].items()}
     for d, m in subjects.items()
