@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from .. import boundaries, data, pretrained, weights
 from ..invert import render
@@ -23,6 +23,7 @@ from ..metrics import features, frechet, kid
 from ..nn.e4e import LatentDiscriminator
 from . import classifier, e4e, encoder, gan
 from .loop import Task
+from .net2net import wider
 
 ZOO_FILE = Path(__file__).with_name("zoo.yml")
 HELD_OUT = 200  # training images on which encoders are judged
@@ -77,9 +78,9 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float) -> ga
     generator = weights.build(f"{family}.Generator", settings)
     discriminator = weights.build(f"{family}.Discriminator", discriminator_settings(settings))
     if "parent" in described:
-        parent = weights.load(described["parent"]).state_dict()
-        generator.load_state_dict(widened(parent, generator))
-        discriminator.load_state_dict(weights.load(f"{described['parent']}-d").state_dict())
+        for name, network in (("", generator), ("-d", discriminator)):
+            parent = weights.load(described["parent"] + name)
+            network.load_state_dict(wider(parent.state_dict(), network))
     images = split.images.contiguous()
     return gan.GanTask(generator, discriminator, images, gan.Recipe(**described["recipe"]), device)
 
@@ -87,19 +88,6 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float) -> ga
 def discriminator_settings(settings: dict) -> dict:
     """Settings of the discriminator that mirrors a generator."""
     return {k: settings[k] for k in ("resolution", "channel_base", "channel_max") if k in settings}
-
-
-def widened(state: dict[str, Tensor], generator: nn.Module) -> dict[str, Tensor]:
-    """A plain generator's state for a layer-wise one: the last mapping layer once per code.
-
-    The layer-wise generator then renders what its parent did, and its codes part in training.
-    """
-    last = f"mapping.dense.{len(generator.mapping.dense) - 1}"
-    if state[f"{last}.bias"].shape == generator.mapping.dense[-1].bias.shape:
-        return state
-    copies = generator.num_layers
-    return state | {f"{last}.weight": state[f"{last}.weight"].repeat(copies, 1),
-                    f"{last}.bias": state[f"{last}.bias"].repeat(copies)}
 
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float

@@ -1,0 +1,61 @@
+"""A larger network begins by computing what its parent does."""
+
+import pytest
+import torch
+from idinvert.nn import stylegan
+from idinvert.train.net2net import wider
+
+SIZE = {"resolution": 16, "channel_max": 8}
+CODES = {"z_dim": 6, "w_dim": 5}
+
+
+def generators(**larger):
+    torch.manual_seed(0)
+    parent = stylegan.Generator(**SIZE, **CODES, channel_base=32)
+    for name, parameter in parent.named_parameters():
+        if name.endswith(("bias", "noise_weight")):
+            torch.nn.init.normal_(parameter)
+    return parent, stylegan.Generator(**SIZE, **CODES, **{"channel_base": 32} | larger)
+
+
+@pytest.mark.parametrize("larger", [
+    {"channel_base": 64}, {"channel_base": 128}, {"layerwise": True},
+    {"channel_base": 64, "layerwise": True},
+])  # fmt: skip
+def test_generator_renders_what_its_parent_did(larger):
+    parent, child = generators(**larger)
+    child.load_state_dict(wider(parent.state_dict(), child, noise=0))
+    z = torch.randn(3, 6)
+    torch.testing.assert_close(child(z), parent(z), rtol=1e-4, atol=1e-4)
+    assert sum(p.numel() for p in child.parameters()) > sum(p.numel() for p in parent.parameters())
+
+
+@pytest.mark.parametrize("lod", [0.0, 0.5, 1.0])
+def test_discriminator_says_what_its_parent_did(lod):
+    torch.manual_seed(0)
+    parent = stylegan.Discriminator(**SIZE, channel_base=32)
+    for name, parameter in parent.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    child = stylegan.Discriminator(**SIZE, channel_base=64)
+    child.load_state_dict(wider(parent.state_dict(), child, noise=0))
+    images = torch.randn(4, 3, 16 >> int(lod), 16 >> int(lod))
+    torch.testing.assert_close(child(images, lod), parent(images, lod), rtol=1e-4, atol=1e-4)
+
+
+def test_noise_parts_the_copies_and_nothing_else():
+    parent, child = generators(channel_base=64)
+    state, plain = (wider(parent.state_dict(), child, noise) for noise in (0.1, 0.0))
+    changed = {key for key in state if not torch.equal(state[key], plain[key])}
+    convolutions = {key for key, value in parent.state_dict().items()
+                    if value.shape != state[key].shape and value.ndim == 4}
+    assert changed == convolutions != set()
+    twice = state["layers.4.conv.weight"].chunk(2)
+    assert not torch.equal(*twice)
+
+
+def test_what_is_no_multiple_is_refused():
+    parent, _ = generators()
+    child = stylegan.Generator(**SIZE, **CODES, channel_base=48)
+    with pytest.raises(ValueError, match=r"layers\.\d.* cannot be widened to \[6"):
+        wider(parent.state_dict(), child)
