@@ -83,6 +83,10 @@ def test_table_has_a_row_per_method_and_the_floor():
     found, real = reconstructions()
     table = reconstruction.table1("face", found, real, found["conventional"])
     assert list(table["method"]) == [*found, "other_real"]
+    overlapping = scores.concatenated([real[:3], found["conventional"][3:]])
+    again = reconstruction.table1("face", found, real, overlapping)
+    assert again["images"].iloc[-1] == len(real) - 3
+    assert list(reconstruction.table1("face", found, real, real)["method"]) == list(found)
     assert table["mse"][:4].is_monotonic_increasing
     assert table["ssim"][:4].is_monotonic_decreasing
     assert table["mse"][4:].isna().all()

@@ -47,7 +47,7 @@ def test_a_profile_of_ones_own_adds_to_the_embedded_one(own):
     run = study.begin("06_tradeoff", own, "cpu")
     embedded = study.begin("06_tradeoff", "embedded", "cpu")
     assert run.iterations == 7 != embedded.iterations and run.num_images == embedded.num_images
-    assert list(run.subjects) == ["grey"] and run.folder.name == "mine"
+    assert list(run.subjects) == list(run.listed) == ["grey"] and run.folder.name == "mine"
     assert list(embedded.subjects) == list(data.DOMAINS)
     with pytest.raises(ValueError, match="'mine' has no subject 'face': expected one of grey"):
         run.subject("face")
@@ -117,6 +117,8 @@ def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, 
     run = study.begin("02_reconstruction", write(tmp_path, described), "cpu")
     assert list(models.load_domains(run, None, ())) == ["grey"]
     assert "white is left out: The test images of white are expected at" in capsys.readouterr().out
+    assert list(run.subjects) == ["grey"] and set(generators.shown(run)) == {"own"}
+    assert "white is left out" in capsys.readouterr().out
 
 
 def test_published_files_are_imported_once(tmp_path, monkeypatch, own_registry):
@@ -137,7 +139,7 @@ def test_published_files_are_imported_once(tmp_path, monkeypatch, own_registry):
 
 def test_the_profile_of_the_paper_names_its_data():
     run = study.begin("02_reconstruction", "paper", "cpu")
-    assert {d: (s.split, len(s.files)) for d, s in run.subjects.items()} == {
+    assert {d: (s.split, len(s.files)) for d, s in run.listed.items()} == {
         "face": ("ffhq", 7), "tower": ("lsun", 5), "bedroom": ("lsun", 5)}
     assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
     with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):

@@ -28,8 +28,6 @@ FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
 def shown(run: Run) -> dict[str, Subject]:
     """The generators of the registry that are of a subject of the run, with that subject."""
     found = {}
-    for subject in run.subjects.values():
-        subject.prepare()
     for name in weights.names():
         card = weights.card(name)
         for subject in run.subjects.values():

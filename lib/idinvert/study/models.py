@@ -83,22 +83,21 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
 def check_there(subject: Subject, needs: Sequence[str]) -> None:
     """WeightsError if the registry lacks a model of a subject, with the commands that make it."""
     generator, labelled = subject.generator, "--images PATH --labels labels.csv"
-    commands = {  # of an embedded world, and of one's own images
-        generator: (f"train {generator}", f"train gan {generator} --images PATH"),
-        f"{generator}-base": (f"train {generator}-base",
-                              f"train encoder --generator {generator} --images PATH"),
-        subject.classifier: (f"train {subject.classifier}",
-                             f"train classifier {subject.classifier} {labelled}"),
-        f"{generator}-boundaries": (f"train {generator}-boundaries",
-                                    f"boundaries --model {generator} {labelled}"),
+    of_own_images = {
+        generator: f"train gan {generator} --images PATH",
+        f"{generator}-base": f"train encoder --generator {generator} --images PATH",
     }
-    wanted = list(commands)[:2] + [name for part, name in zip(NEEDS, list(commands)[2:])
-                                   if part in needs]
-    missing = [name for name in wanted if not zoo.trained(name)]
+    if "classifier" in needs:
+        of_own_images[subject.classifier] = f"train classifier {subject.classifier} {labelled}"
+    if "boundaries" in needs:
+        of_own_images[f"{generator}-boundaries"] = f"boundaries --model {generator} {labelled}"
+    missing = [name for name in of_own_images if not zoo.trained(name)]
     if missing:
-        own = subject.images is not None
-        made = "; ".join(f"python -m idinvert.{commands[name][own]}" for name in missing)
-        raise weights.WeightsError(f"Not trained: {', '.join(missing)}. Run {made}")
+        commands = [f"python -m idinvert.{of_own_images[name]}" for name in missing]
+        if subject.images is None:
+            commands = [f"python -m idinvert.train {' '.join(missing)}"]
+        raise weights.WeightsError(
+            f"Not trained: {', '.join(missing)}. Run {'; '.join(commands)}")
 
 
 def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] = NEEDS
@@ -109,7 +108,7 @@ def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] =
     left, that is the error.
     """
     found, reasons = {}, []
-    for domain in domains or run.subjects:
+    for domain in domains or run.listed:
         try:
             found[domain] = load(run.subject(domain), run.device, needs)
         except (weights.WeightsError, FileNotFoundError) as error:

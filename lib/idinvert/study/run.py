@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Run:
     seed: int
     settings: dict
     folder: Path
-    subjects: dict[str, Subject] = field(default_factory=dict)  # by domain
+    listed: dict[str, Subject] = field(default_factory=dict)  # the profile's subjects, by domain
     start: float = field(default_factory=time.monotonic)
 
     def __getattr__(self, name: str):
@@ -49,13 +50,18 @@ class Run:
             return settings[name]
         raise AttributeError(f"{self.notebook} has no setting {name!r} in profile {self.profile}")
 
+    @cached_property
+    def subjects(self) -> dict[str, Subject]:
+        """The subjects whose files are there: see `subjects.ready`."""
+        return subjects.ready(self.listed)
+
     def subject(self, domain: str) -> Subject:
         """The subject of a domain; ValueError names those that the profile has."""
-        if domain not in self.subjects:
-            known = ", ".join(self.subjects)
+        if domain not in self.listed:
+            known = ", ".join(self.listed)
             raise ValueError(f"The profile {self.profile!r} has no subject {domain!r}: expected "
                              f"one of {known}.")
-        return self.subjects[domain]
+        return self.listed[domain]
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Write tables/NAME.csv; returns the frame."""

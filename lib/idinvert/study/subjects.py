@@ -49,7 +49,7 @@ class Subject:
         source, names = self.listed()
         return data.to_float(read(source, names[start:stop], size)[0])
 
-    def test(self, models: Models, count: int | None = None) -> Test:
+    def test(self, models: Models, count: int | None = None) -> LabelledImages:
         """The first `count` test images (default: all) with their labels.
 
         Of one's own images, those that lack a label are left out. ValueError: there are fewer, or
@@ -58,7 +58,7 @@ class Subject:
         size = models.generator.resolution
         if self.images is None:
             split = data.load(self.domain, "test", count, size)
-            return Test(split.images, data.binary_labels(split.labels, self.domain))
+            return LabelledImages(split.images, data.binary_labels(split.labels, self.domain))
         source, names = self.listed()
         if self.labels is None:
             images, _ = read(source, names[:count], size)
@@ -70,7 +70,8 @@ class Subject:
             labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
         if len(images) < (count or 1):
             raise ValueError(f"{self.domain} has {len(images)} test images, fewer than {count}.")
-        return Test(images, labels[[name for name in labels if name in models.boundaries]])
+        known = [name for name in labels if name in models.boundaries]
+        return LabelledImages(images, labels[known])
 
     def listed(self) -> tuple[sources.Source, list[str]]:
         """Where one's own images are, and the names of the test images."""
@@ -80,13 +81,11 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class Test:
+class LabelledImages:
     """Images uint8 [N, 3, H, W] and a column of 0 and 1 for each attribute that is known."""
 
     images: Tensor
     labels: pd.DataFrame
-
-    __test__ = False  # no test of pytest's
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,6 +103,24 @@ def of_profile(described: dict | None, folder: Path) -> dict[str, Subject]:
     if described is None:
         return {d: Subject(d, f"{d}-stylegan-layerwise", f"{d}-classifier") for d in data.DOMAINS}
     return {domain: subject(domain, dict(entry), folder) for domain, entry in described.items()}
+
+
+def ready(described: dict[str, Subject]) -> dict[str, Subject]:
+    """The subjects whose files are there; the others are left out with a line that says why.
+
+    FileNotFoundError: nothing is left.
+    """
+    found, reasons = {}, []
+    for domain, subject in described.items():
+        try:
+            subject.prepare()
+            found[domain] = subject
+        except FileNotFoundError as error:
+            print(f"{domain} is left out: {error}")
+            reasons.append(error)
+    if reasons and not found:
+        raise reasons[0]
+    return found
 
 
 def subject(domain: str, entry: dict, folder: Path) -> Subject:
