@@ -34,6 +34,9 @@ class Share:
         return f"cuda:{self.local}" if picked == "cuda" and self.world > 1 else picked
 
 
+ALONE = Share()
+
+
 def share() -> Share:
     """The share of this process, from the environment that launchers set."""
     rank, world, local = (int(os.environ.get(name) or default) for name, default in
@@ -57,6 +60,11 @@ def any_of(condition: bool) -> bool:
     votes = torch.tensor([int(condition)], device=device)
     dist.all_reduce(votes, dist.ReduceOp.MAX)
     return bool(votes.item())
+
+
+def wait() -> None:
+    """Wait until every connected process has come this far."""
+    any_of(False)
 
 
 def disconnect() -> None:

@@ -82,6 +82,8 @@ def test_an_attribute_that_no_step_brings_about_is_named(shift, monkeypatch, cap
     found = editing.step_sizes(shift, ["bright", "red"], samples)
     assert set(found) == {"bright"}
     assert "red is left out: No step up to 16.0 shows red" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="^No step brings about any of red: the generator or"):
+        editing.step_sizes(shift, ["red"], samples)
 
 
 def test_verdicts_prefer_the_method_whose_images_are_real(shift):

@@ -115,6 +115,8 @@ def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, 
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     described["subjects"]["white"] = {"generator": "own", "images": "nowhere"}
     run = study.begin("02_reconstruction", write(tmp_path, described), "cpu")
+    assert list(models.load_domains(run, ["face", "grey"], ())) == ["grey"]
+    assert "face is left out: The profile 'mine' has no subject 'face'" in capsys.readouterr().out
     assert list(models.load_domains(run, None, ())) == ["grey"]
     assert "white is left out: The test images of white are expected at" in capsys.readouterr().out
     assert list(run.subjects) == ["grey"] and set(generators.shown(run)) == {"own"}

@@ -77,10 +77,14 @@ class StyledLayer(nn.Module):
 
 def adain(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
     """Normalise every channel of every image, then scale by 1 + style and shift."""
-    scale, shift = style.float().unflatten(1, (2, -1, 1, 1)).unbind(1)
-    variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+    # Statistics over pixels in [N, H * W, C]: on CPUs several times as fast as over H and W.
+    pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+    scale, shift = style.float().unflatten(1, (2, 1, -1)).unbind(1)
+    mean = pixels.float().mean(1, keepdim=True)
+    variance = (pixels.float() - mean).square().mean(1, keepdim=True)
     scale = (scale + 1) * torch.rsqrt(variance + eps)
-    return x * scale.to(x.dtype) + (shift - mean * scale).to(x.dtype)
+    pixels = pixels * scale.to(x.dtype) + (shift - mean * scale).to(x.dtype)
+    return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class Generator(nn.Module):

@@ -51,7 +51,8 @@ def strip(models: Models, codes: Tensor, images: Tensor, a: int, b: int, steps: 
 def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[str, float]:
     """The step along each boundary that `tradeoff.calibrate` finds on sampled codes.
 
-    Attributes that no step brings about are left out, each with a line that says so.
+    Attributes that no step brings about are left out, each with a line that says so; ValueError if
+    none is left.
     """
     found = {}
     for name in names:
@@ -59,6 +60,9 @@ def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[st
             found[name] = tradeoff.calibrate(models, name, samples)
         except ValueError as error:
             print(f"{name} is left out: {error}")
+    if not found:
+        raise ValueError(f"No step brings about any of {', '.join(names) or 'no attributes'}: "
+                         "the generator or its boundaries need more training.")
     return found
 
 

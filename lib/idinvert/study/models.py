@@ -104,14 +104,14 @@ def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] =
                  ) -> dict[str, Models]:
     """The models of the run's subjects: of those named, or of all.
 
-    What lacks a model or a file is left out with a line that says how to get it; if nothing is
-    left, that is the error.
+    What lacks a model or a file, or is not in the profile, is left out with a line that says so; if
+    nothing is left, that is the error.
     """
     found, reasons = {}, []
     for domain in domains or run.listed:
         try:
             found[domain] = load(run.subject(domain), run.device, needs)
-        except (weights.WeightsError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError) as error:
             print(f"{domain} is left out: {error}")
             reasons.append(error)
     if not found:

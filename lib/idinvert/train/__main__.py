@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .. import boundaries, devices, weights
+from .. import boundaries, processes, weights
 from . import own, zoo
 from .loop import Schedule, train
 
@@ -40,27 +40,32 @@ def state(name: str) -> str:
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
 
 
-def train_one(name: str, arguments: argparse.Namespace) -> bool:
+def train_one(name: str, arguments: argparse.Namespace, share: processes.Share) -> bool:
     """Train one model and publish it, also where it was stopped early; True if finished.
 
-    A model published elsewhere at that length stays as it is, and so does what its card says.
+    A model published elsewhere at that length stays as it is, and so does what its card says. Of
+    several processes the first one publishes.
     """
     if zoo.entry(name)["kind"] == "boundaries":
-        zoo.fit_boundaries(name, arguments.device)
-        print(state(name))
+        if share.first:
+            zoo.fit_boundaries(name, arguments.device)
+            print(state(name))
         return True
     kimg = arguments.kimg or zoo.entry(name, arguments.device)["kimg"]
     started = (zoo.run_folder(name) / "checkpoint.pt").exists()
     if not started and zoo.trained(name) and weights.card(name)["kimg"] >= kimg:
-        print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")
+        if share.first:
+            print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")
         return True
-    task = zoo.make_task(name, arguments.device, kimg)
+    task = zoo.make_task(name, arguments.device, kimg, share)
     schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
                         seed=zoo.entry(name).get("seed", 0), minutes=arguments.budget_minutes)
-    finished = train(task, zoo.run_folder(name), schedule, start=zoo.adopt(name, task))
-    card = zoo.publish(name, task)
-    print(f"{name}: {card['kimg']:.0f} kimg, {card['parameters'] / 1e6:.2f} M parameters, saved in "
-          f"{weights.folder()}")
+    start = zoo.adopt(name, task, writes=share.first)
+    finished = train(task, zoo.run_folder(name), schedule, share.first, start, writes=share.first)
+    if share.first:
+        card = zoo.publish(name, task)
+        print(f"{name}: {card['kimg']:.0f} kimg, {card['parameters'] / 1e6:.2f} M parameters, "
+              f"saved in {weights.folder()}")
     return finished
 
 
@@ -80,11 +85,15 @@ def main(argv: list[str] | None = None) -> int:
             names = [name for name in zoo.zoo() if not zoo.trained(name)]
         if not names:
             parser.error("name at least one model, or use --all or --list")
-        arguments.device = devices.pick(arguments.device)
         for name in names:
             zoo.entry(name)
+        share = processes.share()
+        arguments.device = share.device(arguments.device)
+        processes.connect(share, arguments.device)
         for name in names:
-            if not train_one(name, arguments):
+            finished = train_one(name, arguments, share)
+            processes.wait()  # the next model may need this one
+            if not finished:
                 print("Stopped; the same command continues.", file=sys.stderr)
                 return 130
     except KeyboardInterrupt:
@@ -93,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"idinvert.train: error: {error}", file=sys.stderr)
         return 1
+    finally:
+        processes.disconnect()
     return 0
 
 

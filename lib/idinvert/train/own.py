@@ -20,9 +20,8 @@ from ..boundaries import labelled
 from ..data import load_images, open_source
 from ..data.sources import SPLITS, split
 from ..files import check_notes
-from . import classifier, encoder, gan, zoo
+from . import classifier, encoder, gan, parallel, zoo
 from .loop import Schedule, Task, train
-from .parallel import SharedEncoder, SharedGan
 
 FEWEST = 16  # images
 
@@ -133,7 +132,7 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                                   zoo.discriminator_settings(settings))
     images, _ = training_images(arguments, arguments.resolution, share)
     parts = (generator, discriminator, images, recipe, arguments.device)
-    return SharedGan(share, *parts) if share.world > 1 else gan.GanTask(*parts), settings
+    return parallel.gan_task(share, *parts), settings
 
 
 def encoder_task(arguments: argparse.Namespace, share: processes.Share
@@ -152,8 +151,7 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
     images, _ = training_images(arguments, generator.resolution, share)
     parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
              arguments.device, min(200, len(images) // 8))
-    task = SharedEncoder(share, *parts) if share.world > 1 else encoder.DomainGuidedTask(*parts)
-    return task, zoo.encoder_settings(described, generator)
+    return parallel.encoder_task(share, *parts), zoo.encoder_settings(described, generator)
 
 
 def classifier_task(arguments: argparse.Namespace, share: processes.Share

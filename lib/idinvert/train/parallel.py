@@ -76,6 +76,20 @@ class SharedGan(Shared, GanTask):
                 for layer in layers]
 
 
+def gan_task(share: Share, *arguments, **options) -> GanTask:
+    """GAN training by one process, or of one among several."""
+    if share.world == 1:
+        return GanTask(*arguments, **options)
+    return SharedGan(share, *arguments, **options)
+
+
+def encoder_task(share: Share, *arguments, **options) -> DomainGuidedTask:
+    """Domain-guided training by one process, or of one among several."""
+    if share.world == 1:
+        return DomainGuidedTask(*arguments, **options)
+    return SharedEncoder(share, *arguments, **options)
+
+
 def mean(value: Tensor) -> Tensor:
     """Mean of a value over the processes."""
     value = value.detach().clone()
@@ -85,10 +99,11 @@ def mean(value: Tensor) -> Tensor:
 
 def average_gradients(optimizer: torch.optim.Optimizer, *_) -> None:
     """Replace every gradient by its mean over the processes."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                parameter.grad = mean(parameter.grad)
+    gradients = [parameter.grad for group in optimizer.param_groups
+                 for parameter in group["params"] if parameter.grad is not None]
+    averages = mean(torch.cat([gradient.flatten() for gradient in gradients]))  # one message
+    for gradient, average in zip(gradients, averages.split([g.numel() for g in gradients])):
+        gradient.copy_(average.view_as(gradient))
 
 
 class Mean(torch.autograd.Function):

@@ -21,7 +21,8 @@ from .. import boundaries, data, pretrained, weights
 from ..invert import render
 from ..metrics import features, frechet, kid
 from ..nn.e4e import LatentDiscriminator
-from . import classifier, e4e, encoder, gan
+from ..processes import ALONE, Share
+from . import classifier, e4e, encoder, gan, parallel
 from .loop import Task
 from .net2net import wider
 
@@ -64,15 +65,22 @@ def run_folder(name: str) -> Path:
     return Path(os.environ.get("IDINVERT_RUNS") or default) / name
 
 
-def make_task(name: str, device: str = "cpu", kimg: float | None = None) -> Task:
-    """The task of an entry, its networks initialised by the seed or from their parents."""
+def make_task(name: str, device: str = "cpu", kimg: float | None = None,
+              share: Share = ALONE) -> Task:
+    """The task of an entry, its networks initialised by the seed or from their parents.
+
+    ValueError: several processes are to train what only one can.
+    """
     described = entry(name, device)
+    if share.world > 1 and described["kind"] not in SHARED:
+        raise ValueError(f"{name} is of a kind ({described['kind']}) that one process trains.")
     split = data.load(domain(name), "train")
     torch.manual_seed(described.get("seed", 0))
-    return TASKS[described["kind"]](described, split, device, kimg or described["kimg"])
+    return TASKS[described["kind"]](described, split, device, kimg or described["kimg"], share)
 
 
-def gan_task(described: dict, split: data.Split, device: str, kimg: float) -> gan.GanTask:
+def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
+             ) -> gan.GanTask:
     """A generator with its discriminator; a parent's weights are where both begin."""
     family, settings = described["architecture"], described["settings"]
     generator = weights.build(f"{family}.Generator", settings)
@@ -82,7 +90,8 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float) -> ga
             parent = weights.load(described["parent"] + name)
             network.load_state_dict(wider(parent.state_dict(), network))
     images = split.images.contiguous()
-    return gan.GanTask(generator, discriminator, images, gan.Recipe(**described["recipe"]), device)
+    return parallel.gan_task(share, generator, discriminator, images,
+                             gan.Recipe(**described["recipe"]), device)
 
 
 def discriminator_settings(settings: dict) -> dict:
@@ -90,7 +99,7 @@ def discriminator_settings(settings: dict) -> dict:
     return {k: settings[k] for k in ("resolution", "channel_base", "channel_max") if k in settings}
 
 
-def encoder_task(described: dict, split: data.Split, device: str, kimg: float
+def encoder_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
                  ) -> encoder.EncoderTask:
     """An encoder of any kind for the generator of the entry; it may begin as another encoder."""
     generator = weights.load(described["generator"])
@@ -106,8 +115,8 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float
         discriminator = LatentDiscriminator(codes.mean(0), codes.std(0))
         return e4e.OffsetTask(network, generator, discriminator, pretrained.load_vgg16(), **common)
     discriminator = weights.load(f"{described['generator']}-d")
-    return encoder.DomainGuidedTask(network, generator, discriminator, pretrained.load_vgg16(),
-                                    **common)
+    return parallel.encoder_task(share, network, generator, discriminator,
+                                 pretrained.load_vgg16(), **common)
 
 
 def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
@@ -136,7 +145,7 @@ def encoder_settings(described: dict, generator: nn.Module) -> dict:
     return {"resolution": generator.resolution, "w_dim": generator.w_dim, **described["settings"]}
 
 
-def classifier_task(described: dict, split: data.Split, device: str, kimg: float
+def classifier_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
                     ) -> classifier.ClassifierTask:
     """An attribute classifier of the entry's domain."""
     labels = data.binary_labels(split.labels, split.domain)
@@ -150,27 +159,31 @@ def classifier_task(described: dict, split: data.Split, device: str, kimg: float
 # Networks of a task that the published weights of its model fill.
 PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": ("encoder",),
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
+SHARED = ("gan", "domain_guided")  # kinds that several processes can train together
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
          "e4e": encoder_task, "classifier": classifier_task}
 RECIPES = {"domain_guided": encoder.Recipe, "conventional": encoder.Recipe, "e4e": e4e.Recipe}
 
 
-def adopt(name: str, task: Task) -> tuple[int, float]:
+def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
     """Begin where the published weights ended, if there are any and no checkpoint of the run.
 
-    Better hardware so continues what was shipped; only the state of Adam starts anew. Returns the
-    steps and seconds already spent, for `loop.train`.
+    Better hardware so continues what was shipped, GANs also with more channels than that had; only
+    the state of Adam starts anew. Of several processes one `writes` the log. Returns the steps and
+    seconds already spent, for `loop.train`.
     """
     folder = run_folder(name)
     if not trained(name) or (folder / "checkpoint.pt").exists():
         return 0, 0.0
     state = weights.load(name).state_dict()
+    if entry(name)["kind"] == "gan":
+        state = wider(state, task.generator)
+        shipped = weights.load(f"{name}-d").state_dict()
+        task.discriminator.load_state_dict(wider(shipped, task.discriminator))
     for part in PARTS[entry(name)["kind"]]:
         getattr(task, part).load_state_dict(state)
-    if entry(name)["kind"] == "gan":
-        task.discriminator.load_state_dict(weights.load(f"{name}-d").state_dict())
     log = weights.folder().with_name("logs") / f"{name}.jsonl"
-    if log.exists():
+    if writes and log.exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(log, folder / "log.jsonl")
     card = weights.card(name)
