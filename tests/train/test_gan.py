@@ -101,6 +101,18 @@ def mixed_codes(probability):
     return gan(batch=64, style_mixing=probability).codes().detach()
 
 
+@pytest.mark.parametrize(
+    "module, name", [(stylegan, "noise_weight"), (stylegan2, "noise_strength")], ids=["1", "2"]
+)
+def test_noise_inputs_stay_within_their_limit(module, name):
+    tasks = [gan(module, noise_limit=limit, learning_rate=0.1) for limit in (float("inf"), 0.01)]
+    for task in tasks:
+        task.step(1)
+    free, limited = ([getattr(layer, name).abs().max().item() for layer in task.generator.layers]
+                     for task in tasks)
+    assert min(free) > 0.05 and max(limited) == pytest.approx(0.01)
+
+
 def test_style_mixing_switches_the_code_once():
     """Of a shared mapping network: a row is constant, or one code and then another."""
     plain, mixed = mixed_codes(0.0), mixed_codes(1.0)

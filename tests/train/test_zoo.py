@@ -6,6 +6,7 @@ import pytest
 import torch
 from idinvert import weights
 from idinvert.nn import stylegan
+from idinvert.processes import Share
 from idinvert.train import __main__ as command
 from idinvert.train import zoo
 
@@ -155,6 +156,33 @@ def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
     assert max(moved) < 0.05  # one step away, not a new network
     log = (tiny_zoo / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
     assert len(log) == 2
+
+
+def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    parents = weights.load("tiny"), weights.load("tiny-d")
+    zoo.zoo()["tiny"]["settings"]["channel_base"] = 256
+    task = zoo.make_task("tiny")
+    assert zoo.adopt("tiny", task) == (4, weights.card("tiny")["seconds"])
+    assert task.generator.layers[-1].bias.shape[0] == 2 * parents[0].layers[-1].bias.shape[0]
+    code = weights.load("tiny").mapping(torch.randn(2, 4))
+    with torch.no_grad():
+        image, before = (g.synthesis(code) for g in (task.average, parents[0]))
+        scores = task.discriminator(before), parents[1](before)
+    assert (image - before).square().mean() < 0.01 * before.var()
+    torch.testing.assert_close(*scores, rtol=0.1, atol=0.1)
+    assert torch.equal(image, task.generator.eval().synthesis(code))
+
+
+def test_several_processes_train_what_they_can_share(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.zoo()["tiny"]["recipe"]["batch"] = 8
+    second = Share(1, 2)
+    task = zoo.make_task("tiny", share=second)
+    assert task.batch == 8 and len(task.real(0.0)) == 4
+    with pytest.raises(ValueError, match="tiny-conventional is of a kind .conventional. that one"):
+        zoo.make_task("tiny-conventional", share=second)
 
 
 def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,9 @@ class Recipe:
     r1_gamma: float | Sequence[tuple[float, float]] = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
+    # Largest weight of the noise inputs. Images without texture of chance want none, but on small
+    # budgets the discriminator is slow to teach it: samples stay grainy, and their KID high.
+    noise_limit: float = math.inf
     ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
     ema_rampup: float = 0.05  # half-life of at most this share of the images seen so far
     w_avg_beta: float = 0.998  # decay of the average code per step
@@ -74,6 +78,7 @@ class GanTask(NetworkTask):
             adam([(discriminator.parameters(),
                    recipe.learning_rate * recipe.discriminator_rate)], lazy),
         ]
+        self.noise_scales = [p for name, p in generator.named_parameters() if ".noise_" in name]
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
@@ -85,6 +90,7 @@ class GanTask(NetworkTask):
         if step % self.recipe.r1_every == 0:
             figures |= self.r1_step(real, lod, self.r1_gamma(step))
         figures |= self.generator_step(lod)
+        self.limit_noise()
         self.update_average(step)
         return figures | {"lod": lod}
 
@@ -178,6 +184,12 @@ class GanTask(NetworkTask):
         descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)
         return {"g_loss": loss.detach()}
+
+    @torch.no_grad()
+    def limit_noise(self) -> None:
+        """Keep the weights of the noise inputs within the recipe's limit."""
+        for scale in self.noise_scales:
+            scale.clamp_(-self.recipe.noise_limit, self.recipe.noise_limit)
 
     @torch.no_grad()
     def update_average(self, step: int) -> None:
