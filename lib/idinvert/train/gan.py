@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,7 +33,7 @@ class Recipe:
     style_mixing: float = 0.9  # probability that a sample mixes two latents
     # Largest weight of the noise inputs. Images without texture of chance want none, but on small
     # budgets the discriminator is slow to teach it: samples stay grainy, and their KID high.
-    noise_limit: float = math.inf
+    noise_limit: float | None = None
     ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
     ema_rampup: float = 0.05  # half-life of at most this share of the images seen so far
     w_avg_beta: float = 0.998  # decay of the average code per step
@@ -188,8 +187,9 @@ class GanTask(NetworkTask):
     @torch.no_grad()
     def limit_noise(self) -> None:
         """Keep the weights of the noise inputs within the recipe's limit."""
-        for scale in self.noise_scales:
-            scale.clamp_(-self.recipe.noise_limit, self.recipe.noise_limit)
+        limit = self.recipe.noise_limit
+        for scale in self.noise_scales if limit is not None else ():
+            scale.clamp_(-limit, limit)
 
     @torch.no_grad()
     def update_average(self, step: int) -> None:

@@ -65,6 +65,8 @@ def add_gan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--r1-gamma", type=float, default=0.1)
     parser.add_argument("--style-mixing", type=float, default=0.3)
+    parser.add_argument("--noise-limit", type=float, help="largest weight of the noise "
+                        "inputs; 0.002 where samples are grainier than the images")
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +127,7 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                 "channel_max": arguments.channel_max, "layerwise": arguments.layerwise}
     recipe = gan.Recipe(batch=arguments.batch, learning_rate=arguments.learning_rate,
                         r1_gamma=arguments.r1_gamma, style_mixing=arguments.style_mixing,
-                        ema_kimg=4.0)
+                        ema_kimg=4.0, noise_limit=arguments.noise_limit)
     torch.manual_seed(arguments.seed)
     generator = weights.build(f"{arguments.architecture}.Generator", settings)
     discriminator = weights.build(f"{arguments.architecture}.Discriminator",
