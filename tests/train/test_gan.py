@@ -113,6 +113,16 @@ def test_noise_inputs_stay_within_their_limit(module, name):
     assert min(free) > 0.05 and max(limited) == pytest.approx(0.01)
 
 
+def test_noise_inputs_of_the_average_are_limited_at_once():
+    """Else a run that goes on from free ones would publish their grain for some half-lives."""
+    task = gan(noise_limit=0.01, ema_kimg=1000)
+    for network in (task.generator, task.average):
+        for layer in network.layers:
+            torch.nn.init.ones_(layer.noise_weight)
+    task.step(1)
+    assert all(layer.noise_weight.abs().max() <= 0.01 for layer in task.average.layers)
+
+
 def test_style_mixing_switches_the_code_once():
     """Of a shared mapping network: a row is constant, or one code and then another."""
     plain, mixed = mixed_codes(0.0), mixed_codes(1.0)

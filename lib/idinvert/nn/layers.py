@@ -74,9 +74,14 @@ def widen(kernel: Tensor) -> Tensor:
 
 def blur(x: Tensor) -> Tensor:
     """The 3x3 binomial filter [1, 2, 1] x [1, 2, 1] / 16 with zero padding, per channel."""
-    line = x.new_tensor([0.25, 0.5, 0.25])
-    kernel = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
-    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+    return filtered(x, [0.25, 0.5, 0.25], padding=1)
+
+
+def filtered(x: Tensor, taps: list[float], padding: int = 0) -> Tensor:
+    """Correlate every channel with the outer product of `taps` and itself, with zero padding."""
+    line = torch.tensor(taps, device=x.device, dtype=x.dtype)
+    kernel = torch.outer(line, line).expand(x.shape[1], 1, len(taps), len(taps))
+    return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
 
 
 def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:

@@ -13,6 +13,7 @@ from .layers import (
     EqualLinear,
     channels_at,
     check_resolution,
+    filtered,
     leaky_relu,
     minibatch_stddev,
 )
@@ -24,9 +25,8 @@ GAIN = math.sqrt(2)  # of every activation: keeps the variance of the leaky ReLU
 
 def fir(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
     """Filter channels with `gain` [1, 3, 3, 1] x [1, 3, 3, 1] / 64; `pad` is (before, after)."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype) / 8
-    kernel = (torch.outer(taps, taps) * gain).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(F.pad(x, (*pad, *pad)), kernel, groups=x.shape[1])
+    taps = [tap * math.sqrt(gain) / 8 for tap in (1.0, 3.0, 3.0, 1.0)]
+    return filtered(F.pad(x, (*pad, *pad)), taps)
 
 
 def upsample(image: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from .. import pretrained, weights
 from ..boundaries import Boundary
 from ..metrics import features
 from ..train import zoo
+from .subjects import Subject, SubjectError
 
 if TYPE_CHECKING:
     from .run import Run
-    from .subjects import Subject
 
 NEEDS = ("classifier", "boundaries")
 
@@ -111,7 +111,7 @@ def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] =
     for domain in domains or run.listed:
         try:
             found[domain] = load(run.subject(domain), run.device, needs)
-        except (ValueError, FileNotFoundError) as error:
+        except (weights.WeightsError, SubjectError, FileNotFoundError) as error:
             print(f"{domain} is left out: {error}")
             reasons.append(error)
     if not found:

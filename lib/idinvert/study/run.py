@@ -56,11 +56,11 @@ class Run:
         return subjects.ready(self.listed)
 
     def subject(self, domain: str) -> Subject:
-        """The subject of a domain; ValueError names those that the profile has."""
+        """The subject of a domain; SubjectError names those that the profile has."""
         if domain not in self.listed:
             known = ", ".join(self.listed)
-            raise ValueError(f"The profile {self.profile!r} has no subject {domain!r}: expected "
-                             f"one of {known}.")
+            raise subjects.SubjectError(f"The profile {self.profile!r} has no subject {domain!r}: "
+                                        f"expected one of {known}.")
         return self.listed[domain]
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -20,7 +21,13 @@ from ..boundaries import labelled
 from ..data import sources
 from ..files import present
 from ..weights import importing
-from .models import Models
+
+if TYPE_CHECKING:
+    from .models import Models
+
+
+class SubjectError(ValueError):
+    """A subject that the profile does not have; the message names those that it has."""
 
 
 @dataclass(frozen=True)

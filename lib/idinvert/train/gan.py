@@ -77,7 +77,8 @@ class GanTask(NetworkTask):
             adam([(discriminator.parameters(),
                    recipe.learning_rate * recipe.discriminator_rate)], lazy),
         ]
-        self.noise_scales = [p for name, p in generator.named_parameters() if ".noise_" in name]
+        self.noise_scales = [p for network in (generator, average)
+                             for name, p in network.named_parameters() if ".noise_" in name]
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:

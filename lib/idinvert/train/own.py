@@ -134,7 +134,7 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                                   zoo.discriminator_settings(settings))
     images, _ = training_images(arguments, arguments.resolution, share)
     parts = (generator, discriminator, images, recipe, arguments.device)
-    return parallel.gan_task(share, *parts), settings
+    return parallel.task(share, gan.GanTask, *parts), settings
 
 
 def encoder_task(arguments: argparse.Namespace, share: processes.Share
@@ -153,14 +153,13 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
     images, _ = training_images(arguments, generator.resolution, share)
     parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
              arguments.device, min(200, len(images) // 8))
-    return parallel.encoder_task(share, *parts), zoo.encoder_settings(described, generator)
+    task = parallel.task(share, encoder.DomainGuidedTask, *parts)
+    return task, zoo.encoder_settings(described, generator)
 
 
 def classifier_task(arguments: argparse.Namespace, share: processes.Share
                     ) -> tuple[classifier.ClassifierTask, dict]:
     """A new classifier of the labels' attributes, and its settings."""
-    if share.world > 1:
-        raise ValueError("A classifier is trained by one process.")
     labels = labelled.read_labels(arguments.labels)
     for name in arguments.sided:
         if name not in labels:
@@ -180,8 +179,9 @@ def classifier_task(arguments: argparse.Namespace, share: processes.Share
     settings = {"resolution": arguments.resolution, "attributes": labels.shape[1]}
     torch.manual_seed(arguments.seed)
     network = weights.build("classifier.Classifier", settings)
-    return classifier.ClassifierTask(network, images, labels, mirrored, recipe,
-                                     arguments.device), settings
+    task = parallel.task(share, classifier.ClassifierTask, network, images, labels, mirrored,
+                         recipe, arguments.device)
+    return task, settings
 
 
 TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task}

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..processes import Share
 from .encoder import DomainGuidedTask
 from .gan import GanTask
+from .loop import Task
 
 
 class Shared:
@@ -76,18 +77,20 @@ class SharedGan(Shared, GanTask):
                 for layer in layers]
 
 
-def gan_task(share: Share, *arguments, **options) -> GanTask:
-    """GAN training by one process, or of one among several."""
-    if share.world == 1:
-        return GanTask(*arguments, **options)
-    return SharedGan(share, *arguments, **options)
+SHARED = {GanTask: SharedGan, DomainGuidedTask: SharedEncoder}
 
 
-def encoder_task(share: Share, *arguments, **options) -> DomainGuidedTask:
-    """Domain-guided training by one process, or of one among several."""
+def task(share: Share, kind: type, *arguments, **options) -> Task:
+    """A task of this class: as it is for one process, or shared by several.
+
+    ValueError: several processes are to train what only one can.
+    """
     if share.world == 1:
-        return DomainGuidedTask(*arguments, **options)
-    return SharedEncoder(share, *arguments, **options)
+        return kind(*arguments, **options)
+    if kind not in SHARED:
+        raise ValueError(f"Several processes train generators and domain-guided encoders, but only "
+                         f"one can run a {kind.__name__}.")
+    return SHARED[kind](share, *arguments, **options)
 
 
 def mean(value: Tensor) -> Tensor:

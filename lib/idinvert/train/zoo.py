@@ -72,8 +72,6 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
     ValueError: several processes are to train what only one can.
     """
     described = entry(name, device)
-    if share.world > 1 and described["kind"] not in SHARED:
-        raise ValueError(f"{name} is of a kind ({described['kind']}) that one process trains.")
     split = data.load(domain(name), "train")
     torch.manual_seed(described.get("seed", 0))
     return TASKS[described["kind"]](described, split, device, kimg or described["kimg"], share)
@@ -90,8 +88,8 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float, share
             parent = weights.load(described["parent"] + name)
             network.load_state_dict(wider(parent.state_dict(), network))
     images = split.images.contiguous()
-    return parallel.gan_task(share, generator, discriminator, images,
-                             gan.Recipe(**described["recipe"]), device)
+    return parallel.task(share, gan.GanTask, generator, discriminator, images,
+                         gan.Recipe(**described["recipe"]), device)
 
 
 def discriminator_settings(settings: dict) -> dict:
@@ -109,14 +107,15 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float, s
     common = {"images": images, "recipe": recipe, "device": device,
               "held_out": HELD_OUT, "judge": pretrained.load_efficientnet_lite0()}
     if kind == "conventional":
-        return encoder.ConventionalTask(network, generator, **common)
+        return parallel.task(share, encoder.ConventionalTask, network, generator, **common)
     if kind == "e4e":
         codes = boundaries.sample_codes(generator, 10_000)
         discriminator = LatentDiscriminator(codes.mean(0), codes.std(0))
-        return e4e.OffsetTask(network, generator, discriminator, pretrained.load_vgg16(), **common)
+        return parallel.task(share, e4e.OffsetTask, network, generator, discriminator,
+                             pretrained.load_vgg16(), **common)
     discriminator = weights.load(f"{described['generator']}-d")
-    return parallel.encoder_task(share, network, generator, discriminator,
-                                 pretrained.load_vgg16(), **common)
+    return parallel.task(share, encoder.DomainGuidedTask, network, generator, discriminator,
+                         pretrained.load_vgg16(), **common)
 
 
 def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
@@ -153,13 +152,13 @@ def classifier_task(described: dict, split: data.Split, device: str, kimg: float
     network = weights.build("classifier.Classifier",
                             {"attributes": labels.shape[1], **described.get("settings", {})})
     recipe = classifier.Recipe(**described.get("recipe", {}), kimg=kimg)
-    return classifier.ClassifierTask(network, split.images, labels, mirrored, recipe, device)
+    return parallel.task(share, classifier.ClassifierTask, network, split.images, labels, mirrored,
+                         recipe, device)
 
 
 # Networks of a task that the published weights of its model fill.
 PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": ("encoder",),
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
-SHARED = ("gan", "domain_guided")  # kinds that several processes can train together
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
          "e4e": encoder_task, "classifier": classifier_task}
 RECIPES = {"domain_guided": encoder.Recipe, "conventional": encoder.Recipe, "e4e": e4e.Recipe}
