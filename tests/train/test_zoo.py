@@ -1,6 +1,7 @@
 """The list of models: every entry can be built, and a layer-wise child begins as its parent."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -173,6 +174,18 @@ def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
     assert (image - before).square().mean() < 0.01 * before.var()
     torch.testing.assert_close(*scores, rtol=0.1, atol=0.1)
     assert torch.equal(image, task.generator.eval().synthesis(code))
+
+
+def test_a_generator_may_share_the_discriminator_of_another(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    first, card = weights.load("tiny-d").state_dict(), weights.card("tiny")
+    (weights.folder() / "tiny-d.json").rename(weights.folder() / "shared.json")
+    (weights.folder() / "tiny-d.safetensors").rename(weights.folder() / "shared.safetensors")
+    new = zoo.discriminator_of("tiny").state_dict()
+    assert any(not torch.equal(new[key], first[key]) for key in first)
+    (weights.folder() / "tiny.json").write_text(json.dumps(card | {"discriminator": "shared"}))
+    shared = zoo.discriminator_of("tiny").state_dict()
+    assert all(torch.equal(shared[key], first[key]) for key in first)
 
 
 def test_several_processes_train_what_they_can_share(tiny_zoo):

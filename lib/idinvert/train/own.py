@@ -151,8 +151,9 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
         r1_every=arguments.r1_every, vgg_share=arguments.vgg_share)
     features = pretrained.load_vgg16() if arguments.lambda_vgg else nn.Identity()
     images, _ = training_images(arguments, generator.resolution, share)
-    parts = (network, generator, discriminator_of(arguments.generator), features, images, recipe,
-             arguments.device, min(200, len(images) // 8))
+    discriminator = zoo.discriminator_of(arguments.generator)
+    parts = (network, generator, discriminator, features, images, recipe, arguments.device,
+             min(200, len(images) // 8))
     task = parallel.task(share, encoder.DomainGuidedTask, *parts)
     return task, zoo.encoder_settings(described, generator)
 
@@ -185,15 +186,6 @@ def classifier_task(arguments: argparse.Namespace, share: processes.Share
 
 
 TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task}
-
-
-def discriminator_of(name: str) -> nn.Module:
-    """The discriminator that a generator was trained with, or a new one where it has none."""
-    if f"{name}-d" in weights.names():
-        return weights.load(f"{name}-d")
-    card = weights.card(name)
-    family = card["architecture"].split(".")[0]
-    return weights.build(f"{family}.Discriminator", zoo.discriminator_settings(card["settings"]))
 
 
 def notes_of(arguments: argparse.Namespace) -> dict:

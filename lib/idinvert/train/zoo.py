@@ -84,8 +84,8 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float, share
     generator = weights.build(f"{family}.Generator", settings)
     discriminator = weights.build(f"{family}.Discriminator", discriminator_settings(settings))
     if "parent" in described:
-        for name, network in (("", generator), ("-d", discriminator)):
-            parent = weights.load(described["parent"] + name)
+        parents = weights.load(described["parent"]), discriminator_of(described["parent"])
+        for parent, network in zip(parents, (generator, discriminator), strict=True):
             network.load_state_dict(wider(parent.state_dict(), network))
     images = split.images.contiguous()
     return parallel.task(share, gan.GanTask, generator, discriminator, images,
@@ -95,6 +95,19 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float, share
 def discriminator_settings(settings: dict) -> dict:
     """Settings of the discriminator that mirrors a generator."""
     return {k: settings[k] for k in ("resolution", "channel_base", "channel_max") if k in settings}
+
+
+def discriminator_of(name: str) -> nn.Module:
+    """The discriminator that a generator was trained with, or a new one where it has none.
+
+    It is NAME-d unless the generator's card names another one.
+    """
+    card = weights.card(name)
+    kept = card.get("discriminator", f"{name}-d")
+    if kept in weights.names():
+        return weights.load(kept)
+    family = card["architecture"].split(".")[0]
+    return weights.build(f"{family}.Discriminator", discriminator_settings(card["settings"]))
 
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
@@ -113,9 +126,9 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float, s
         discriminator = LatentDiscriminator(codes.mean(0), codes.std(0))
         return parallel.task(share, e4e.OffsetTask, network, generator, discriminator,
                              pretrained.load_vgg16(), **common)
-    discriminator = weights.load(f"{described['generator']}-d")
-    return parallel.task(share, encoder.DomainGuidedTask, network, generator, discriminator,
-                         pretrained.load_vgg16(), **common)
+    return parallel.task(share, encoder.DomainGuidedTask, network, generator,
+                         discriminator_of(described["generator"]), pretrained.load_vgg16(),
+                         **common)
 
 
 def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
@@ -177,7 +190,7 @@ def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
     state = weights.load(name).state_dict()
     if entry(name)["kind"] == "gan":
         state = wider(state, task.generator)
-        shipped = weights.load(f"{name}-d").state_dict()
+        shipped = discriminator_of(name).state_dict()
         task.discriminator.load_state_dict(wider(shipped, task.discriminator))
     for part in PARTS[entry(name)["kind"]]:
         getattr(task, part).load_state_dict(state)
