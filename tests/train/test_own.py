@@ -1,5 +1,6 @@
 """`python -m idinvert.train gan` and `encoder`: models from a folder of images."""
 
+import argparse
 import json
 
 import pytest
@@ -8,6 +9,8 @@ from idinvert import weights
 from idinvert.boundaries import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
+from idinvert.processes import Share
+from idinvert.train import own
 from idinvert.train.__main__ import main
 
 NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
@@ -109,6 +112,11 @@ def test_few_images_are_refused(folder, capsys):
         path.unlink()
     assert gan(folder) == 1
     assert "readable images, but at least 16 are needed" in capsys.readouterr().err
+
+
+def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
+    with pytest.raises(ValueError, match="only one can run a ClassifierTask"):
+        own.classifier_task(argparse.Namespace(), Share(0, 2))
 
 
 def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):

@@ -134,7 +134,7 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                                   zoo.discriminator_settings(settings))
     images, _ = training_images(arguments, arguments.resolution, share)
     parts = (generator, discriminator, images, recipe, arguments.device)
-    return parallel.task(share, gan.GanTask, *parts), settings
+    return parallel.shared(share, gan.GanTask)(*parts), settings
 
 
 def encoder_task(arguments: argparse.Namespace, share: processes.Share
@@ -151,16 +151,17 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
         r1_every=arguments.r1_every, vgg_share=arguments.vgg_share)
     features = pretrained.load_vgg16() if arguments.lambda_vgg else nn.Identity()
     images, _ = training_images(arguments, generator.resolution, share)
-    discriminator = zoo.discriminator_of(arguments.generator)
+    discriminator = discriminator_of(arguments.generator)
     parts = (network, generator, discriminator, features, images, recipe, arguments.device,
              min(200, len(images) // 8))
-    task = parallel.task(share, encoder.DomainGuidedTask, *parts)
+    task = parallel.shared(share, encoder.DomainGuidedTask)(*parts)
     return task, zoo.encoder_settings(described, generator)
 
 
 def classifier_task(arguments: argparse.Namespace, share: processes.Share
                     ) -> tuple[classifier.ClassifierTask, dict]:
     """A new classifier of the labels' attributes, and its settings."""
+    make = parallel.shared(share, classifier.ClassifierTask)  # refuses before images are read
     labels = labelled.read_labels(arguments.labels)
     for name in arguments.sided:
         if name not in labels:
@@ -180,12 +181,19 @@ def classifier_task(arguments: argparse.Namespace, share: processes.Share
     settings = {"resolution": arguments.resolution, "attributes": labels.shape[1]}
     torch.manual_seed(arguments.seed)
     network = weights.build("classifier.Classifier", settings)
-    task = parallel.task(share, classifier.ClassifierTask, network, images, labels, mirrored,
-                         recipe, arguments.device)
-    return task, settings
+    return make(network, images, labels, mirrored, recipe, arguments.device), settings
 
 
 TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task}
+
+
+def discriminator_of(name: str) -> nn.Module:
+    """The discriminator of a generator, or a new one where it was imported without."""
+    card = weights.card(name)
+    if "discriminator" in card or f"{name}-d" in weights.names():
+        return zoo.discriminator_of(name)
+    family = card["architecture"].split(".")[0]
+    return weights.build(f"{family}.Discriminator", zoo.discriminator_settings(card["settings"]))
 
 
 def notes_of(arguments: argparse.Namespace) -> dict:

@@ -8,6 +8,9 @@ every optimiser step, so that the weights are those of one process, and the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -80,17 +83,17 @@ class SharedGan(Shared, GanTask):
 SHARED = {GanTask: SharedGan, DomainGuidedTask: SharedEncoder}
 
 
-def task(share: Share, kind: type, *arguments, **options) -> Task:
-    """A task of this class: as it is for one process, or shared by several.
+def shared(share: Share, kind: type[Task]) -> Callable[..., Task]:
+    """What makes a task of this class: the class for one process, its shared form for several.
 
     ValueError: several processes are to train what only one can.
     """
     if share.world == 1:
-        return kind(*arguments, **options)
+        return kind
     if kind not in SHARED:
         raise ValueError(f"Several processes train generators and domain-guided encoders, but only "
                          f"one can run a {kind.__name__}.")
-    return SHARED[kind](share, *arguments, **options)
+    return partial(SHARED[kind], share)
 
 
 def mean(value: Tensor) -> Tensor:

@@ -88,8 +88,8 @@ def gan_task(described: dict, split: data.Split, device: str, kimg: float, share
         for parent, network in zip(parents, (generator, discriminator), strict=True):
             network.load_state_dict(wider(parent.state_dict(), network))
     images = split.images.contiguous()
-    return parallel.task(share, gan.GanTask, generator, discriminator, images,
-                         gan.Recipe(**described["recipe"]), device)
+    return parallel.shared(share, gan.GanTask)(generator, discriminator, images,
+                                               gan.Recipe(**described["recipe"]), device)
 
 
 def discriminator_settings(settings: dict) -> dict:
@@ -98,16 +98,11 @@ def discriminator_settings(settings: dict) -> dict:
 
 
 def discriminator_of(name: str) -> nn.Module:
-    """The discriminator that a generator was trained with, or a new one where it has none.
+    """The discriminator that a generator was trained with: NAME-d unless its card names another.
 
-    It is NAME-d unless the generator's card names another one.
+    WeightsError if there is none.
     """
-    card = weights.card(name)
-    kept = card.get("discriminator", f"{name}-d")
-    if kept in weights.names():
-        return weights.load(kept)
-    family = card["architecture"].split(".")[0]
-    return weights.build(f"{family}.Discriminator", discriminator_settings(card["settings"]))
+    return weights.load(weights.card(name).get("discriminator", f"{name}-d"))
 
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
@@ -120,15 +115,15 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float, s
     common = {"images": images, "recipe": recipe, "device": device,
               "held_out": HELD_OUT, "judge": pretrained.load_efficientnet_lite0()}
     if kind == "conventional":
-        return parallel.task(share, encoder.ConventionalTask, network, generator, **common)
+        return parallel.shared(share, encoder.ConventionalTask)(network, generator, **common)
     if kind == "e4e":
         codes = boundaries.sample_codes(generator, 10_000)
         discriminator = LatentDiscriminator(codes.mean(0), codes.std(0))
-        return parallel.task(share, e4e.OffsetTask, network, generator, discriminator,
-                             pretrained.load_vgg16(), **common)
-    return parallel.task(share, encoder.DomainGuidedTask, network, generator,
-                         discriminator_of(described["generator"]), pretrained.load_vgg16(),
-                         **common)
+        return parallel.shared(share, e4e.OffsetTask)(
+            network, generator, discriminator, pretrained.load_vgg16(), **common)
+    return parallel.shared(share, encoder.DomainGuidedTask)(
+        network, generator, discriminator_of(described["generator"]), pretrained.load_vgg16(),
+        **common)
 
 
 def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
@@ -165,8 +160,8 @@ def classifier_task(described: dict, split: data.Split, device: str, kimg: float
     network = weights.build("classifier.Classifier",
                             {"attributes": labels.shape[1], **described.get("settings", {})})
     recipe = classifier.Recipe(**described.get("recipe", {}), kimg=kimg)
-    return parallel.task(share, classifier.ClassifierTask, network, split.images, labels, mirrored,
-                         recipe, device)
+    return parallel.shared(share, classifier.ClassifierTask)(
+        network, split.images, labels, mirrored, recipe, device)
 
 
 # Networks of a task that the published weights of its model fill.
