@@ -28,6 +28,28 @@ def test_load_gives_the_half_precision_of_what_was_saved(saved):
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_int8_keeps_every_weight_within_its_bound(saved, tmp_path):
+    """Off by at most half a step, 1/254 of the largest weight of the row; vectors are float16."""
+    described = weights.card("face-tiny")
+    weights.save("small", saved, described["architecture"], SETTINGS, torch.int8)
+    loaded = weights.load("small").state_dict()
+    for name, value in saved.state_dict().items():
+        if value.ndim < 2:
+            torch.testing.assert_close(loaded[name], value.half().float(), rtol=0, atol=0)
+            continue
+        rows = value.flatten(1)
+        bound = rows.abs().amax(1, keepdim=True) / 254 + 1e-7
+        assert ((loaded[name].flatten(1) - rows).abs() <= bound).all()
+    stored = load_file(tmp_path / "small.safetensors")
+    assert {v.dtype for k, v in stored.items() if v.ndim > 1} == {torch.int8}
+
+
+def test_int8_of_zeros_are_zeros():
+    state = {"weight": torch.zeros(2, 3), "count": torch.tensor(4)}
+    again = weights.unpacked(weights.packed(state))
+    assert torch.equal(again["weight"], state["weight"]) and again["count"] == 4
+
+
 def test_card_keeps_the_facts(saved):
     card = weights.card("face-tiny")
     assert (card["seed"], card["kind"]) == (3, "gan")

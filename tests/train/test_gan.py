@@ -5,7 +5,8 @@ import json
 
 import pytest
 import torch
-from idinvert.nn import stylegan, stylegan2
+from idinvert.nn import projected, stylegan, stylegan2
+from idinvert.nn.vgg import VGG16Features
 from idinvert.train.gan import GanTask, Recipe, interpolate
 from idinvert.train.loop import Schedule, train
 
@@ -13,11 +14,13 @@ SIZES = {"channel_base": 32, "channel_max": 4}
 GROWTH = ((0.008, 1), (0.024, 0))
 
 
-def gan(module=stylegan, width=4, **recipe):
+def gan(module=stylegan, width=4, through=False, **recipe):
     torch.manual_seed(0)
     sizes = SIZES | {"channel_max": width}
     generator = module.Generator(16, z_dim=4, w_dim=4, **sizes)
     discriminator = module.Discriminator(16, **sizes)
+    if through:
+        discriminator = projected.Discriminator(16, width=4).look_through(VGG16Features())
     images = torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8)
     settings = {"batch": 4, "r1_every": 3, "ema_kimg": 0.01} | recipe
     return GanTask(generator, discriminator, images, Recipe(**settings))
@@ -36,7 +39,9 @@ def run(task, folder, kimg=0.04, minutes=100):
 
 
 @pytest.mark.parametrize(
-    "module, recipe", [(stylegan, {"growth": GROWTH}), (stylegan2, {})], ids=["1", "2"]
+    "module, recipe",
+    [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"through": True})],
+    ids=["1", "2", "projected"],
 )
 def test_interrupted_run_is_bit_identical(tmp_path, module, recipe):
     whole = gan(module, **recipe)
@@ -56,6 +61,22 @@ def test_other_architecture_is_refused(tmp_path):
     run(gan(), tmp_path, minutes=0)
     with pytest.raises(ValueError, match=r"'generator\.const' has shape \[1, 4, 4, 4\] there"):
         run(gan(width=8), tmp_path)
+
+
+def test_without_weight_there_is_no_penalty():
+    """A projected discriminator is bounded already: its penalty would go through VGG-16 twice."""
+    assert "r1" in gan(r1_gamma=1.0).step(0)
+    assert "r1" not in gan(r1_gamma=0).step(0)
+
+
+def test_the_discriminator_learns_from_the_images_that_judged_the_generator():
+    """The features of a batch are looked at once, and give what the images would."""
+    task = gan(stylegan2, through=True)
+    looked, look = [], task.discriminator.look
+    task.discriminator.look = lambda x: looked.append(len(x)) or look(x)
+    figures = task.step(1)
+    assert looked == [4, 4]  # the sampled images, then the real ones
+    assert {"g_loss", "d_loss", "d_real", "d_fake"} <= set(figures)
 
 
 def test_level_of_detail_is_linear_between_knots():
@@ -146,7 +167,7 @@ def test_generator_step_leaves_the_discriminator_alone():
     task = gan()
     before = {k: v.clone() for k, v in task.discriminator.state_dict().items()}
     start = task.generator.const.clone()
-    task.generator_step(0)
+    task.generator_step(task.render(0), 0)
     assert all(torch.equal(v, before[k]) for k, v in task.discriminator.state_dict().items())
     assert all(p.requires_grad for p in task.discriminator.parameters())
     assert not torch.equal(task.generator.const, start)
@@ -185,7 +206,7 @@ def test_mapping_network_learns_at_its_own_rate():
         task = gan(mapping_rate=rate, learning_rate=1e-4)
         before = task.generator.mapping.dense[0].weight.clone(), task.generator.const.clone()
         torch.manual_seed(0)
-        task.generator_step(0.0)
+        task.generator_step(task.render(0.0), 0.0)
         after = task.generator.mapping.dense[0].weight, task.generator.const
         steps[rate] = [(a - b).abs().median().item() for a, b in zip(after, before)]
     assert steps[10.0][0] == pytest.approx(10 * steps[1.0][0], rel=0.01)

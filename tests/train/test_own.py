@@ -28,9 +28,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def gan(folder, *extra, kimg=0.016):
-    return main(["gan", "own", "--images", str(folder / "photos"), "--resolution", "8",
-                 "--dimensions", "4", "--kimg", str(kimg), *NETWORK, *extra])
+def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
+    return main(["gan", "own", "--images", str(folder / "photos"), "--resolution", str(resolution),
+                 "--dimensions", "4", "--kimg", str(kimg), judge, *NETWORK, *extra])
 
 
 def encoder(folder, *extra, kimg=0.016):
@@ -57,6 +57,15 @@ def test_generator_then_encoder(folder, family, extra, capsys):
     torch.testing.assert_close(trained.w_avg, average, rtol=1e-3, atol=1e-3)  # Eq. (6)
     assert weights.card("own-base")["generator"] == "own"
     assert sorted(weights.names()) == ["own", "own-base", "own-d"]
+
+
+def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(folder, vgg16):
+    assert gan(folder, judge="--projected", resolution=16) == 0
+    card = weights.card("own-d")
+    assert card["architecture"] == "projected.Discriminator"
+    assert weights.card("own")["projected"] and weights.card("own")["recipe"]["r1_gamma"] == 0
+    assert encoder(folder) == 0
+    assert "adversarial" in (own.zoo.run_folder("own-base") / "log.jsonl").read_text()
 
 
 def test_without_average_the_codes_are_not_offset(folder):

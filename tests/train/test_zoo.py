@@ -30,7 +30,7 @@ def test_entry_names_what_it_needs(name):
 def test_a_gpu_replaces_settings_and_keeps_the_others():
     cpu, gpu = (zoo.entry("face-stylegan", device) for device in ("cpu", "cuda"))
     assert (cpu["recipe"]["batch"], gpu["recipe"]["batch"]) == (16, 256)
-    assert cpu["recipe"]["growth"] == gpu["recipe"]["growth"]
+    assert cpu["recipe"]["noise_limit"] == gpu["recipe"]["noise_limit"]
     assert gpu["recipe"]["compile"] and "compile" not in cpu["recipe"]
     assert gpu["kimg"] > cpu["kimg"] and "gpu" not in cpu | gpu
 
@@ -101,12 +101,17 @@ def test_list_shows_every_model(capsys):
 class Features(torch.nn.Module):
     """Stands for VGG and for the features of KID: a few fixed random numbers of an image."""
 
-    def __init__(self):
+    def __init__(self, device="cpu"):
         super().__init__()
         self.conv = torch.nn.Conv2d(3, 4, 4, 4)
 
     def forward(self, x):
         return self.conv(x).flatten(1)
+
+    def layers(self, x, numbers):
+        """Random features of the shapes of VGG's."""
+        pooled = [torch.nn.functional.avg_pool2d(x, 1 << i) for i in range(len(numbers))]
+        return [y.mean(1, keepdim=True).expand(-1, 64 << i, -1, -1) for i, y in enumerate(pooled)]
 
 
 @pytest.fixture
@@ -186,6 +191,21 @@ def test_a_generator_may_share_the_discriminator_of_another(tiny_zoo):
     (weights.folder() / "tiny.json").write_text(json.dumps(card | {"discriminator": "shared"}))
     shared = zoo.discriminator_of("tiny").state_dict()
     assert all(torch.equal(shared[key], first[key]) for key in first)
+
+
+def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
+    """The generator goes on; its card then says by which kind it is judged."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4, "r1_gamma": 0}}
+    task = zoo.make_task("tiny")
+    zoo.adopt("tiny", task)
+    assert isinstance(task.discriminator, zoo.projected.Discriminator)
+    assert torch.equal(task.generator.const, weights.load("tiny").const)
+    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    assert weights.card("tiny")["projected"] and weights.card("tiny")["kimg"] == 0.02
+    again = zoo.discriminator_of("tiny")
+    assert again(torch.rand(2, 3, 64, 64)).shape == (2, 75)
 
 
 def test_several_processes_train_what_they_can_share(tiny_zoo):

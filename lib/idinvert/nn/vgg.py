@@ -37,12 +37,24 @@ class VGG16Features(nn.Module):
         self.register_buffer("means", means, persistent=False)
 
     def forward(self, images):
+        return self.layers(images, [max(CONVOLUTIONS)])[0]
+
+    def layers(self, images, numbers):
+        """Features after the ReLU of the convolutions of these ascending layer numbers, a list.
+
+        The k-th block of layers has 64 * 2^k channels and H // 2^k x W // 2^k pixels.
+        """
+        wanted, found = list(numbers), []
         x = (images.flip(1) + 1) * 127.5 - self.means
         for number in CONVOLUTIONS:
             if number in POOLED_BEFORE:
                 x = F.max_pool2d(x, 2)
             x = F.relu(getattr(self, f"layer{number}")(x))
-        return x
+            if number in wanted:
+                found.append(x)
+            if number == wanted[-1]:
+                return found
+        raise ValueError(f"VGG-16 has no layer {wanted[-1]} up to conv4_3")
 
 
 def conv4_3_state(state):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..data import grid
+from ..nn import projected
 from ..nn.stylegan import Noise
 from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
 
@@ -27,7 +28,8 @@ class Recipe:
     # Learning rate of the mapping network relative to that; its layers scale theirs by 0.01
     # already, which takes millions of images to shape the distribution of codes.
     mapping_rate: float = 1.0
-    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
+    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less, and a
+    # projected discriminator, whose layers have spectral norm 1, none
     r1_gamma: float | Sequence[tuple[float, float]] = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
@@ -82,14 +84,14 @@ class GanTask(NetworkTask):
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
-        """One discriminator and one generator step on a fresh batch."""
+        """One generator and one discriminator step on a fresh batch."""
         self.step_count = step
-        lod = self.lod(step)
-        real = self.real(lod)
-        figures = self.discriminator_step(real, lod)
-        if step % self.recipe.r1_every == 0:
-            figures |= self.r1_step(real, lod, self.r1_gamma(step))
-        figures |= self.generator_step(lod)
+        lod, gamma = self.lod(step), self.r1_gamma(step)
+        real, fake = self.real(lod), self.seen(self.render(lod))
+        figures = self.generator_step(fake, lod)
+        figures |= self.discriminator_step(real, detached(fake), lod)
+        if gamma and step % self.recipe.r1_every == 0:
+            figures |= self.r1_step(real, lod, gamma)
         self.limit_noise()
         self.update_average(step)
         return figures | {"lod": lod}
@@ -155,10 +157,16 @@ class GanTask(NetworkTask):
         with autocast(self.device):
             return synthesis(codes, noise, lod)
 
-    def discriminator_step(self, real: Tensor, lod: float) -> dict[str, Tensor]:
-        """Eq. (3) without its penalty, on sampled images."""
-        with torch.no_grad():
-            fake = self.render(lod)
+    def seen(self, images: Tensor) -> Tensor | list[Tensor]:
+        """What the discriminator judges images by: their features, where it looks through some."""
+        if not isinstance(self.discriminator, projected.Discriminator):
+            return images
+        with autocast(self.device):
+            return self.discriminator.look(images)
+
+    def discriminator_step(self, real: Tensor, fake: Tensor | list[Tensor], lod: float
+                           ) -> dict[str, Tensor]:
+        """Eq. (3) without its penalty, on what the generator was just judged by."""
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
             real_logits, fake_logits = discriminator(real, lod), discriminator(fake, lod)
@@ -173,10 +181,9 @@ class GanTask(NetworkTask):
         descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
-    def generator_step(self, lod: float) -> dict[str, Tensor]:
+    def generator_step(self, fake: Tensor | list[Tensor], lod: float) -> dict[str, Tensor]:
         """Non-saturating logistic loss."""
         self.discriminator.requires_grad_(False)
-        fake = self.render(lod)
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
             logits = discriminator(fake, lod)
@@ -213,6 +220,11 @@ class GanTask(NetworkTask):
         lod = self.lod(self.step_count)
         images = torch.cat([self.average(x.to(self.device), "fixed", lod) for x in z.split(16)])
         return grid(images.cpu(), columns=8)
+
+
+def detached(seen: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """The same without its history."""
+    return seen.detach() if isinstance(seen, Tensor) else [x.detach() for x in seen]
 
 
 def adam(groups: Sequence[tuple[Iterable[nn.Parameter], float]], lazy: float = 1.0

@@ -63,7 +63,10 @@ def add_gan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel-max", type=int, default=128)
     parser.add_argument("--dimensions", type=int, default=64, help="of a layer's code")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--r1-gamma", type=float, default=0.1)
+    parser.add_argument("--projected", action=argparse.BooleanOptionalAction, default=True,
+                        help="a discriminator that looks through VGG-16: convincing samples after "
+                        "a tenth of the images; else one that mirrors the generator")
+    parser.add_argument("--r1-gamma", type=float, default=0.1, help="with --no-projected")
     parser.add_argument("--style-mixing", type=float, default=0.3)
     parser.add_argument("--noise-limit", type=float, help="largest weight of the noise "
                         "inputs; 0.002 where samples are grainier than the images")
@@ -126,12 +129,14 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                 "w_dim": arguments.dimensions, "channel_base": arguments.channel_base,
                 "channel_max": arguments.channel_max, "layerwise": arguments.layerwise}
     recipe = gan.Recipe(batch=arguments.batch, learning_rate=arguments.learning_rate,
-                        r1_gamma=arguments.r1_gamma, style_mixing=arguments.style_mixing,
-                        ema_kimg=4.0, noise_limit=arguments.noise_limit)
+                        r1_gamma=0.0 if arguments.projected else arguments.r1_gamma,
+                        style_mixing=arguments.style_mixing, ema_kimg=4.0,
+                        noise_limit=arguments.noise_limit)
     torch.manual_seed(arguments.seed)
     generator = weights.build(f"{arguments.architecture}.Generator", settings)
-    discriminator = weights.build(f"{arguments.architecture}.Discriminator",
-                                  zoo.discriminator_settings(settings))
+    discriminator = zoo.new_discriminator(
+        {"architecture": arguments.architecture, "settings": settings,
+         "projected": arguments.projected}, arguments.device)
     images, _ = training_images(arguments, arguments.resolution, share)
     parts = (generator, discriminator, images, recipe, arguments.device)
     return parallel.shared(share, gan.GanTask)(*parts), settings
@@ -151,7 +156,7 @@ def encoder_task(arguments: argparse.Namespace, share: processes.Share
         r1_every=arguments.r1_every, vgg_share=arguments.vgg_share)
     features = pretrained.load_vgg16() if arguments.lambda_vgg else nn.Identity()
     images, _ = training_images(arguments, generator.resolution, share)
-    discriminator = discriminator_of(arguments.generator)
+    discriminator = discriminator_of(arguments.generator, arguments.device)
     parts = (network, generator, discriminator, features, images, recipe, arguments.device,
              min(200, len(images) // 8))
     task = parallel.shared(share, encoder.DomainGuidedTask)(*parts)
@@ -187,13 +192,11 @@ def classifier_task(arguments: argparse.Namespace, share: processes.Share
 TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task}
 
 
-def discriminator_of(name: str) -> nn.Module:
+def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     """The discriminator of a generator, or a new one where it was imported without."""
-    card = weights.card(name)
-    if "discriminator" in card or f"{name}-d" in weights.names():
-        return zoo.discriminator_of(name)
-    family = card["architecture"].split(".")[0]
-    return weights.build(f"{family}.Discriminator", zoo.discriminator_settings(card["settings"]))
+    if zoo.trained(zoo.discriminator_name(name)):
+        return zoo.discriminator_of(name, device)
+    return zoo.new_discriminator(weights.card(name), device)
 
 
 def notes_of(arguments: argparse.Namespace) -> dict:
@@ -221,10 +224,11 @@ def publish(arguments: argparse.Namespace, task: Task, settings: dict) -> dict:
     if arguments.command == "classifier":
         return weights.save(name, task.average, "classifier.Classifier", settings,
                             kind="classifier", attributes=task.names, **facts)
-    family = arguments.architecture
-    weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
-                 zoo.discriminator_settings(settings), kind="discriminator", **facts)
-    return weights.save(name, task.average, f"{family}.Generator", settings, kind="gan", **facts)
+    described = {"architecture": f"{arguments.architecture}.Generator", "settings": settings,
+                 "kind": "gan", "projected": arguments.projected}
+    weights.save(f"{name}-d", task.discriminator, *zoo.discriminator_kind(described),
+                 kind="discriminator", **facts)
+    return weights.save(name, task.average, **described, **facts)
 
 
 def train_own(arguments: argparse.Namespace, share: processes.Share) -> bool:

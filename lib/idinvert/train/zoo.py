@@ -20,6 +20,7 @@ from torch import nn
 from .. import boundaries, data, pretrained, weights
 from ..invert import render
 from ..metrics import features, frechet, kid
+from ..nn import projected
 from ..nn.e4e import LatentDiscriminator
 from ..processes import ALONE, Share
 from . import classifier, e4e, encoder, gan, parallel
@@ -79,30 +80,57 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
-    """A generator with its discriminator; a parent's weights are where both begin."""
-    family, settings = described["architecture"], described["settings"]
-    generator = weights.build(f"{family}.Generator", settings)
-    discriminator = weights.build(f"{family}.Discriminator", discriminator_settings(settings))
+    """A generator with its discriminator; both begin from a parent's weights, a discriminator only
+    if the parent's is of its kind."""
+    generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
+    discriminator = new_discriminator(described, device)
     if "parent" in described:
-        parents = weights.load(described["parent"]), discriminator_of(described["parent"])
-        for parent, network in zip(parents, (generator, discriminator), strict=True):
-            network.load_state_dict(wider(parent.state_dict(), network))
+        parent = weights.load(described["parent"])
+        generator.load_state_dict(wider(parent.state_dict(), generator))
+        go_on(discriminator, described["parent"])
     images = split.images.contiguous()
     return parallel.shared(share, gan.GanTask)(generator, discriminator, images,
                                                gan.Recipe(**described["recipe"]), device)
 
 
-def discriminator_settings(settings: dict) -> dict:
-    """Settings of the discriminator that mirrors a generator."""
-    return {k: settings[k] for k in ("resolution", "channel_base", "channel_max") if k in settings}
+def discriminator_kind(described: dict) -> tuple[str, dict]:
+    """Architecture and settings of the discriminator of a generator's entry: one that mirrors the
+    generator, or with `projected` one that looks through VGG-16."""
+    settings = described["settings"]
+    if described.get("projected"):
+        return "projected.Discriminator", {"resolution": settings["resolution"]}
+    shared = ("resolution", "channel_base", "channel_max")
+    return (f"{described['architecture'].split('.')[0]}.Discriminator",
+            {key: settings[key] for key in shared if key in settings})
 
 
-def discriminator_of(name: str) -> nn.Module:
-    """The discriminator that a generator was trained with: NAME-d unless its card names another.
+def new_discriminator(described: dict, device: str = "cpu") -> nn.Module:
+    """An untrained discriminator for the generator of an entry or a card."""
+    return seeing(weights.build(*discriminator_kind(described)), device)
 
-    WeightsError if there is none.
-    """
-    return weights.load(weights.card(name).get("discriminator", f"{name}-d"))
+
+def seeing(discriminator: nn.Module, device: str) -> nn.Module:
+    """A discriminator with the features through which it looks, if it does."""
+    if isinstance(discriminator, projected.Discriminator):
+        discriminator.look_through(pretrained.load_vgg16(device))
+    return discriminator
+
+
+def discriminator_name(name: str) -> str:
+    """The model that is a generator's discriminator: NAME-d unless its card names another."""
+    return weights.card(name).get("discriminator", f"{name}-d")
+
+
+def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
+    """The discriminator that a generator was trained with; WeightsError if there is none."""
+    return seeing(weights.load(discriminator_name(name)), device)
+
+
+def go_on(discriminator: nn.Module, name: str) -> None:
+    """Give a discriminator the weights of a generator's own, unless that is of another kind."""
+    shipped = discriminator_of(name)
+    if type(shipped) is type(discriminator):
+        discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
 
 
 def encoder_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
@@ -122,8 +150,8 @@ def encoder_task(described: dict, split: data.Split, device: str, kimg: float, s
         return parallel.shared(share, e4e.OffsetTask)(
             network, generator, discriminator, pretrained.load_vgg16(), **common)
     return parallel.shared(share, encoder.DomainGuidedTask)(
-        network, generator, discriminator_of(described["generator"]), pretrained.load_vgg16(),
-        **common)
+        network, generator, discriminator_of(described["generator"], device),
+        pretrained.load_vgg16(), **common)
 
 
 def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
@@ -185,8 +213,7 @@ def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
     state = weights.load(name).state_dict()
     if entry(name)["kind"] == "gan":
         state = wider(state, task.generator)
-        shipped = discriminator_of(name).state_dict()
-        task.discriminator.load_state_dict(wider(shipped, task.discriminator))
+        go_on(task.discriminator, name)
     for part in PARTS[entry(name)["kind"]]:
         getattr(task, part).load_state_dict(state)
     log = weights.folder().with_name("logs") / f"{name}.jsonl"
@@ -203,22 +230,22 @@ def publish(name: str, task: Task) -> dict:
     kind = described["kind"]
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
-    facts |= {key: described[key] for key in ("generator", "parent", "average", "notes")
-              if key in described}
+    kept = ("generator", "parent", "average", "projected", "notes")
+    facts |= {key: described[key] for key in kept if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
-        settings, family = described["settings"], described["architecture"]
-        weights.save(f"{name}-d", task.discriminator, f"{family}.Discriminator",
-                     discriminator_settings(settings), **facts | {"kind": "discriminator"})
-        saved = weights.save(name, task.average, f"{family}.Generator", settings, **facts)
+        weights.save(f"{name}-d", task.discriminator, *discriminator_kind(described), torch.int8,
+                     **facts | {"kind": "discriminator"})
+        saved = weights.save(name, task.average, f"{described['architecture']}.Generator",
+                             described["settings"], **facts)
     elif kind == "classifier":
         facts["attributes"] = task.names
         saved = weights.save(name, task.average, "classifier.Classifier",
                              {"attributes": len(task.names), **described.get("settings", {})},
-                             **facts)
+                             torch.int8, **facts)
     else:
         saved = weights.save(name, task.encoder, encoder_architecture(described),
-                             encoder_settings(described, task.generator),
+                             encoder_settings(described, task.generator), torch.int8,
                              **facts, curve=curve(name))
     keep_log(name)
     return saved

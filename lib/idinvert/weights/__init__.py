@@ -1,7 +1,8 @@
 """The registry of trained models: name -> weights, hash, and how they came about.
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
-float16 (imported ones: float32), and NAME.json, its card. `load` builds the network that the card
+float16 (imported ones: float32; the study's encoders, discriminators and classifiers: matrices in
+int8), and NAME.json, its card. `load` builds the network that the card
 describes, checks the file against the card's SHA-256 and fills it.
 """
 
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 
 from .. import boundaries
 from ..files import replacing
-from ..nn import backbones, classifier, e4e, encoder, noise_encoder, stylegan, stylegan2
+from ..nn import backbones, classifier, e4e, encoder, noise_encoder, projected, stylegan, stylegan2
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "stylegan.Generator": stylegan.Generator,
     "stylegan.Discriminator": stylegan.Discriminator,
     "stylegan2.Generator": stylegan2.Generator,
     "stylegan2.Discriminator": stylegan2.Discriminator,
+    "projected.Discriminator": projected.Discriminator,
     "encoder.Encoder": encoder.Encoder,
     "noise_encoder.NoiseEncoder": noise_encoder.NoiseEncoder,
     "e4e.OffsetEncoder": e4e.OffsetEncoder,
@@ -33,6 +35,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "backbones.MobileNet": backbones.MobileNet,
     "classifier.Classifier": classifier.Classifier,
 }
+
+SCALES = "|scales"  # ending of the name under which the scales of an int8 matrix are stored
 
 loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
 
@@ -90,7 +94,8 @@ def build(architecture: str, settings: dict) -> nn.Module:
 
 
 def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, floats as float32; checked if a hash is given."""
+    """Tensors of a safetensors file, numbers of any precision as float32; checked if a hash is
+    given."""
     if not path.exists():
         raise WeightsError(f"{path} is missing: train the model or fetch the file again.")
     if sha256 is not None and file_sha256(path) != sha256:
@@ -99,7 +104,7 @@ def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         tensors = load_file(path)
     except Exception as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}).") from error
-    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    return unpacked(tensors)
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
@@ -119,9 +124,15 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 def save(name: str, network: nn.Module, architecture: str, settings: dict,
          dtype: torch.dtype = torch.float16, **facts) -> dict:
-    """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...)."""
-    state = {k: v.to(dtype) if v.is_floating_point() else v
-             for k, v in network.state_dict().items()}
+    """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...).
+
+    dtype: what numbers are stored in; int8 does so for matrices and convolutions, see `packed`.
+    """
+    state = network.state_dict()
+    if dtype == torch.int8:
+        state = packed(state)
+    else:
+        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     path = folder() / f"{name}.safetensors"
     with replacing(path) as temporary:
         save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary)
@@ -131,6 +142,37 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict,
     with replacing(folder() / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(described, indent=1) + "\n")
     return described
+
+
+def packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state with matrices and convolutions in int8, one scale for each output, the rest float16.
+
+    Half the size of float16; a weight is off by at most 1/254 of the largest of its row.
+    """
+    small = {}
+    for key, value in state.items():
+        if not value.is_floating_point():
+            small[key] = value
+        elif value.ndim < 2:
+            small[key] = value.half()
+        else:
+            rows = value.float().flatten(1)
+            scales = rows.abs().amax(1).clamp_min(1e-12) / 127
+            small[key] = (rows / scales[:, None]).round().to(torch.int8).reshape(value.shape)
+            small[key + SCALES] = scales
+    return small
+
+
+def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state, in float32, of tensors as a file holds them."""
+    state = {}
+    for key, value in tensors.items():
+        if key + SCALES in tensors:
+            scales = tensors[key + SCALES].reshape(-1, *[1] * (value.ndim - 1))
+            state[key] = value.float() * scales
+        elif not key.endswith(SCALES):
+            state[key] = value.float() if value.is_floating_point() else value
+    return state
 
 
 def load_boundaries(name: str) -> dict[str, boundaries.Boundary]:
