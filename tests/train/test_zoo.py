@@ -197,7 +197,7 @@ def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
     """The generator goes on; its card then says by which kind it is judged."""
     assert command.main(["tiny", "--device", "cpu"]) == 0
     zoo.shutil.rmtree(tiny_zoo / "runs")
-    zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4, "r1_gamma": 0}}
+    zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4}}
     task = zoo.make_task("tiny")
     zoo.adopt("tiny", task)
     assert isinstance(task.discriminator, zoo.projected.Discriminator)

@@ -15,7 +15,7 @@ from .. import boundaries, losses
 from ..data import grid, to_float
 from ..invert import encode_with_noise, render_with_noise
 from ..metrics import features, kid
-from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
+from .steps import NetworkTask, autocast, descend, draw_batch, penalised, place, resident
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class DomainGuidedTask(EncoderTask):
             real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = losses.discriminator_loss(real_logits, fake_logits)
         figures = {"d_loss": loss.detach()}
-        if step % self.recipe.r1_every == 0:
+        if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
             penalty = losses.r1_penalty(self.discriminator, real)
             loss = loss + self.recipe.r1_gamma / 2 * self.recipe.r1_every * penalty
             figures["r1"] = penalty.detach()

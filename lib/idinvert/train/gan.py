@@ -15,7 +15,7 @@ from .. import losses
 from ..data import grid
 from ..nn import projected
 from ..nn.stylegan import Noise
-from .steps import NetworkTask, autocast, descend, draw_batch, place, resident
+from .steps import NetworkTask, autocast, descend, draw_batch, penalised, place, resident
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Recipe:
     # Learning rate of the mapping network relative to that; its layers scale theirs by 0.01
     # already, which takes millions of images to shape the distribution of codes.
     mapping_rate: float = 1.0
-    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less, and a
-    # projected discriminator, whose layers have spectral norm 1, none
+    # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
     r1_gamma: float | Sequence[tuple[float, float]] = 1.0
     r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: float = 0.9  # probability that a sample mixes two latents
@@ -86,12 +85,12 @@ class GanTask(NetworkTask):
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One generator and one discriminator step on a fresh batch."""
         self.step_count = step
-        lod, gamma = self.lod(step), self.r1_gamma(step)
+        lod = self.lod(step)
         real, fake = self.real(lod), self.seen(self.render(lod))
         figures = self.generator_step(fake, lod)
         figures |= self.discriminator_step(real, detached(fake), lod)
-        if gamma and step % self.recipe.r1_every == 0:
-            figures |= self.r1_step(real, lod, gamma)
+        if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
+            figures |= self.r1_step(real, lod, self.r1_gamma(step))
         self.limit_noise()
         self.update_average(step)
         return figures | {"lod": lod}

@@ -129,9 +129,8 @@ def gan_task(arguments: argparse.Namespace, share: processes.Share) -> tuple[gan
                 "w_dim": arguments.dimensions, "channel_base": arguments.channel_base,
                 "channel_max": arguments.channel_max, "layerwise": arguments.layerwise}
     recipe = gan.Recipe(batch=arguments.batch, learning_rate=arguments.learning_rate,
-                        r1_gamma=0.0 if arguments.projected else arguments.r1_gamma,
-                        style_mixing=arguments.style_mixing, ema_kimg=4.0,
-                        noise_limit=arguments.noise_limit)
+                        r1_gamma=arguments.r1_gamma, style_mixing=arguments.style_mixing,
+                        ema_kimg=4.0, noise_limit=arguments.noise_limit)
     torch.manual_seed(arguments.seed)
     generator = weights.build(f"{arguments.architecture}.Generator", settings)
     discriminator = zoo.new_discriminator(

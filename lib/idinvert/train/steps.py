@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import to_float
+from ..nn import projected
 
 
 class NetworkTask:
@@ -49,6 +50,12 @@ class NetworkTask:
 def place(network: nn.Module, device: str) -> nn.Module:
     """The network on its device, in the faster layout of convolutions."""
     return network.to(device=device, memory_format=torch.channels_last)
+
+
+def penalised(discriminator: nn.Module) -> bool:
+    """Whether the gradient penalty of Eq. (3) applies: spectral norms bound a projected
+    discriminator already, and the penalty would go through VGG-16 twice."""
+    return not isinstance(discriminator, projected.Discriminator)
 
 
 def resident(images: Tensor, device: str) -> Tensor:
