@@ -52,14 +52,14 @@ def show(axis: Axes, image: Tensor | None) -> None:
 
 
 def shown(figure: Figure) -> Figure | Image:
-    """What a notebook keeps of a figure: JPEG if it shows photographs, half the size of PNG."""
+    """What a notebook keeps of a figure: JPEG if it shows photographs, a third of the size of PNG."""
     photographs = [image for axis in figure.axes for image in axis.images
                    if image.get_array().ndim == 3]
     if not photographs:
         return figure
     file = io.BytesIO()
     figure.savefig(file, format="jpeg", dpi=figure.dpi, bbox_inches="tight",
-                   pil_kwargs={"quality": 88, "subsampling": 0})
+                   pil_kwargs={"quality": 80, "optimize": True})
     return Image(file.getvalue(), format="jpeg")
 
 

@@ -67,8 +67,9 @@ class GanTask(NetworkTask):
                          discriminator=discriminator, average=average)
         self.compiled = None
         if recipe.compile:
-            self.compiled = tuple(torch.compile(f, dynamic=False)
-                                  for f in (generator.synthesis, discriminator))
+            self.compiled = [torch.compile(generator.synthesis, dynamic=False), discriminator]
+            if penalised(discriminator):  # a projected one is VGG-16, where nothing is to be fused
+                self.compiled[1] = torch.compile(discriminator, dynamic=False)
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         mapping = list(generator.mapping.parameters())
         others = [p for p in generator.parameters() if not any(p is m for m in mapping)]
