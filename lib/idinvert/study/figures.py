@@ -52,7 +52,7 @@ def show(axis: Axes, image: Tensor | None) -> None:
 
 
 def shown(figure: Figure) -> Figure | Image:
-    """What a notebook keeps of a figure: JPEG if it shows photographs, a third of the size of PNG."""
+    """What a notebook keeps of a figure: JPEG, a third of the size, if it shows photographs."""
     photographs = [image for axis in figure.axes for image in axis.images
                    if image.get_array().ndim == 3]
     if not photographs:

@@ -67,9 +67,10 @@ class GanTask(NetworkTask):
                          discriminator=discriminator, average=average)
         self.compiled = None
         if recipe.compile:
-            self.compiled = [torch.compile(generator.synthesis, dynamic=False), discriminator]
+            judge = discriminator
             if penalised(discriminator):  # a projected one is VGG-16, where nothing is to be fused
-                self.compiled[1] = torch.compile(discriminator, dynamic=False)
+                judge = torch.compile(discriminator, dynamic=False)
+            self.compiled = torch.compile(generator.synthesis, dynamic=False), judge
         lazy = recipe.r1_every / (recipe.r1_every + 1)
         mapping = list(generator.mapping.parameters())
         others = [p for p in generator.parameters() if not any(p is m for m in mapping)]
