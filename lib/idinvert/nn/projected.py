@@ -21,7 +21,7 @@ PATCHES = 8  # px of the map on which a head ends
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
                 ) -> nn.Module:
-    """A convolution of spectral norm 1."""
+    """A convolution whose kernel, as a matrix of outputs by inputs, has spectral norm 1."""
     return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
 
 

@@ -116,14 +116,12 @@ def seeing(discriminator: nn.Module, device: str) -> nn.Module:
     return discriminator
 
 
-def discriminator_name(name: str) -> str:
-    """The model that is a generator's discriminator: NAME-d unless its card names another."""
-    return weights.card(name).get("discriminator", f"{name}-d")
-
-
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
-    """The discriminator that a generator was trained with; WeightsError if there is none."""
-    return seeing(weights.load(discriminator_name(name)), device)
+    """The discriminator that a generator was trained with: NAME-d unless its card names another.
+
+    WeightsError if there is none.
+    """
+    return seeing(weights.load(weights.card(name).get("discriminator", f"{name}-d")), device)
 
 
 def go_on(discriminator: nn.Module, name: str) -> None:
@@ -225,7 +223,8 @@ def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
 
 
 def publish(name: str, task: Task) -> dict:
-    """Save a task's networks in the registry with a card of their cost; returns the main card."""
+    """Save a task's networks in the registry, in 8 bits, with a card of their cost, which is
+    returned."""
     described = entry(name, task.device)
     kind = described["kind"]
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
@@ -237,7 +236,7 @@ def publish(name: str, task: Task) -> dict:
         weights.save(f"{name}-d", task.discriminator, *discriminator_kind(described), torch.int8,
                      **facts | {"kind": "discriminator"})
         saved = weights.save(name, task.average, f"{described['architecture']}.Generator",
-                             described["settings"], **facts)
+                             described["settings"], torch.int8, **facts)
     elif kind == "classifier":
         facts["attributes"] = task.names
         saved = weights.save(name, task.average, "classifier.Classifier",

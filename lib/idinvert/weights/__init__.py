@@ -1,8 +1,8 @@
 """The registry of trained models: name -> weights, hash, and how they came about.
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
-float16 (imported ones: float32; the study's encoders, discriminators and classifiers: matrices in
-int8), and NAME.json, its card. `load` builds the network that the card
+float16 (imported ones: float32; the study's: matrices and convolutions in int8), and NAME.json, its
+card. `load` builds the network that the card
 describes, checks the file against the card's SHA-256 and fills it.
 """
 
