@@ -44,8 +44,8 @@ def test_images_and_their_features_are_judged_alike(features):
     torch.testing.assert_close(network(x), network(network.look(x)))
 
 
-def test_a_head_is_bounded_by_its_spectral_norms(features):
-    """Convolutions of spectral norm 1 on unfolded patches: logits grow no faster than features."""
+def test_kernels_of_a_head_have_spectral_norm_1(features):
+    """After the power iterations of some steps; a kernel is a matrix of outputs by inputs."""
     network = Discriminator(16, width=4).look_through(features)
     for _ in range(200):  # power iterations
         network(images())

@@ -117,16 +117,21 @@ def seeing(discriminator: nn.Module, device: str) -> nn.Module:
 
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
-    """The discriminator that a generator was trained with: NAME-d unless its card names another.
+    """The discriminator that a generator was trained with, ready to judge images."""
+    return seeing(shipped_discriminator(name), device)
+
+
+def shipped_discriminator(name: str) -> nn.Module:
+    """The file of a generator's discriminator: NAME-d unless the generator's card names another.
 
     WeightsError if there is none.
     """
-    return seeing(weights.load(weights.card(name).get("discriminator", f"{name}-d")), device)
+    return weights.load(weights.card(name).get("discriminator", f"{name}-d"))
 
 
 def go_on(discriminator: nn.Module, name: str) -> None:
     """Give a discriminator the weights of a generator's own, unless that is of another kind."""
-    shipped = discriminator_of(name)
+    shipped = shipped_discriminator(name)
     if type(shipped) is type(discriminator):
         discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
 
