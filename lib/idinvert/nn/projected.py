@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .layers import check_resolution
-from .vgg import VGG16Features
+from .vgg import CONVOLUTIONS, VGG16Features
 
 # VGG layer: its channels, and the standard deviation of its features over images of this study
 LAYERS = {2: (64, 180.0), 7: (128, 440.0), 14: (256, 540.0)}
@@ -66,9 +66,19 @@ class Discriminator(nn.Module):
 
     def look(self, image: Tensor) -> list[Tensor]:
         """Features [N, C, h, w] of images [N, 3, r, r], which `forward` takes in their place."""
+        return self.features.layers(image, LAYERS)
+
+    def look_deeper(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What `look` gives, and the features of conv4_3, in one pass."""
+        *seen, deepest = self.features.layers(image, [*LAYERS, max(CONVOLUTIONS)])
+        return seen, deepest
+
+    @property
+    def features(self) -> VGG16Features:
+        """The VGG-16; RuntimeError if there is none yet."""
         if not self.eyes:
             raise RuntimeError("the discriminator has no features yet: see look_through")
-        return self.eyes[0].layers(image, LAYERS)
+        return self.eyes[0]
 
     def forward(self, image: Tensor | list[Tensor], lod: float = 0.0) -> Tensor:
         """Logits [N, P]; `lod` must be 0, as images are judged at full size."""

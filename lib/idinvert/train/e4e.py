@@ -75,15 +75,15 @@ class OffsetTask(encoder.EncoderTask):
         with autocast(self.device):
             codes = self.encoder(real)
             fake = self.generator.synthesis(codes)
-            feature = self.perceptual(fake, real)
+            wanted, found = (self.features(self.looked_at(x)).float() for x in (real, fake))
         terms = {
             "pixel": losses.squared_error(fake, real).mean(),
-            "feature": feature,
+            "feature": losses.squared_error(found, wanted).mean(),
             "adversarial": losses.adversarial_loss(self.discriminator(codes[:, : used + 1])),
             "offset": offset_penalty(self.encoder.offsets(codes)[:, :used]),
         }
         descend(self.optimizers[0],
-                terms["pixel"] + recipe.lambda_vgg * feature
+                terms["pixel"] + recipe.lambda_vgg * terms["feature"]
                 + recipe.lambda_adv * terms["adversarial"] + recipe.lambda_offset * terms["offset"])
         self.discriminator.requires_grad_(True)
         return {name: value.detach() for name, value in terms.items()}, codes.detach()

@@ -15,7 +15,7 @@ from .. import boundaries, losses
 from ..data import grid, to_float
 from ..invert import encode_with_noise, render_with_noise
 from ..metrics import features, kid
-from .steps import NetworkTask, autocast, descend, draw_batch, penalised, place, resident
+from .steps import NetworkTask, autocast, descend, detached, draw_batch, penalised, place, resident
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Recipe:
     # Thousand images at the start that are sampled, their codes recovered as by Eq. (1): the space
     # of codes is found sooner. The paper has none.
     warmup_kimg: float = 0.0
-    # Share of every batch that the perceptual term looks at: VGG is the larger part of a step's
-    # time, and the mean over a random part is an unbiased estimate of the mean over all.
+    # Share of every batch that VGG-16 looks at, for the perceptual term and for a projected
+    # discriminator: VGG is the larger part of a step's time, and the mean over a random part is an
+    # unbiased estimate of the mean over all.
     vgg_share: float = 1.0
 
 
@@ -77,11 +78,9 @@ class EncoderTask(NetworkTask):
         descend(self.optimizers[0], loss)
         return {"code": loss.detach()}
 
-    def perceptual(self, fake: Tensor, real: Tensor) -> Tensor:
-        """The perceptual term of Eq. (2) over the part of the batch that is looked at, its mean."""
-        part = slice(max(1, round(len(real) * self.recipe.vgg_share)))
-        terms = losses.reconstruction_terms(fake[part], real[part], self.features)
-        return terms["feature"].mean()
+    def looked_at(self, images: Tensor) -> Tensor:
+        """The part of a batch that VGG-16 looks at."""
+        return images[:max(1, round(len(images) * self.recipe.vgg_share))]
 
     @torch.no_grad()
     def sampled(self, count: int) -> Tensor:
@@ -147,33 +146,53 @@ class DomainGuidedTask(EncoderTask):
         if step * self.batch < self.recipe.warmup_kimg * 1000:
             return self.code_step()
         real = self.real()
-        figures, fake = self.encoder_step(real)
-        return figures | self.discriminator_step(real, fake, step)
+        with torch.no_grad():
+            seen, wanted = self.look(real)
+        figures, shown = self.encoder_step(real, wanted)
+        return figures | self.discriminator_step(real, seen, shown, step)
 
     def real(self) -> Tensor:
         """A batch of training images, flipped at random."""
         return draw_batch(self.images, self.batch, self.device)
 
-    def encoder_step(self, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Eq. (2); returns the terms and the reconstructions."""
+    def look(self, images: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
+        """What the discriminator judges a batch by, and its features for the perceptual term.
+
+        A projected discriminator shares the one pass through VGG-16, and judges no more images
+        than that is given.
+        """
+        with autocast(self.device):
+            if penalised(self.discriminator):
+                return images, self.features(self.looked_at(images))
+            return self.discriminator.look_deeper(self.looked_at(images))
+
+    def encoder_step(self, real: Tensor, wanted: Tensor
+                     ) -> tuple[dict[str, Tensor], Tensor | list[Tensor]]:
+        """Eq. (2), `wanted` being the features of the images.
+
+        Returns the terms, and what the discriminator judged the reconstructions by.
+        """
         recipe = self.recipe
         self.discriminator.requires_grad_(False)
         with autocast(self.device):
             fake = self.generator.synthesis(*self.encoder.with_noise(real))
-            logits = self.discriminator(fake)
-            feature = self.perceptual(fake, real)
-        pixel = losses.squared_error(fake, real).mean()
-        adversarial = losses.adversarial_loss(logits)
-        descend(self.optimizers[0],
-                pixel + recipe.lambda_vgg * feature + recipe.lambda_adv * adversarial)
-        self.discriminator.requires_grad_(True)
-        terms = {"pixel": pixel, "feature": feature, "adversarial": adversarial}
-        return {name: value.detach() for name, value in terms.items()}, fake.detach()
-
-    def discriminator_step(self, real: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
-        """Eq. (3); the penalty in float32."""
+        shown, found = self.look(fake)
         with autocast(self.device):
-            real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+            logits = self.discriminator(shown)
+        terms = {"pixel": losses.squared_error(fake, real).mean(),
+                 "feature": losses.squared_error(found.float(), wanted.float()).mean(),
+                 "adversarial": losses.adversarial_loss(logits)}
+        descend(self.optimizers[0], terms["pixel"] + recipe.lambda_vgg * terms["feature"]
+                + recipe.lambda_adv * terms["adversarial"])
+        self.discriminator.requires_grad_(True)
+        return {name: value.detach() for name, value in terms.items()}, detached(shown)
+
+    def discriminator_step(self, real: Tensor, seen: Tensor | list[Tensor],
+                           shown: Tensor | list[Tensor], step: int) -> dict[str, Tensor]:
+        """Eq. (3) on what is seen of the images and shown of their reconstructions; the penalty,
+        on the images, in float32."""
+        with autocast(self.device):
+            real_logits, fake_logits = self.discriminator(seen), self.discriminator(shown)
         loss = losses.discriminator_loss(real_logits, fake_logits)
         figures = {"d_loss": loss.detach()}
         if step % self.recipe.r1_every == 0 and penalised(self.discriminator):

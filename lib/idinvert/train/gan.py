@@ -15,7 +15,7 @@ from .. import losses
 from ..data import grid
 from ..nn import projected
 from ..nn.stylegan import Noise
-from .steps import NetworkTask, autocast, descend, draw_batch, penalised, place, resident
+from .steps import NetworkTask, autocast, descend, detached, draw_batch, penalised, place, resident
 
 
 @dataclass(frozen=True)
@@ -221,11 +221,6 @@ class GanTask(NetworkTask):
         lod = self.lod(self.step_count)
         images = torch.cat([self.average(x.to(self.device), "fixed", lod) for x in z.split(16)])
         return grid(images.cpu(), columns=8)
-
-
-def detached(seen: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """The same without its history."""
-    return seen.detach() if isinstance(seen, Tensor) else [x.detach() for x in seen]
 
 
 def adam(groups: Sequence[tuple[Iterable[nn.Parameter], float]], lazy: float = 1.0

@@ -86,7 +86,7 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
                         help="weight of the perceptual term; 0 needs no VGG-16")
     parser.add_argument("--lambda-adv", type=float, default=encoder.Recipe.lambda_adv)
     parser.add_argument("--vgg-share", type=float, default=0.25,
-                        help="share of a batch that the perceptual term looks at")
+                        help="share of a batch that VGG-16 looks at")
     parser.add_argument("--r1-every", type=int, default=16, help="steps between two penalties")
 
 

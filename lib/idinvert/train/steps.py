@@ -82,3 +82,8 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+
+
+def detached(seen: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """The same without its history."""
+    return seen.detach() if isinstance(seen, Tensor) else [x.detach() for x in seen]
