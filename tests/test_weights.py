@@ -28,26 +28,40 @@ def test_load_gives_the_half_precision_of_what_was_saved(saved):
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_int8_keeps_every_weight_within_its_bound(saved, tmp_path):
-    """Off by at most half a step, 1/254 of the largest weight of the row; vectors are float16."""
+@pytest.mark.parametrize("bits", [8, 5])
+def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
+    """Off by at most half a step of the largest weight of the row; vectors are float16."""
     described = weights.card("face-tiny")
-    weights.save("small", saved, described["architecture"], SETTINGS, torch.int8)
+    card = weights.save("small", saved, described["architecture"], SETTINGS, bits=bits)
+    assert card["bits"] == bits
     loaded = weights.load("small").state_dict()
     for name, value in saved.state_dict().items():
         if value.ndim < 2:
             torch.testing.assert_close(loaded[name], value.half().float(), rtol=0, atol=0)
             continue
         rows = value.flatten(1)
-        bound = rows.abs().amax(1, keepdim=True) / 254 + 1e-7
+        bound = rows.abs().amax(1, keepdim=True) / (2**bits - 2) + 1e-7
         assert ((loaded[name].flatten(1) - rows).abs() <= bound).all()
-    stored = load_file(tmp_path / "small.safetensors")
-    assert {v.dtype for k, v in stored.items() if v.ndim > 1} == {torch.int8}
+    weights.save("wide", torch.nn.Linear(400, 400), "stylegan.Generator", SETTINGS, bits=bits)
+    packed = load_file(tmp_path / "wide.safetensors")["weight"]
+    assert packed.dtype == torch.uint8 and packed.numel() < 1.02 * 400 * 400 * bits / 8
 
 
-def test_int8_of_zeros_are_zeros():
+def test_few_bits_store_what_they_gave_again():
+    """What was read and is saved again is the same: a zoo that is copied does not lose anything."""
+    torch.manual_seed(0)
+    once = weights.unpacked(weights.packed({"weight": torch.randn(4, 3, 2)}, 5))
+    again = weights.unpacked(weights.packed(once, 5))
+    torch.testing.assert_close(again["weight"], once["weight"])
+    assert again["weight"].shape == (4, 3, 2)
+
+
+def test_few_bits_of_zeros_are_zeros():
     state = {"weight": torch.zeros(2, 3), "count": torch.tensor(4)}
-    again = weights.unpacked(weights.packed(state))
+    again = weights.unpacked(weights.packed(state, 8))
     assert torch.equal(again["weight"], state["weight"]) and again["count"] == 4
+    with pytest.raises(ValueError, match="from 2 to 8, not 1"):
+        weights.packed(state, 1)
 
 
 def test_card_keeps_the_facts(saved):

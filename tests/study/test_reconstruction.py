@@ -22,7 +22,7 @@ def counted(tmp_path, monkeypatch):
         return images.mean((2, 3)).unsqueeze(1) * iterations
 
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
-    monkeypatch.setitem(methods.METHODS, "mean", Method("Mean", codes))
+    monkeypatch.setitem(methods.METHODS, "mean", Method("Mean", codes, ("generator",)))
     return seen
 
 
@@ -41,8 +41,12 @@ def test_codes_are_kept_image_by_image(counted):
 
 def test_other_weights_or_iterations_are_inverted_anew(counted):
     images = torch.rand(2, 3, 4, 4)
-    for m, steps in ((some_models(), 1), (some_models(g="a"), 1), (some_models(g="a"), 2)):
+    for m, steps in ((some_models(), 1), (some_models(generator="a"), 1),
+                     (some_models(generator="a"), 2)):
         methods.invert(m, "mean", images, {"mean": steps}, progress=False)
+    assert len(counted) == 6
+    with_classifier = some_models(generator="a", classifier="b")  # on which codes do not depend
+    methods.invert(with_classifier, "mean", images, {"mean": 2}, progress=False)
     assert len(counted) == 6
 
 
@@ -118,7 +122,7 @@ def test_paper_numbers_are_found_by_our_names():
 def test_seconds_count_every_image_of_a_batch(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x)})
+    monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x, ())})
     table = reconstruction.seconds("face", some_models(), torch.zeros(4, 3, 2, 2), {"mean": 7})
     assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
 

@@ -90,7 +90,7 @@ def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
     subject = SimpleNamespace(prepare=lambda: None, generator="g", classifier="c")
 
     def fingerprint():
-        return methods.fingerprint(models.load(subject, "cpu"), 1)
+        return methods.fingerprint(models.load(subject, "cpu"), "in_domain", 1)
 
     plain = fingerprint()
     monkeypatch.setenv("IDINVERT_INCEPTION", "file")

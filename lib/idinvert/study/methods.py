@@ -25,13 +25,15 @@ BATCH = 16  # images inverted together
 
 @dataclass(frozen=True)
 class Method:
-    """A name for tables, and what makes codes [N, L, D] of images with so many iterations.
+    """A name for tables, what makes codes [N, L, D] of images with so many iterations, and the
+    parts of `Models` that the codes depend on.
 
     Methods that optimise pass further options on to `invert.optimise`; the encoders need none.
     """
 
     title: str
     codes: Callable[..., Tensor]
+    parts: tuple[str, ...]
 
 
 def conventional(models: Models, images: Tensor, iterations: int, **options) -> Tensor:
@@ -57,10 +59,10 @@ def regularised(models: Models, images: Tensor, iterations: int, **options) -> T
 
 
 METHODS = {
-    "conventional": Method("Conventional encoder", conventional),
-    "image2stylegan": Method("Image2StyleGAN", abdal),
-    "domain_guided": Method("Domain-guided encoder", domain_guided),
-    "in_domain": Method("In-domain inversion", regularised),
+    "conventional": Method("Conventional encoder", conventional, ("conventional",)),
+    "image2stylegan": Method("Image2StyleGAN", abdal, ("generator", "vgg")),
+    "domain_guided": Method("Domain-guided encoder", domain_guided, ("encoder",)),
+    "in_domain": Method("In-domain inversion", regularised, ("generator", "encoder", "vgg")),
 }
 
 
@@ -77,7 +79,7 @@ def invert(models: Models, method: str, images: Tensor, iterations: dict[str, in
     iterations: of each method that optimises.
     """
     steps = iterations.get(method, 0)
-    folder = cache_folder("inversions") / method / fingerprint(models, steps)
+    folder = cache_folder("inversions") / method / fingerprint(models, method, steps)
     paths = [folder / f"{image_hash(image)}.npy" for image in images]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     parts = [missing[i:i + BATCH] for i in range(0, len(missing), BATCH)]
@@ -90,9 +92,10 @@ def invert(models: Models, method: str, images: Tensor, iterations: dict[str, in
     return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(images.device)
 
 
-def fingerprint(models: Models, iterations: int) -> str:
+def fingerprint(models: Models, method: str, iterations: int) -> str:
     """Names the weights and settings that codes depend on."""
-    text = json.dumps([sorted(models.hashes.items()), iterations, torch.__version__])
+    hashes = [models.hashes.get(part) for part in METHODS[method].parts]
+    text = json.dumps([hashes, iterations, torch.__version__])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

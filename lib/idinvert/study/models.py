@@ -33,7 +33,7 @@ class Models:
     attributes: list[str]  # of the classifier's logits
     judge: nn.Module  # features of FD and KID
     conventional: nn.Module | None = None  # the encoder of Eq. (1), if there is one
-    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights by model name
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights of each part
 
     def column(self, attribute: str) -> int:
         """Column of an attribute in `probabilities`; ValueError names those that there are."""
@@ -71,9 +71,9 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     for network in networks.values():
         network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
     cards = {part: weights.card(name) for part, name in names.items()}
-    hashes = {names[part]: card["sha256"] for part, card in cards.items()}
+    hashes = {part: card["sha256"] for part, card in cards.items()}
     if pretrained.user_file("IDINVERT_VGG16"):
-        hashes["vgg16"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
+        hashes["vgg"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
     fitted = zoo.trained(f"{generator}-boundaries")
     return Models(boundaries=weights.load_boundaries(generator) if fitted else {},
                   attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],

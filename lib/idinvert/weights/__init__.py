@@ -1,9 +1,9 @@
 """The registry of trained models: name -> weights, hash, and how they came about.
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
-float16 (imported ones: float32; the study's: matrices and convolutions in int8), and NAME.json, its
-card. `load` builds the network that the card
-describes, checks the file against the card's SHA-256 and fills it.
+float16 (imported ones: float32; the study's: matrices and convolutions in a few bits, compressed),
+and NAME.json, its card. `load` builds the network that the card describes, checks the file against
+the card's SHA-256 and fills it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import lzma
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,7 +38,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "classifier.Classifier": classifier.Classifier,
 }
 
-SCALES = "|scales"  # ending of the name under which the scales of an int8 matrix are stored
+# Endings of the names under which the scales and the shape of a matrix in few bits are stored
+SCALES, SHAPE = "|scales", "|shape"
 
 loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
 
@@ -123,14 +126,14 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 
 def save(name: str, network: nn.Module, architecture: str, settings: dict,
-         dtype: torch.dtype = torch.float16, **facts) -> dict:
+         dtype: torch.dtype = torch.float16, bits: int | None = None, **facts) -> dict:
     """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...).
 
-    dtype: what numbers are stored in; int8 does so for matrices and convolutions, see `packed`.
+    dtype: what numbers are stored in. bits: of matrices and convolutions instead, see `packed`.
     """
     state = network.state_dict()
-    if dtype == torch.int8:
-        state = packed(state)
+    if bits:
+        state, facts = packed(state, bits), facts | {"bits": bits}
     else:
         state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     path = folder() / f"{name}.safetensors"
@@ -144,11 +147,14 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict,
     return described
 
 
-def packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state with matrices and convolutions in int8, one scale for each output, the rest float16.
+def packed(state: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
+    """A state with matrices and convolutions as whole numbers of 2 to 8 bits, one scale for each
+    output, compressed; the rest in float16.
 
-    Half the size of float16; a weight is off by at most 1/254 of the largest of its row.
+    A weight is off by at most 1 / (2^bits - 2) of the largest of its row.
     """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"bits must be from 2 to 8, not {bits}")
     small = {}
     for key, value in state.items():
         if not value.is_floating_point():
@@ -156,10 +162,12 @@ def packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         elif value.ndim < 2:
             small[key] = value.half()
         else:
-            rows = value.float().flatten(1)
-            scales = rows.abs().amax(1).clamp_min(1e-12) / 127
-            small[key] = (rows / scales[:, None]).round().to(torch.int8).reshape(value.shape)
-            small[key + SCALES] = scales
+            rows = value.float().cpu().flatten(1)
+            scales = rows.abs().amax(1).clamp_min(1e-12) / (2 ** (bits - 1) - 1)
+            numbers = (rows / scales[:, None]).round().to(torch.int8)
+            stream = lzma.compress(numbers.numpy().tobytes())
+            small[key] = torch.from_numpy(np.frombuffer(stream, np.uint8).copy())
+            small[key + SCALES], small[key + SHAPE] = scales, torch.tensor(value.shape)
     return small
 
 
@@ -167,10 +175,12 @@ def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state, in float32, of tensors as a file holds them."""
     state = {}
     for key, value in tensors.items():
-        if key + SCALES in tensors:
-            scales = tensors[key + SCALES].reshape(-1, *[1] * (value.ndim - 1))
-            state[key] = value.float() * scales
-        elif not key.endswith(SCALES):
+        if key + SHAPE in tensors:
+            numbers = np.frombuffer(lzma.decompress(value.numpy().tobytes()), np.int8)
+            scales = tensors[key + SCALES][:, None]
+            rows = torch.from_numpy(numbers.astype(np.float32)).reshape(len(scales), -1) * scales
+            state[key] = rows.reshape(tensors[key + SHAPE].tolist())
+        elif not key.endswith((SCALES, SHAPE)):
             state[key] = value.float() if value.is_floating_point() else value
     return state
 
