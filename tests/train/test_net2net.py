@@ -30,6 +30,18 @@ def test_generator_renders_what_its_parent_did(larger):
     assert sum(p.numel() for p in child.parameters()) > sum(p.numel() for p in parent.parameters())
 
 
+def test_one_code_begins_as_the_mean_of_those_of_all_layers():
+    plain, layerwise = generators(layerwise=True)
+    torch.nn.init.normal_(layerwise.mapping.dense[-1].bias)
+    state = wider(layerwise.state_dict(), plain)
+    last = {key: value for key, value in state.items() if key.startswith("mapping.dense.7")}
+    codes = {key: value.unflatten(0, (plain.num_layers, -1)) for key, value in
+             layerwise.state_dict().items() if key in last}
+    for key, value in last.items():
+        torch.testing.assert_close(value, codes[key].mean(0))
+    assert torch.equal(state["layers.0.bias"], layerwise.state_dict()["layers.0.bias"])
+
+
 @pytest.mark.parametrize("lod", [0.0, 0.5, 1.0])
 def test_discriminator_says_what_its_parent_did(lod):
     torch.manual_seed(0)

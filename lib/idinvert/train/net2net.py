@@ -1,7 +1,8 @@
-"""Networks that go on from smaller ones: more channels, or a code of its own for every layer.
+"""Networks that go on from others: more channels, a code of its own for every layer, or one for all.
 
-The larger network computes what the smaller one did (Chen et al., "Net2Net", ICLR 2016): channels
+A larger network computes what the smaller one did (Chen et al., "Net2Net", ICLR 2016): channels
 are repeated, and what reads them is divided by their number. A little noise lets the copies part.
+A generator of one code begins with the mean of the codes that a layer-wise one has for its layers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ NOISE = 0.02  # standard deviation; the weights of these networks have one of 1 
 def wider(state: dict[str, Tensor], network: nn.Module, noise: float = NOISE) -> dict[str, Tensor]:
     """The state of a parent for `network`, of the same architecture with more channels or codes.
 
-    For StyleGAN's generator and discriminator, of which no layer of the parent is wider.
+    For StyleGAN's generator and discriminator, of which no layer of the parent is wider, but for
+    the codes of a layer-wise mapping network.
     ValueError: a tensor of the network is no multiple of the parent's.
     """
     return {key: repeated(key, state[key], target.shape, noise)
@@ -28,6 +30,8 @@ def repeated(key: str, tensor: Tensor, shape: torch.Size, noise: float) -> Tenso
     """One tensor, its channels repeated to a shape; noise is added only where that differs."""
     if tensor.shape == shape:
         return tensor
+    if key.startswith("mapping.") and len(tensor) > shape[0] and len(tensor) % shape[0] == 0:
+        return tensor.unflatten(0, (-1, shape[0])).mean(0)
     if tensor.ndim != len(shape) or any(new % old for new, old in zip(shape, tensor.shape)):
         raise ValueError(f"{key} of shape {list(tensor.shape)} cannot be widened to {list(shape)}.")
     times = [new // old for new, old in zip(shape, tensor.shape)]
