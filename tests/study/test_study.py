@@ -38,7 +38,7 @@ def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
     settings.figure("f", figures.image_grid([torch.zeros(2, 3, 4, 4)], ["row"], ["one", "two"]))
     settings.finish()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "t.csv"), frame)
-    assert (tmp_path / "figures" / "f.png").stat().st_size > 500
+    assert (tmp_path / "figures" / "f.jpg").stat().st_size > 500
     kept = json.loads((tmp_path / "settings" / "n.json").read_text())
     assert (kept["settings"], kept["seed"], kept["torch"]) == ({"a": 2}, 1, torch.__version__)
     assert kept["judge"] == "EfficientNet-Lite0"

@@ -145,11 +145,11 @@ def title(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str
             for claim in claims[measured].itertuples()]
     if rows:
         text.append(table(pd.DataFrame(rows), "What has been measured so far."))
-    picture = "explore" if (RESULTS / "figures" / "explore.png").exists() else "fig11"
+    picture = "explore" if (RESULTS / "figures" / "explore.jpg").exists() else "fig11"
     for name in names:
         for result in chapters.results(name):
             if (result.kind, result.name) == ("figure", picture):
-                text.append(f":::{{figure}} figures/{picture}.png\n:alt: {result.text}\n\n"
+                text.append(f":::{{figure}} figures/{picture}.jpg\n:alt: {result.text}\n\n"
                             f"{result.text} ({{doc}}`{result.label} <{name}>`).\n:::\n")
     return "\n".join(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -51,16 +52,26 @@ def show(axis: Axes, image: Tensor | None) -> None:
         axis.imshow(to_uint8(image).permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
 
 
+def photographs(figure: Figure) -> bool:
+    """Whether a figure shows images in colour, which JPEG keeps in a third of the size of PNG."""
+    return any(image.get_array().ndim == 3 for axis in figure.axes for image in axis.images)
+
+
 def shown(figure: Figure) -> Figure | Image:
-    """What a notebook keeps of a figure: JPEG, a third of the size, if it shows photographs."""
-    photographs = [image for axis in figure.axes for image in axis.images
-                   if image.get_array().ndim == 3]
-    if not photographs:
+    """What a notebook keeps of a figure: JPEG if it shows photographs."""
+    if not photographs(figure):
         return figure
     file = io.BytesIO()
-    figure.savefig(file, format="jpeg", dpi=figure.dpi, bbox_inches="tight",
-                   pil_kwargs={"quality": 80, "optimize": True})
+    save(figure, file, "jpeg", figure.dpi, 80, bbox_inches="tight")
     return Image(file.getvalue(), format="jpeg")
+
+
+def save(figure: Figure, file: Path | io.BytesIO, kind: str, dpi: float, quality: int = 88,
+         **options) -> None:
+    """Write a figure as "png" or "jpeg", the latter with a quality of up to 95."""
+    if kind == "jpeg":
+        options["pil_kwargs"] = {"quality": quality, "optimize": True}
+    figure.savefig(file, format=kind, dpi=dpi, **options)
 
 
 def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],

@@ -70,9 +70,11 @@ class Run:
         return frame
 
     def figure(self, name: str, figure: Figure) -> Figure | Image:
-        """Write figures/NAME.png at 150 dots an inch; returns what the notebook shows of it."""
-        with replacing(self.folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        """Write figures/NAME at 150 dots an inch, .jpg if it shows photographs, else .png; returns
+        what the notebook shows of it."""
+        kind, suffix = ("jpeg", "jpg") if figures.photographs(figure) else ("png", "png")
+        with replacing(self.folder / "figures" / f"{name}.{suffix}") as temporary:
+            figures.save(figure, temporary, kind, dpi=150)
         return figures.shown(figure)
 
     def finish(self) -> str:
