@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from idinvert import study, weights
@@ -89,3 +90,8 @@ def test_curves_draw_values_intervals_and_floors():
     band = axis.collections[0].get_paths()[0].get_extents()
     assert (band.ymin, band.ymax) == (0.5, 2.5)
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "5"]
+
+
+def test_generators_beyond_the_bound_are_named_not_convincing():
+    table = pd.DataFrame({"generator": ["good", "bad", "real images"], "kid": [120.0, 450.0, 0.0]})
+    assert list(generators.judged(table)["samples"]) == ["convincing", "not convincing yet", ""]

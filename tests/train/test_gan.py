@@ -1,10 +1,12 @@
 """GAN training of tiny networks: exact continuation, growth, averages, style mixing."""
 
+import copy
 import functools
 import json
 
 import pytest
 import torch
+from idinvert import losses
 from idinvert.nn import projected, stylegan, stylegan2
 from idinvert.nn.vgg import VGG16Features
 from idinvert.train.gan import GanTask, Recipe, interpolate
@@ -23,7 +25,8 @@ def gan(module=stylegan, width=4, through=False, **recipe):
         discriminator = projected.Discriminator(16, width=4).look_through(VGG16Features())
     images = torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8)
     settings = {"batch": 4, "r1_every": 3, "ema_kimg": 0.01} | recipe
-    return GanTask(generator, discriminator, images, Recipe(**settings))
+    teacher = stylegan.Generator(16, z_dim=4, w_dim=4, **SIZES).requires_grad_(False)
+    return GanTask(generator, discriminator, images, Recipe(**settings), teacher=teacher)
 
 
 def log(folder):
@@ -40,8 +43,9 @@ def run(task, folder, kimg=0.04, minutes=100):
 
 @pytest.mark.parametrize(
     "module, recipe",
-    [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"through": True})],
-    ids=["1", "2", "projected"],
+    [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"through": True}),
+     (stylegan2, {"teacher_kimg": 0.02})],
+    ids=["1", "2", "projected", "taught"],
 )
 def test_interrupted_run_is_bit_identical(tmp_path, module, recipe):
     whole = gan(module, **recipe)
@@ -62,6 +66,28 @@ def test_other_architecture_is_refused(tmp_path):
     run(gan(), tmp_path, minutes=0)
     with pytest.raises(ValueError, match=r"'generator\.const' has shape \[1, 4, 4, 4\] there"):
         run(gan(width=8), tmp_path)
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_a_taught_generator_renders_more_and_more_like_its_teacher(through):
+    """Codes, discriminator and teacher stay as they are meanwhile; then the usual steps follow."""
+    task = gan(stylegan2, through=through, teacher_kimg=0.8, learning_rate=1e-2)
+    kept = [copy.deepcopy(network.state_dict()) for network in
+            (task.generator.mapping, task.discriminator, task.teacher)]
+    codes = task.generator.mapping(torch.randn(16, 4)).detach()
+
+    def distance():
+        with torch.no_grad():
+            images = [network.synthesis(codes) for network in (task.generator, task.teacher)]
+        return losses.squared_error(*images).mean().item()
+
+    before = distance()
+    names = [set(task.step(step)) for step in range(200)]
+    assert distance() < 0.5 * before
+    assert names[0] == {"pixel", "feature"} if through else {"pixel"}
+    for network, state in zip((task.generator.mapping, task.discriminator, task.teacher), kept):
+        assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert "d_loss" in task.step(200)
 
 
 def test_a_projected_discriminator_has_no_penalty():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from idinvert.nn import stylegan
-from idinvert.train.net2net import wider
+from idinvert.nn import stylegan, stylegan2
+from idinvert.train.net2net import take_codes, wider
 
 SIZE = {"resolution": 16, "channel_max": 8}
 CODES = {"z_dim": 6, "w_dim": 5}
@@ -71,3 +71,16 @@ def test_what_is_no_multiple_is_refused():
     child = stylegan.Generator(**SIZE, **CODES, channel_base=48)
     with pytest.raises(ValueError, match=r"layers\.\d.* cannot be widened to \[6"):
         wider(parent.state_dict(), child)
+
+
+@pytest.mark.parametrize("layerwise", [False, True])
+def test_the_other_generation_makes_the_codes_of_its_teacher(layerwise):
+    teacher, _ = generators() if not layerwise else reversed(generators(layerwise=True))
+    for layer in teacher.mapping.dense:
+        torch.nn.init.normal_(layer.bias, std=50.0)  # the mapping network scales biases by 0.01
+    teacher.w_avg.normal_()
+    pupil = stylegan2.Generator(**SIZE, **CODES, channel_base=32, layerwise=layerwise)
+    take_codes(pupil, teacher)
+    z = torch.randn(4, 6)
+    torch.testing.assert_close(pupil.mapping(z), teacher.mapping(z))
+    assert torch.equal(pupil.w_avg, teacher.w_avg)

@@ -40,6 +40,10 @@ class Recipe:
     w_avg_beta: float = 0.998  # decay of the average code per step
     # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
     growth: Sequence[tuple[float, float]] = ((0, 0),)
+    # Thousand images at the start in which the generator learns to render the codes of a teacher as
+    # that does. The papers have none: it spares the millions of images in which a generator finds
+    # out what there is to paint, and which it needs to paint more than a few of them.
+    teacher_kimg: float = 0.0
     compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
@@ -57,11 +61,14 @@ class GanTask(NetworkTask):
     Args:
         generator, discriminator: networks that share resolution.
         images: uint8 [N, 3, r, r] training images.
+        teacher: a frozen generator whose mapping network the generator begins with; needed if the
+            recipe's `teacher_kimg` is not 0.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
-                 recipe: Recipe, device: str = "cpu"):
+                 recipe: Recipe, device: str = "cpu", teacher: nn.Module | None = None):
         place(generator, device)
+        self.teacher = teacher if teacher is None else place(teacher, device).eval()
         average = copy.deepcopy(generator).eval().requires_grad_(False)
         super().__init__(resident(images, device), recipe, device, generator=generator,
                          discriminator=discriminator, average=average)
@@ -85,9 +92,11 @@ class GanTask(NetworkTask):
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
-        """One generator and one discriminator step on a fresh batch."""
+        """One generator and one discriminator step on a fresh batch, after the teacher's images."""
         self.step_count = step
         lod = self.lod(step)
+        if step * self.batch < self.recipe.teacher_kimg * 1000:
+            return self.imitation_step(step)
         real, fake = self.real(lod), self.seen(self.render(lod))
         figures = self.generator_step(fake, lod)
         figures |= self.discriminator_step(real, detached(fake), lod)
@@ -96,6 +105,28 @@ class GanTask(NetworkTask):
         self.limit_noise()
         self.update_average(step)
         return figures | {"lod": lod}
+
+    def imitation_step(self, step: int) -> dict[str, Tensor]:
+        """One generator step towards the images that the teacher makes of the same codes: pixels,
+        and VGG-16 features of a quarter of them where the discriminator looks through those."""
+        codes = self.codes().detach()
+        with torch.no_grad(), autocast(self.device):
+            wanted = self.teacher.synthesis(codes)
+        with autocast(self.device):
+            fake = self.generator.synthesis(codes)
+        figures = {"pixel": losses.squared_error(fake, wanted).mean()}
+        loss = figures["pixel"]
+        if isinstance(self.discriminator, projected.Discriminator):
+            part = slice(max(1, self.batch // 4))
+            with autocast(self.device):
+                terms = losses.reconstruction_terms(fake[part], wanted[part],
+                                                    self.discriminator.features)
+            figures["feature"] = terms["feature"].mean()
+            loss = loss + losses.LAMBDA_VGG * figures["feature"]
+        descend(self.optimizers[0], loss)
+        self.limit_noise()
+        self.update_average(step)
+        return {name: value.detach() for name, value in figures.items()}
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""

@@ -1,4 +1,4 @@
-"""Networks that go on from others: more channels, a code of its own for every layer, or one for all.
+"""Networks that go on from others: wider ones, a code of its own for every layer, or one for all.
 
 A larger network computes what the smaller one did (Chen et al., "Net2Net", ICLR 2016): channels
 are repeated, and what reads them is divided by their number. A little noise lets the copies part.
@@ -43,3 +43,18 @@ def repeated(key: str, tensor: Tensor, shape: torch.Size, noise: float) -> Tenso
         return tensor
     # A layer scales its weight by 1 / sqrt(inputs), which is less now by sqrt(times) already.
     return tensor / math.sqrt(times[1]) + noise * torch.randn(shape)
+
+
+@torch.no_grad()
+def take_codes(generator: torch.nn.Module, teacher: torch.nn.Module) -> None:
+    """Give a generator the mapping network of another one, of the other generation or its own, so
+    that both make the same codes of a latent.
+
+    A layer of StyleGAN multiplies its inputs, one of StyleGAN2 its output by sqrt(2): as the leaky
+    ReLU in between is the same for multiples, only the biases differ, by that factor.
+    """
+    factor = teacher.mapping.activation_gain / generator.mapping.activation_gain
+    state = teacher.mapping.state_dict()
+    generator.mapping.load_state_dict(
+        {key: value * factor if key.endswith("bias") else value for key, value in state.items()})
+    generator.w_avg.copy_(teacher.w_avg)

@@ -25,7 +25,7 @@ from ..nn.e4e import LatentDiscriminator
 from ..processes import ALONE, Share
 from . import classifier, e4e, encoder, gan, parallel
 from .loop import Task
-from .net2net import wider
+from .net2net import take_codes, wider
 
 ZOO_FILE = Path(__file__).with_name("zoo.yml")
 HELD_OUT = 200  # training images on which encoders are judged
@@ -81,16 +81,21 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
     """A generator with its discriminator; both begin from a parent's weights, a discriminator only
-    if the parent's is of its kind."""
+    if the parent's is of its kind. A teacher gives its codes, and its discriminator."""
     generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
     discriminator = new_discriminator(described, device)
+    teacher = None
     if "parent" in described:
         parent = weights.load(described["parent"])
         generator.load_state_dict(wider(parent.state_dict(), generator))
         go_on(discriminator, described["parent"])
+    if "teacher" in described:
+        teacher = weights.load(described["teacher"])
+        take_codes(generator, teacher)
+        go_on(discriminator, described["teacher"])
     images = split.images.contiguous()
-    return parallel.shared(share, gan.GanTask)(generator, discriminator, images,
-                                               gan.Recipe(**described["recipe"]), device)
+    return parallel.shared(share, gan.GanTask)(
+        generator, discriminator, images, gan.Recipe(**described["recipe"]), device, teacher)
 
 
 def discriminator_kind(described: dict) -> tuple[str, dict]:
@@ -238,7 +243,7 @@ def publish(name: str, task: Task) -> dict:
     kind = described["kind"]
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
-    kept = ("generator", "parent", "average", "projected", "notes")
+    kept = ("generator", "parent", "teacher", "average", "projected", "notes")
     facts |= {key: described[key] for key in kept if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
