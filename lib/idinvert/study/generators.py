@@ -21,8 +21,8 @@ from .subjects import Subject
 
 KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
          "conventional": "encoder, conventional", "classifier": "attribute classifier"}
-# KID x 1e3 up to which samples pass at a glance; set by looking at sheets of them. A StyleGAN2 of 450
-# painted one face in many colours, bedrooms of 286 rooms with a bed each.
+# KID x 1e3 up to which samples pass at a glance; set by looking at sheets of them. A StyleGAN2 of
+# 450 painted one face in many colours, bedrooms of 286 rooms with a bed each.
 CONVINCING = 300.0
 FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
            "code_distance": "distance of codes"}
