@@ -1,4 +1,4 @@
-"""Test archives: one zip per domain with lossless WebP images and attributes.csv."""
+"""Test archives: one zip per domain with sheets of images, lossless WebP, and attributes.csv."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 FOLDER = Path(__file__).resolve().parent / "archives"
 TIMESTAMP = (2026, 1, 1, 0, 0, 0)  # fixed, so that the same images make the same file
 DIGITS = 4  # significant ones of an attribute
+SHEET = 16  # images below one another in a file, which are an eighth smaller than one by one
 
 
 def archive_path(domain: str) -> Path:
@@ -26,13 +27,18 @@ def archive_path(domain: str) -> Path:
 
 
 def write(path: Path, indices: Sequence[int], images: Iterable[bytes], attributes: TextIO) -> None:
-    """Pack encoded `images` byte for byte, and their rows of the csv file `attributes`."""
+    """Pack encoded square `images` of one size, and their rows of the csv file `attributes`.
+
+    A sheet of SHEET images has the name of the first one.
+    """
     with zipfile.ZipFile(path, "w") as archive:
         table = zipfile.ZipInfo("attributes.csv", TIMESTAMP)
         table.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(table, compact_rows(attributes, set(indices)))
-        for index, image in zip(indices, images, strict=True):
-            archive.writestr(zipfile.ZipInfo(f"{index:08d}.webp", TIMESTAMP), image)
+        named = list(zip(indices, images, strict=True))
+        for part in (named[i : i + SHEET] for i in range(0, len(named), SHEET)):
+            name = zipfile.ZipInfo(f"{part[0][0]:08d}.webp", TIMESTAMP)
+            archive.writestr(name, encode([decode(image) for _, image in part]))
 
 
 def compact_rows(attributes: TextIO, indices: set[int]) -> str:
@@ -57,8 +63,10 @@ def read(path: Path, count: int | None = None) -> tuple[Tensor, pd.DataFrame]:
     """The first `count` images uint8 [N, 3, H, W] of an archive, or all, and their attributes."""
     with zipfile.ZipFile(path) as archive:
         labels = read_attributes(io.BytesIO(archive.read("attributes.csv"))).iloc[:count]
-        images = np.stack([decode(archive.read(f"{index:08d}.webp")) for index in labels.index])
-    return torch.from_numpy(images), labels
+        sheets = [decode(archive.read(f"{index:08d}.webp")) for index in labels.index[::SHEET]]
+    size = sheets[0].shape[2]
+    images = [sheet.reshape(3, -1, size, size).transpose(1, 0, 2, 3) for sheet in sheets]
+    return torch.from_numpy(np.concatenate(images)[: len(labels)]), labels
 
 
 def read_attributes(source) -> pd.DataFrame:
@@ -69,3 +77,11 @@ def read_attributes(source) -> pd.DataFrame:
 def decode(data: bytes) -> np.ndarray:
     """An encoded image as uint8 (3, H, W)."""
     return np.asarray(Image.open(io.BytesIO(data))).transpose(2, 0, 1)
+
+
+def encode(images: Sequence[np.ndarray]) -> bytes:
+    """Images uint8 (3, H, W) below one another as lossless WebP, as small as it gets."""
+    file = io.BytesIO()
+    sheet = Image.fromarray(np.concatenate(images, axis=1).transpose(1, 2, 0))
+    sheet.save(file, "WEBP", lossless=True, quality=100, method=6)
+    return file.getvalue()

@@ -40,10 +40,12 @@ class Recipe:
     w_avg_beta: float = 0.998  # decay of the average code per step
     # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
     growth: Sequence[tuple[float, float]] = ((0, 0),)
-    # Thousand images at the start in which the generator learns to render the codes of a teacher as
-    # that does. The papers have none: it spares the millions of images in which a generator finds
-    # out what there is to paint, and which it needs to paint more than a few of them.
+    # The papers have no teacher, whose images of the same codes the generator learns to render: it
+    # spares the millions of images in which a generator finds out what there is to paint, and keeps
+    # it from painting a few pictures only. For so many thousand images at the start there is
+    # nothing else, and later this weight beside the adversarial loss.
     teacher_kimg: float = 0.0
+    teacher_weight: float = 5.0
     compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
@@ -61,8 +63,7 @@ class GanTask(NetworkTask):
     Args:
         generator, discriminator: networks that share resolution.
         images: uint8 [N, 3, r, r] training images.
-        teacher: a frozen generator whose mapping network the generator begins with; needed if the
-            recipe's `teacher_kimg` is not 0.
+        teacher: a frozen generator whose mapping network the generator begins with, if any.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
@@ -92,41 +93,23 @@ class GanTask(NetworkTask):
         self.step_count = 0
 
     def step(self, step: int) -> dict[str, Tensor | float]:
-        """One generator and one discriminator step on a fresh batch, after the teacher's images."""
+        """One generator and one discriminator step on a fresh batch."""
         self.step_count = step
         lod = self.lod(step)
+        real = self.real(lod)
+        images, imitation = self.render(lod)
         if step * self.batch < self.recipe.teacher_kimg * 1000:
-            return self.imitation_step(step)
-        real, fake = self.real(lod), self.seen(self.render(lod))
-        figures = self.generator_step(fake, lod)
-        figures |= self.discriminator_step(real, detached(fake), lod)
-        if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
-            figures |= self.r1_step(real, lod, self.r1_gamma(step))
+            descend(self.optimizers[0], imitation)
+            figures = {"imitation": imitation.detach()}
+        else:
+            fake = self.seen(images)
+            figures = self.generator_step(fake, lod, imitation)
+            figures |= self.discriminator_step(real, detached(fake), lod)
+            if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
+                figures |= self.r1_step(real, lod, self.r1_gamma(step))
         self.limit_noise()
         self.update_average(step)
         return figures | {"lod": lod}
-
-    def imitation_step(self, step: int) -> dict[str, Tensor]:
-        """One generator step towards the images that the teacher makes of the same codes: pixels,
-        and VGG-16 features of a quarter of them where the discriminator looks through those."""
-        codes = self.codes().detach()
-        with torch.no_grad(), autocast(self.device):
-            wanted = self.teacher.synthesis(codes)
-        with autocast(self.device):
-            fake = self.generator.synthesis(codes)
-        figures = {"pixel": losses.squared_error(fake, wanted).mean()}
-        loss = figures["pixel"]
-        if isinstance(self.discriminator, projected.Discriminator):
-            part = slice(max(1, self.batch // 4))
-            with autocast(self.device):
-                terms = losses.reconstruction_terms(fake[part], wanted[part],
-                                                    self.discriminator.features)
-            figures["feature"] = terms["feature"].mean()
-            loss = loss + losses.LAMBDA_VGG * figures["feature"]
-        descend(self.optimizers[0], loss)
-        self.limit_noise()
-        self.update_average(step)
-        return {name: value.detach() for name, value in figures.items()}
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""
@@ -182,12 +165,30 @@ class GanTask(NetworkTask):
         """The noise of a batch of images, as `synthesis` takes it."""
         return "random"
 
-    def render(self, lod: float) -> Tensor:
-        """Images of fresh codes; the mapping network stays in float32."""
+    def render(self, lod: float) -> tuple[Tensor, Tensor | None]:
+        """Images of fresh codes, the mapping network in float32, and how far they are from the
+        teacher's, which leaves the codes as they are."""
         codes, noise = self.codes(), self.noise(lod)
+        if self.teacher is not None:
+            codes = codes.detach()
         synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            return synthesis(codes, noise, lod)
+            images = synthesis(codes, noise, lod)
+        return images, None if self.teacher is None else self.imitation(images, codes, lod)
+
+    def imitation(self, images: Tensor, codes: Tensor, lod: float) -> Tensor:
+        """Mean squared distance to the teacher's images of the same codes, and the perceptual term
+        for a quarter of them where the discriminator looks through VGG-16."""
+        with torch.no_grad(), autocast(self.device):
+            wanted = self.teacher.synthesis(codes, lod=lod)
+        loss = losses.squared_error(images, wanted).mean()
+        if not isinstance(self.discriminator, projected.Discriminator):
+            return loss
+        part = slice(max(1, self.batch // 4))
+        with autocast(self.device):
+            terms = losses.reconstruction_terms(images[part], wanted[part],
+                                                self.discriminator.features)
+        return loss + losses.LAMBDA_VGG * terms["feature"].mean()
 
     def seen(self, images: Tensor) -> Tensor | list[Tensor]:
         """What the discriminator judges images by: their features, where it looks through some."""
@@ -213,16 +214,21 @@ class GanTask(NetworkTask):
         descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
-    def generator_step(self, fake: Tensor | list[Tensor], lod: float) -> dict[str, Tensor]:
-        """Non-saturating logistic loss."""
+    def generator_step(self, fake: Tensor | list[Tensor], lod: float,
+                       imitation: Tensor | None = None) -> dict[str, Tensor]:
+        """Non-saturating logistic loss, and the distance to the teacher's images."""
         self.discriminator.requires_grad_(False)
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
             logits = discriminator(fake, lod)
         loss = losses.adversarial_loss(logits)
+        figures = {"g_loss": loss.detach()}
+        if imitation is not None:
+            loss = loss + self.recipe.teacher_weight * imitation
+            figures["imitation"] = imitation.detach()
         descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)
-        return {"g_loss": loss.detach()}
+        return figures
 
     @torch.no_grad()
     def limit_noise(self) -> None:
