@@ -18,7 +18,7 @@ ENTRIES = zoo.zoo()
 def test_entry_names_what_it_needs(name):
     entry = ENTRIES[name]
     order = list(ENTRIES)
-    for key in ("parent", "generator", "classifier"):
+    for key in ("parent", "teacher", "generator", "classifier"):
         if key in entry:
             assert order.index(entry[key]) < order.index(name)
     assert zoo.domain(name) in ("face", "tower", "church", "bedroom")
@@ -191,6 +191,18 @@ def test_a_generator_may_share_the_discriminator_of_another(tiny_zoo):
     (weights.folder() / "tiny.json").write_text(json.dumps(card | {"discriminator": "shared"}))
     shared = zoo.discriminator_of("tiny").state_dict()
     assert all(torch.equal(shared[key], first[key]) for key in first)
+
+
+def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.zoo()["pupil"] = zoo.zoo()["tiny"] | {"architecture": "stylegan2", "teacher": "tiny"}
+    task = zoo.make_task("pupil")
+    z = torch.randn(2, 4)
+    torch.testing.assert_close(task.generator.mapping(z), weights.load("tiny").mapping(z))
+    assert command.main(["pupil", "--device", "cpu"]) == 0
+    pupil = weights.load("pupil")
+    torch.testing.assert_close(pupil.mapping(z), weights.load("tiny").mapping(z), rtol=0, atol=0.1)
+    assert weights.card("pupil")["teacher"] == "tiny"
 
 
 def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
