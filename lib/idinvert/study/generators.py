@@ -116,7 +116,8 @@ def training_curves(panels: list[tuple[str, str]]) -> Figure:
     figure, axes = figures.axes_grid(len(panels))
     for axis, (name, column) in zip(axes, panels):
         lines = log(name).dropna(subset=[column])
-        axis.plot(lines["kimg"], lines[column], color=figures.BLUE, lw=1.2)
+        axis.plot(lines["kimg"], lines[column], "." if len(lines) == 1 else "-",
+                  color=figures.BLUE, lw=1.2)
         axis.set(title=name, xlabel="thousand images", ylabel=FIGURES.get(column, column))
         axis.title.set_fontsize(8)
     return figure
