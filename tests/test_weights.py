@@ -64,6 +64,30 @@ def test_few_bits_of_zeros_are_zeros():
         weights.packed(state, 1)
 
 
+def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
+    """An older form of few bits is refused; its whole numbers are not taken for weights."""
+    path = tmp_path / "face-tiny.safetensors"
+    state = load_file(path)
+    key = next(key for key, value in state.items() if value.ndim == 4)
+    state |= {key: state[key].to(torch.int8), f"{key}|scales": torch.ones(len(state[key]))}
+    save_file(state, path)
+    card = json.loads((tmp_path / "face-tiny.json").read_text())
+    card["sha256"] = weights.file_sha256(path)
+    (tmp_path / "face-tiny.json").write_text(json.dumps(card))
+    with pytest.raises(weights.WeightsError, match=r"unknown key .*\|scales"):
+        weights.load("face-tiny")
+
+
+def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
+    weights.save("small", saved, "stylegan.Generator", SETTINGS, bits=5)
+    path = tmp_path / "small.safetensors"
+    state = load_file(path)
+    key = next(key for key, value in state.items() if value.dtype == torch.uint8)
+    save_file(state | {key: state[key][:-20].clone()}, path)
+    with pytest.raises(weights.WeightsError, match="small.safetensors is not a readable"):
+        weights.read(path)
+
+
 def test_card_keeps_the_facts(saved):
     card = weights.card("face-tiny")
     assert (card["seed"], card["kind"]) == (3, "gan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import asdict
@@ -196,6 +197,18 @@ def test_archive_is_reproducible(cache, tmp_path, capsys):
     assert np.array_equal(images[0], worlds.render("face", 7, 16)[0].transpose(2, 0, 1))
     assert main(["archive", "face", "--source", str(source), "--out", str(tmp_path / "c.zip")]) == 0
     assert (tmp_path / "c.zip").read_bytes() == first
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 33])
+def test_sheets_give_back_every_image(tmp_path, count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), np.uint8)
+    table = "index,x\n" + "".join(f"{i},0.5\n" for i in range(100, 100 + count))
+    archive.write(tmp_path / "a.zip", range(100, 100 + count),
+                  [archive.encode([image]) for image in images], io.StringIO(table))
+    for wanted in {1, count - 1 or 1, count}:
+        found, labels = archive.read(tmp_path / "a.zip", wanted)
+        assert np.array_equal(found, images[:wanted])
+        assert labels.index.tolist() == list(range(100, 100 + wanted))
 
 
 @pytest.mark.parametrize(

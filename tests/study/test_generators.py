@@ -95,3 +95,8 @@ def test_curves_draw_values_intervals_and_floors():
 def test_generators_beyond_the_bound_are_named_not_convincing():
     table = pd.DataFrame({"generator": ["good", "bad", "real images"], "kid": [120.0, 450.0, 0.0]})
     assert list(generators.judged(table)["samples"]) == ["convincing", "not convincing yet", ""]
+
+
+def test_the_notebook_tells_the_bound_that_is_applied():
+    text = (study.run.ROOT / "notebooks" / "01_generators.py").read_text()
+    assert f"KID x 1e3 above {generators.CONVINCING:g}," in text

@@ -99,6 +99,20 @@ def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
     assert len({plain, fingerprint(), fingerprint()}) == 3  # two other files
 
 
+@pytest.mark.parametrize("method, parts", [
+    ("conventional", {"conventional"}), ("domain_guided", {"encoder"}),
+    ("image2stylegan", {"generator", "vgg"}), ("in_domain", {"generator", "encoder", "vgg"}),
+])  # fmt: skip
+def test_codes_depend_on_the_networks_that_make_them_alone(method, parts):
+    names = ("generator", "encoder", "conventional", "classifier", "vgg")
+
+    def fingerprint(**changed):
+        hashes = dict.fromkeys(names, "0") | changed
+        return methods.fingerprint(SimpleNamespace(hashes=hashes), method, 1)
+
+    assert {name for name in names if fingerprint(**{name: "1"}) != fingerprint()} == parts
+
+
 class Shift(models.Models):
     """Models whose images are the codes and whose attribute is a positive mean."""
 

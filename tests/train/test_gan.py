@@ -101,6 +101,12 @@ def test_the_teacher_goes_on_beside_the_adversarial_loss():
     assert distances[0][0] == distances[1][0] and distances[1][-1] < 0.7 * distances[0][-1]
 
 
+def test_a_recipe_that_begins_with_a_teacher_needs_one():
+    task = gan(stylegan2)
+    with pytest.raises(ValueError, match="0.02 thousand images of a teacher, but there is none"):
+        GanTask(task.generator, task.discriminator, task.images, Recipe(teacher_kimg=0.02))
+
+
 def test_a_projected_discriminator_has_no_penalty():
     assert "r1" in gan(stylegan2).step(0)
     assert "r1" not in gan(stylegan2, through=True).step(0)
@@ -204,7 +210,7 @@ def test_generator_step_leaves_the_discriminator_alone():
     task = gan()
     before = {k: v.clone() for k, v in task.discriminator.state_dict().items()}
     start = task.generator.const.clone()
-    task.generator_step(task.render(0)[0], 0)
+    task.generator_step(task.render(task.codes(), 0), 0)
     assert all(torch.equal(v, before[k]) for k, v in task.discriminator.state_dict().items())
     assert all(p.requires_grad for p in task.discriminator.parameters())
     assert not torch.equal(task.generator.const, start)
@@ -243,7 +249,7 @@ def test_mapping_network_learns_at_its_own_rate():
         task = gan(mapping_rate=rate, learning_rate=1e-4)
         before = task.generator.mapping.dense[0].weight.clone(), task.generator.const.clone()
         torch.manual_seed(0)
-        task.generator_step(task.render(0.0)[0], 0.0)
+        task.generator_step(task.render(task.codes(), 0.0), 0.0)
         after = task.generator.mapping.dense[0].weight, task.generator.const
         steps[rate] = [(a - b).abs().median().item() for a, b in zip(after, before)]
     assert steps[10.0][0] == pytest.approx(10 * steps[1.0][0], rel=0.01)

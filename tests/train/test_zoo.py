@@ -200,8 +200,8 @@ def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
     z = torch.randn(2, 4)
     torch.testing.assert_close(task.generator.mapping(z), weights.load("tiny").mapping(z))
     assert command.main(["pupil", "--device", "cpu"]) == 0
-    pupil = weights.load("pupil")
-    torch.testing.assert_close(pupil.mapping(z), weights.load("tiny").mapping(z), rtol=0, atol=0.1)
+    codes = [weights.load(name).mapping(z) for name in ("pupil", "tiny")]
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-4)
     assert weights.card("pupil")["teacher"] == "tiny"
 
 

@@ -52,24 +52,25 @@ def show(axis: Axes, image: Tensor | None) -> None:
         axis.imshow(to_uint8(image).permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
 
 
-def photographs(figure: Figure) -> bool:
-    """Whether a figure shows images in colour, which JPEG keeps in a third of the size of PNG."""
-    return any(image.get_array().ndim == 3 for axis in figure.axes for image in axis.images)
+def file_format(figure: Figure) -> str:
+    """"jpg", a third of the size, for a figure that shows images in colour, "png" for others."""
+    coloured = any(image.get_array().ndim == 3 for axis in figure.axes for image in axis.images)
+    return "jpg" if coloured else "png"
 
 
 def shown(figure: Figure) -> Figure | Image:
-    """What a notebook keeps of a figure: JPEG if it shows photographs."""
-    if not photographs(figure):
+    """What a notebook keeps of a figure: JPEG if that is its format."""
+    if file_format(figure) == "png":
         return figure
     file = io.BytesIO()
-    save(figure, file, "jpeg", figure.dpi, 80, bbox_inches="tight")
+    save(figure, file, figure.dpi, 80, bbox_inches="tight")
     return Image(file.getvalue(), format="jpeg")
 
 
-def save(figure: Figure, file: Path | io.BytesIO, kind: str, dpi: float, quality: int = 88,
-         **options) -> None:
-    """Write a figure as "png" or "jpeg", the latter with a quality of up to 95."""
-    if kind == "jpeg":
+def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 88, **options) -> None:
+    """Write a figure in its format, JPEG with a quality of up to 95."""
+    kind = file_format(figure)
+    if kind == "jpg":
         options["pil_kwargs"] = {"quality": quality, "optimize": True}
     figure.savefig(file, format=kind, dpi=dpi, **options)
 

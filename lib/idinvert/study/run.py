@@ -72,9 +72,9 @@ class Run:
     def figure(self, name: str, figure: Figure) -> Figure | Image:
         """Write figures/NAME at 150 dots an inch, .jpg if it shows photographs, else .png; returns
         what the notebook shows of it."""
-        kind, suffix = ("jpeg", "jpg") if figures.photographs(figure) else ("png", "png")
-        with replacing(self.folder / "figures" / f"{name}.{suffix}") as temporary:
-            figures.save(figure, temporary, kind, dpi=150)
+        file = self.folder / "figures" / f"{name}.{figures.file_format(figure)}"
+        with replacing(file) as temporary:
+            figures.save(figure, temporary, dpi=150)
         return figures.shown(figure)
 
     def finish(self) -> str:

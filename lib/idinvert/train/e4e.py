@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import losses
 from ..nn.e4e import CodePool
 from . import encoder
-from .steps import autocast, descend, draw_batch, place
+from .steps import autocast, descend, draw_batch, looked_at, place
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class OffsetTask(encoder.EncoderTask):
         with autocast(self.device):
             codes = self.encoder(real)
             fake = self.generator.synthesis(codes)
-            wanted, found = (self.features(self.looked_at(x)).float() for x in (real, fake))
+            wanted, found = (self.features(looked_at(x, recipe.vgg_share)).float()
+                             for x in (real, fake))
         terms = {
             "pixel": losses.squared_error(fake, real).mean(),
             "feature": losses.squared_error(found, wanted).mean(),

@@ -15,7 +15,17 @@ from .. import boundaries, losses
 from ..data import grid, to_float
 from ..invert import encode_with_noise, render_with_noise
 from ..metrics import features, kid
-from .steps import NetworkTask, autocast, descend, detached, draw_batch, penalised, place, resident
+from .steps import (
+    NetworkTask,
+    autocast,
+    descend,
+    detached,
+    draw_batch,
+    looked_at,
+    penalised,
+    place,
+    resident,
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,6 @@ class EncoderTask(NetworkTask):
         loss = losses.code_loss(codes, encoded)
         descend(self.optimizers[0], loss)
         return {"code": loss.detach()}
-
-    def looked_at(self, images: Tensor) -> Tensor:
-        """The part of a batch that VGG-16 looks at."""
-        return images[:max(1, round(len(images) * self.recipe.vgg_share))]
 
     @torch.no_grad()
     def sampled(self, count: int) -> Tensor:
@@ -161,10 +167,11 @@ class DomainGuidedTask(EncoderTask):
         A projected discriminator shares the one pass through VGG-16, and judges no more images
         than that is given.
         """
+        part = looked_at(images, self.recipe.vgg_share)
         with autocast(self.device):
             if penalised(self.discriminator):
-                return images, self.features(self.looked_at(images))
-            return self.discriminator.look_deeper(self.looked_at(images))
+                return images, self.features(part)
+            return self.discriminator.look_deeper(part)
 
     def encoder_step(self, real: Tensor, wanted: Tensor
                      ) -> tuple[dict[str, Tensor], Tensor | list[Tensor]]:

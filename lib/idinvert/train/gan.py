@@ -15,7 +15,19 @@ from .. import losses
 from ..data import grid
 from ..nn import projected
 from ..nn.stylegan import Noise
-from .steps import NetworkTask, autocast, descend, detached, draw_batch, penalised, place, resident
+from .steps import (
+    NetworkTask,
+    autocast,
+    descend,
+    detached,
+    draw_batch,
+    looked_at,
+    penalised,
+    place,
+    resident,
+)
+
+TEACHER_SHARE = 0.25  # of a batch, whose features are compared with those of the teacher's images
 
 
 @dataclass(frozen=True)
@@ -63,13 +75,22 @@ class GanTask(NetworkTask):
     Args:
         generator, discriminator: networks that share resolution.
         images: uint8 [N, 3, r, r] training images.
-        teacher: a frozen generator whose mapping network the generator begins with, if any.
+        teacher: a frozen generator, if any; the generator has its mapping network, which is frozen
+            too.
+
+    ValueError: the recipe begins with a teacher, and there is none.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
                  recipe: Recipe, device: str = "cpu", teacher: nn.Module | None = None):
         place(generator, device)
-        self.teacher = teacher if teacher is None else place(teacher, device).eval()
+        if recipe.teacher_kimg and teacher is None:
+            raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
+                             "teacher, but there is none.")
+        self.teacher = teacher
+        if teacher is not None:
+            place(teacher, device).eval()
+            generator.mapping.requires_grad_(False)
         average = copy.deepcopy(generator).eval().requires_grad_(False)
         super().__init__(resident(images, device), recipe, device, generator=generator,
                          discriminator=discriminator, average=average)
@@ -96,8 +117,9 @@ class GanTask(NetworkTask):
         """One generator and one discriminator step on a fresh batch."""
         self.step_count = step
         lod = self.lod(step)
-        real = self.real(lod)
-        images, imitation = self.render(lod)
+        real, codes = self.real(lod), self.codes()
+        images = self.render(codes, lod)
+        imitation = None if self.teacher is None else self.imitation(images, codes, lod)
         if step * self.batch < self.recipe.teacher_kimg * 1000:
             descend(self.optimizers[0], imitation)
             figures = {"imitation": imitation.detach()}
@@ -165,29 +187,24 @@ class GanTask(NetworkTask):
         """The noise of a batch of images, as `synthesis` takes it."""
         return "random"
 
-    def render(self, lod: float) -> tuple[Tensor, Tensor | None]:
-        """Images of fresh codes, the mapping network in float32, and how far they are from the
-        teacher's, which leaves the codes as they are."""
-        codes, noise = self.codes(), self.noise(lod)
-        if self.teacher is not None:
-            codes = codes.detach()
+    def render(self, codes: Tensor, lod: float) -> Tensor:
+        """Images of codes, which the mapping network made in float32."""
+        noise = self.noise(lod)
         synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            images = synthesis(codes, noise, lod)
-        return images, None if self.teacher is None else self.imitation(images, codes, lod)
+            return synthesis(codes, noise, lod)
 
     def imitation(self, images: Tensor, codes: Tensor, lod: float) -> Tensor:
         """Mean squared distance to the teacher's images of the same codes, and the perceptual term
-        for a quarter of them where the discriminator looks through VGG-16."""
+        for a part of them where the discriminator looks through VGG-16."""
         with torch.no_grad(), autocast(self.device):
             wanted = self.teacher.synthesis(codes, lod=lod)
         loss = losses.squared_error(images, wanted).mean()
         if not isinstance(self.discriminator, projected.Discriminator):
             return loss
-        part = slice(max(1, self.batch // 4))
+        pair = looked_at(images, TEACHER_SHARE), looked_at(wanted, TEACHER_SHARE)
         with autocast(self.device):
-            terms = losses.reconstruction_terms(images[part], wanted[part],
-                                                self.discriminator.features)
+            terms = losses.reconstruction_terms(*pair, self.discriminator.features)
         return loss + losses.LAMBDA_VGG * terms["feature"].mean()
 
     def seen(self, images: Tensor) -> Tensor | list[Tensor]:

@@ -30,7 +30,8 @@ def repeated(key: str, tensor: Tensor, shape: torch.Size, noise: float) -> Tenso
     """One tensor, its channels repeated to a shape; noise is added only where that differs."""
     if tensor.shape == shape:
         return tensor
-    if key.startswith("mapping.") and len(tensor) > shape[0] and len(tensor) % shape[0] == 0:
+    codes = key.startswith("mapping.") and tensor.shape[1:] == shape[1:]
+    if codes and len(tensor) > shape[0] and len(tensor) % shape[0] == 0:
         return tensor.unflatten(0, (-1, shape[0])).mean(0)
     if tensor.ndim != len(shape) or any(new % old for new, old in zip(shape, tensor.shape)):
         raise ValueError(f"{key} of shape {list(tensor.shape)} cannot be widened to {list(shape)}.")

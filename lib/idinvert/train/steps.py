@@ -72,6 +72,11 @@ def draw_batch(images: Tensor, batch: int, device: str) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def looked_at(images: Tensor, share: float) -> Tensor:
+    """The part of a batch that VGG-16 looks at, at least one image."""
+    return images[:max(1, round(len(images) * share))]
+
+
 def autocast(device: str) -> torch.autocast:
     """bfloat16 for the convolutions, on CPU and GPU alike."""
     return torch.autocast(torch.device(device).type, torch.bfloat16)

@@ -104,10 +104,9 @@ def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if sha256 is not None and file_sha256(path) != sha256:
         raise WeightsError(f"{path} is not the file that its card describes: fetch it again.")
     try:
-        tensors = load_file(path)
+        return unpacked(load_file(path))
     except Exception as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}).") from error
-    return unpacked(tensors)
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
@@ -180,7 +179,7 @@ def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             scales = tensors[key + SCALES][:, None]
             rows = torch.from_numpy(numbers.astype(np.float32)).reshape(len(scales), -1) * scales
             state[key] = rows.reshape(tensors[key + SHAPE].tolist())
-        elif not key.endswith((SCALES, SHAPE)):
+        elif key.removesuffix(SCALES).removesuffix(SHAPE) + SHAPE not in tensors:
             state[key] = value.float() if value.is_floating_point() else value
     return state
 
