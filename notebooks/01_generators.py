@@ -33,7 +33,7 @@ import pandas as pd
 from idinvert import study, weights
 from idinvert.study import figures, generators
 from idinvert.train import zoo
-from IPython.display import display
+from IPython.display import Markdown, display
 
 run = study.begin("01_generators", profile, device, seed, num_images=num_images)
 shown = generators.shown(run)
@@ -46,7 +46,7 @@ list(shown)
 
 # %%
 for domain, subject in run.subjects.items():
-    print(domain)
+    display(Markdown(f"**{domain}**"))
     display(run.figure(f"world_{domain}", figures.image_grid(generators.contact_sheet(subject), inch=0.6)))
 
 # %% [markdown]
@@ -56,7 +56,7 @@ for domain, subject in run.subjects.items():
 
 # %%
 for name in shown:
-    print(name)
+    display(Markdown(f"**{name}**"))
     images = generators.samples(weights.load(name, run.device), 36, seed)
     display(run.figure(f"samples_{name}", figures.image_grid(images.split(12), inch=0.6)))
 
@@ -67,6 +67,7 @@ for name in shown:
 
 # %%
 for name in shown:
+    display(Markdown(f"**{name}**"))
     rows = generators.truncated(weights.load(name, run.device), tuple(psis), seed=seed)
     display(run.figure(f"truncation_{name}", figures.image_grid(rows, [f"psi {p:g}" for p in psis], inch=0.6)))
 

@@ -67,7 +67,7 @@ def shown(figure: Figure) -> Figure | Image:
     return Image(file.getvalue(), format="jpeg")
 
 
-def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 88, **options) -> None:
+def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75, **options) -> None:
     """Write a figure in its format, JPEG with a quality of up to 95."""
     kind = file_format(figure)
     if kind == "jpg":

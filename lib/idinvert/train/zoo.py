@@ -80,15 +80,16 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
-    """A generator with its discriminator; both begin from a parent's weights, a discriminator only
-    if the parent's is of its kind. A teacher gives its codes, and its discriminator."""
+    """A generator with its discriminator; both begin from a parent's weights, the discriminator only
+    if the parent's is of its kind; `discriminator_from` names another generator whose it takes. A
+    teacher gives its codes, and its discriminator."""
     generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
     discriminator = new_discriminator(described, device)
     teacher = None
     if "parent" in described:
         parent = weights.load(described["parent"])
         generator.load_state_dict(wider(parent.state_dict(), generator))
-        go_on(discriminator, described["parent"])
+        go_on(discriminator, described.get("discriminator_from", described["parent"]))
     if "teacher" in described:
         teacher = weights.load(described["teacher"])
         take_codes(generator, teacher)
@@ -205,7 +206,7 @@ PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": 
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
 # Bits in which the weights of each kind are stored. Generators show more of what is rounded away:
 # in 5 bits images of the same codes differ by an MSE of 3e-3, reconstructions of encoders by 1e-4.
-BITS = {"gan": 8, "classifier": 8, "discriminator": 5, "domain_guided": 5, "conventional": 5,
+BITS = {"gan": 8, "classifier": 8, "discriminator": 4, "domain_guided": 5, "conventional": 5,
         "e4e": 5}
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
          "e4e": encoder_task, "classifier": classifier_task}
@@ -243,7 +244,7 @@ def publish(name: str, task: Task) -> dict:
     kind = described["kind"]
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
-    kept = ("generator", "parent", "teacher", "average", "projected", "notes")
+    kept = ("generator", "parent", "discriminator_from", "teacher", "average", "projected", "notes")
     facts |= {key: described[key] for key in kept if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
