@@ -18,7 +18,7 @@ ENTRIES = zoo.zoo()
 def test_entry_names_what_it_needs(name):
     entry = ENTRIES[name]
     order = list(ENTRIES)
-    for key in ("parent", "teacher", "generator", "classifier"):
+    for key in ("parent", "discriminator_from", "teacher", "generator", "classifier"):
         if key in entry:
             assert order.index(entry[key]) < order.index(name)
     assert zoo.domain(name) in ("face", "tower", "church", "bedroom")
@@ -191,6 +191,20 @@ def test_a_generator_may_share_the_discriminator_of_another(tiny_zoo):
     (weights.folder() / "tiny.json").write_text(json.dumps(card | {"discriminator": "shared"}))
     shared = zoo.discriminator_of("tiny").state_dict()
     assert all(torch.equal(shared[key], first[key]) for key in first)
+
+
+def test_a_discriminator_may_come_from_another_generator_than_the_parent(tiny_zoo):
+    zoo.zoo()["other"] = zoo.zoo()["tiny"] | {"seed": 1}
+    assert command.main(["tiny", "other", "--device", "cpu"]) == 0
+    zoo.zoo()["child"] = zoo.zoo()["tiny"] | {"parent": "tiny", "discriminator_from": "other"}
+    task = zoo.make_task("child")
+    theirs = [weights.load(f"{name}-d").state_dict() for name in ("tiny", "other")]
+    own = task.discriminator.state_dict()
+    assert not all(torch.equal(own[key], theirs[0][key]) for key in own)
+    assert all(torch.equal(own[key], theirs[1][key]) for key in own)
+    assert torch.equal(task.generator.const, weights.load("tiny").const)
+    assert command.main(["child", "--device", "cpu"]) == 0
+    assert weights.card("child")["discriminator_from"] == "other"
 
 
 def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):

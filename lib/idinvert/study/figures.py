@@ -63,7 +63,7 @@ def shown(figure: Figure) -> Figure | Image:
     if file_format(figure) == "png":
         return figure
     file = io.BytesIO()
-    save(figure, file, figure.dpi, 80, bbox_inches="tight")
+    save(figure, file, figure.dpi, 70, bbox_inches="tight")
     return Image(file.getvalue(), format="jpeg")
 
 

@@ -80,9 +80,9 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
-    """A generator with its discriminator; both begin from a parent's weights, the discriminator only
-    if the parent's is of its kind; `discriminator_from` names another generator whose it takes. A
-    teacher gives its codes, and its discriminator."""
+    """A generator with its discriminator. Both begin from a parent's weights, the discriminator from
+    those of the generator in `discriminator_from` if that is given, and only if that one is of its
+    kind. A teacher gives its codes, and its discriminator."""
     generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
     discriminator = new_discriminator(described, device)
     teacher = None
@@ -206,6 +206,7 @@ PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": 
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
 # Bits in which the weights of each kind are stored. Generators show more of what is rounded away:
 # in 5 bits images of the same codes differ by an MSE of 3e-3, reconstructions of encoders by 1e-4.
+# Discriminators matter only where training goes on, and soon find back.
 BITS = {"gan": 8, "classifier": 8, "discriminator": 4, "domain_guided": 5, "conventional": 5,
         "e4e": 5}
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
