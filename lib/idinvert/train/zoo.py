@@ -80,9 +80,9 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
-    """A generator with its discriminator. Both begin from a parent's weights, the discriminator from
-    those of the generator in `discriminator_from` if that is given, and only if that one is of its
-    kind. A teacher gives its codes, and its discriminator."""
+    """A generator with its discriminator. Both begin from a parent's weights, the discriminator
+    from those of the generator in `discriminator_from` if that is given, and only if they are of
+    its kind. A teacher gives its codes, and its discriminator."""
     generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
     discriminator = new_discriminator(described, device)
     teacher = None
