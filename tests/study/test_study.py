@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 import PIL.Image
+import PIL.ImageChops
+import PIL.ImageStat
 import pytest
 import torch
 from idinvert.boundaries import Boundary
@@ -44,14 +46,20 @@ def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
     assert kept["judge"] == "EfficientNet-Lite0"
 
 
-def test_photographs_are_shown_as_jpeg_and_curves_as_they_are():
+def test_photographs_are_shown_as_jpeg_and_curves_with_a_palette():
     grid = figures.image_grid([torch.linspace(-1, 1, 96).reshape(1, 3, 4, 8)])
     picture = PIL.Image.open(io.BytesIO(figures.shown(grid).data))
     assert picture.format == "JPEG" and min(picture.size) > 20
-    curve, _ = figures.axes_grid(1)
-    assert figures.shown(curve) is curve
-    heat = figures.heatmap(pd.DataFrame([[1.0]]))
-    assert figures.shown(heat) is heat
+    curve, axes = figures.axes_grid(1)
+    axes[0].plot([0, 1, 0], color=figures.ORANGE)
+    for figure in (curve, figures.heatmap(pd.DataFrame([[1.0, 0.2], [0.2, 1.0]]))):
+        whole = io.BytesIO()
+        figures.save(figure, whole, figure.dpi, bbox_inches="tight")
+        expected = PIL.Image.open(whole).convert("RGB")
+        drawn = PIL.Image.open(io.BytesIO(figures.shown(figure).data))
+        assert (drawn.format, drawn.mode) == ("PNG", "P")
+        difference = PIL.ImageChops.difference(drawn.convert("RGB"), expected)
+        assert max(PIL.ImageStat.Stat(difference).mean) < 0.5  # of 255
 
 
 @pytest.mark.parametrize("estimate, expected", [

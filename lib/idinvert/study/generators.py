@@ -113,11 +113,11 @@ def log(name: str) -> pd.DataFrame:
 
 def training_curves(panels: list[tuple[str, str]]) -> Figure:
     """One panel per (model, column of its log), over thousand images."""
-    figure, axes = figures.axes_grid(len(panels), columns=5, inch=2.1)
+    figure, axes = figures.axes_grid(len(panels), columns=4, inch=2.4)
     for axis, (name, column) in zip(axes, panels):
         lines = log(name).dropna(subset=[column])
         axis.plot(lines["kimg"], lines[column], "." if len(lines) == 1 else "-",
                   color=figures.BLUE, lw=1.2)
         axis.set(title=name, xlabel="thousand images", ylabel=FIGURES.get(column, column))
-        axis.title.set_fontsize(6)
+        axis.title.set_fontsize(7)
     return figure

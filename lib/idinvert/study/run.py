@@ -69,7 +69,7 @@ class Run:
             frame.to_csv(temporary, index=False, float_format="%.6g")
         return frame
 
-    def figure(self, name: str, figure: Figure) -> Figure | Image:
+    def figure(self, name: str, figure: Figure) -> Image:
         """Write figures/NAME at 150 dots an inch, .jpg if it shows photographs, else .png; returns
         what the notebook shows of it."""
         file = self.folder / "figures" / f"{name}.{figures.file_format(figure)}"
