@@ -130,16 +130,19 @@ def test_outputs_of_cells_without_results_stay():
     assert found == none == []
 
 
-def test_pictures_of_a_loop_are_numbered_apart(tmp_path):
+def test_pictures_of_a_loop_are_numbered_apart_and_named_by_what_stands_before_them(tmp_path):
     images = [new_output("display_data", {f"image/{kind}": "x"}) for kind in ("png", "jpeg")]
     printed = new_output("stream", name="stdout", text="x")
-    cell = new_code_cell('display(run.figure(f"fig04_{d}", f))', outputs=[*images, printed])
+    named = new_output("display_data", {"text/markdown": "**towers**"})
+    outputs = [images[0], named, images[1], printed]
+    cell = new_code_cell('display(run.figure(f"fig04_{d}", f))', outputs=outputs)
     cells = [new_markdown_cell("## Figure 4: ways"), cell]
     made = list(chapters.numbered(cells, "04_demo", tmp_path))
     assert made[1].outputs == [printed]
     figures = [c.metadata["mystnb"]["figure"] for c in made[2:]]
-    assert figures == [{"name": "figure-fig04-1", "caption": "**Figure 4 (1 of 2).** Ways"},
-                       {"name": "figure-fig04-2", "caption": "**Figure 4 (2 of 2).** Ways"}]
+    captions = "**Figure 4 (1 of 2).** Ways", "**Figure 4 (2 of 2).** Ways: **towers**"
+    assert figures == [{"name": f"figure-fig04-{i}", "caption": caption}
+                       for i, caption in enumerate(captions, 1)]
 
 
 @pytest.mark.parametrize("heading, text", [

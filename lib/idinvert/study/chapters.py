@@ -178,14 +178,25 @@ def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[Not
 
 
 def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
-    """Take the pictures of a loop out of its cell: one cell with a caption for each of them."""
-    pictures = [o for o in cell.outputs if {"image/png", "image/jpeg"} & set(o.get("data", {}))]
-    cell.outputs = [o for o in cell.outputs if o not in pictures]
+    """Take the pictures of a loop out of its cell: one cell with a caption for each of them, in
+    which stands the Markdown that was displayed right before it."""
+    pictures, others, name = [], [], None
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if {"image/png", "image/jpeg"} & set(data):
+            pictures.append((output, name))
+            name = None
+        elif "text/markdown" in data:
+            name = data["text/markdown"]
+        else:
+            others.append(output)
+    cell.outputs = others
     cells = []
-    for count, output in enumerate(pictures, 1):
+    for count, (output, name) in enumerate(pictures, 1):
         which = f" ({count} of {len(pictures)})" if len(pictures) > 1 else ""
         figure = {"name": f"{result.anchor}-{count}",
-                  "caption": f"**{result.label}{which}.** {result.text}"}
+                  "caption": f"**{result.label}{which}.** {result.text}"
+                             + (f": {name}" if name else "")}
         metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
         # Jupyter Book leaves out a cell without code, and its outputs with it.
         cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))
