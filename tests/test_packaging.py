@@ -2,12 +2,15 @@
 
 import re
 import tomllib
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from worlds.face.identity import PACK_PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -38,3 +41,9 @@ def test_lock_satisfies_pyproject(line):
 
 def test_installed_version_is_the_declared_one():
     assert version("idinvert") == PROJECT["version"]
+
+
+def test_the_head_pack_is_as_small_as_its_writer_makes_it():
+    with zipfile.ZipFile(PACK_PATH) as pack:
+        assert {member.compress_type for member in pack.infolist()} == {zipfile.ZIP_LZMA}
+        assert np.load(PACK_PATH)["template"].shape[1] == 3

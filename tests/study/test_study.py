@@ -54,7 +54,7 @@ def test_photographs_are_shown_as_jpeg_and_curves_with_a_palette():
     axes[0].plot([0, 1, 0], color=figures.ORANGE)
     for figure in (curve, figures.heatmap(pd.DataFrame([[1.0, 0.2], [0.2, 1.0]]))):
         whole = io.BytesIO()
-        figures.save(figure, whole, figure.dpi, bbox_inches="tight")
+        figure.savefig(whole, format="png", dpi=figure.dpi, bbox_inches="tight")
         expected = PIL.Image.open(whole).convert("RGB")
         drawn = PIL.Image.open(io.BytesIO(figures.shown(figure).data))
         assert (drawn.format, drawn.mode) == ("PNG", "P")

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -180,23 +181,20 @@ def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[Not
 def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
     """Take the pictures of a loop out of its cell: one cell with a caption for each of them, in
     which stands the Markdown that was displayed right before it."""
-    pictures, others, name = [], [], None
-    for output in cell.outputs:
-        data = output.get("data", {})
-        if {"image/png", "image/jpeg"} & set(data):
-            pictures.append((output, name))
-            name = None
-        elif "text/markdown" in data:
-            name = data["text/markdown"]
+    pictures, kept = [], []
+    for before, output in pairwise([{}, *cell.outputs]):
+        if {"image/png", "image/jpeg"} & set(output.get("data", {})):
+            name = before.get("data", {}).get("text/markdown")
+            pictures.append((output, f"{result.text}: {name}" if name else result.text))
+            kept = kept[:-1] if name else kept
         else:
-            others.append(output)
-    cell.outputs = others
+            kept.append(output)
+    cell.outputs = kept
     cells = []
-    for count, (output, name) in enumerate(pictures, 1):
+    for count, (output, text) in enumerate(pictures, 1):
         which = f" ({count} of {len(pictures)})" if len(pictures) > 1 else ""
         figure = {"name": f"{result.anchor}-{count}",
-                  "caption": f"**{result.label}{which}.** {result.text}"
-                             + (f": {name}" if name else "")}
+                  "caption": f"**{result.label}{which}.** {text}"}
         metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
         # Jupyter Book leaves out a cell without code, and its outputs with it.
         cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))

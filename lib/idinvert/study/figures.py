@@ -61,22 +61,22 @@ def file_format(figure: Figure) -> str:
 
 
 def shown(figure: Figure) -> Image:
-    """What a notebook keeps of a figure: photographs as JPEG, others as PNG with a palette of so
-    many COLOURS, a third of the size."""
-    file, kind = io.BytesIO(), file_format(figure)
+    """What a notebook keeps of a figure."""
+    file = io.BytesIO()
     save(figure, file, figure.dpi, 70, bbox_inches="tight")
-    if kind == "png":
-        drawn, file = PIL.Image.open(file).convert("RGB"), io.BytesIO()
-        drawn.quantize(COLOURS).save(file, "PNG", optimize=True)
-    return Image(file.getvalue(), format=kind.replace("jpg", "jpeg"))
+    return Image(file.getvalue(), format=file_format(figure).replace("jpg", "jpeg"))
 
 
 def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75, **options) -> None:
-    """Write a figure in its format, JPEG with a quality of up to 95."""
-    kind = file_format(figure)
-    if kind == "jpg":
-        options["pil_kwargs"] = {"quality": quality, "optimize": True}
-    figure.savefig(file, format=kind, dpi=dpi, **options)
+    """Write a figure in its format: JPEG with a quality of up to 95, PNG with a palette of so many
+    COLOURS, a third of the size."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, **options)
+    picture = PIL.Image.open(drawn).convert("RGB")
+    if file_format(figure) == "jpg":
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+    else:
+        picture.quantize(COLOURS).save(file, "PNG", optimize=True)
 
 
 def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],

@@ -206,7 +206,7 @@ PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": 
          "conventional": ("encoder",), "classifier": ("classifier", "average")}
 # Bits in which the weights of each kind are stored. Generators show more of what is rounded away:
 # in 5 bits images of the same codes differ by an MSE of 3e-3, reconstructions of encoders by 1e-4.
-# Discriminators matter only where training goes on, and soon find back.
+# Discriminators tell real from painted faces by 4 bits as by all (AUC 0.990 and 0.991).
 BITS = {"gan": 8, "classifier": 8, "discriminator": 4, "domain_guided": 5, "conventional": 5,
         "e4e": 5}
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
