@@ -56,6 +56,52 @@ def test_few_bits_store_what_they_gave_again():
     assert again["weight"].shape == (4, 3, 2)
 
 
+def child_of(saved):
+    """A network that is a small step away from a saved one."""
+    child = stylegan.Generator(**SETTINGS)
+    child.load_state_dict({key: value + 1e-3 * torch.randn_like(value)
+                           for key, value in saved.state_dict().items()})
+    return child
+
+
+def test_a_difference_in_few_bits_is_nearer_than_the_whole(saved, tmp_path):
+    child = child_of(saved)
+    errors = {}
+    for name, other in (("whole", None), ("difference", "face-tiny")):
+        weights.save(name, child, "stylegan.Generator", SETTINGS, bits=4, relative_to=other)
+        loaded = weights.load(name).state_dict()
+        errors[name] = max((loaded[key] - value).abs().max()
+                           for key, value in child.state_dict().items() if value.ndim > 1)
+    assert errors["difference"] < 0.01 * errors["whole"]
+    weights.save("same", weights.load("face-tiny"), "stylegan.Generator", SETTINGS, bits=4,
+                 relative_to="face-tiny")
+    for key, value in weights.load("face-tiny").state_dict().items():
+        assert torch.equal(weights.load("same").state_dict()[key], value)
+
+
+def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
+    """Before another model takes that one's place it is stored whole; it is refused if the file
+    was replaced by other means."""
+    weights.save("child", child_of(saved), "stylegan.Generator", SETTINGS, bits=4, seed=5,
+                 relative_to="face-tiny")
+    before = weights.load("child").state_dict()
+    weights.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    after, card = weights.load("child").state_dict(), weights.card("child")
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-6)
+    assert card["seed"] == 5 and "relative_to" not in card and "bits" not in card
+
+    weights.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    old = (tmp_path / "face-tiny.json").read_text()
+    weights.save("other", saved, "stylegan.Generator", SETTINGS)
+    for end in ("json", "safetensors"):
+        (tmp_path / f"other.{end}").replace(tmp_path / f"face-tiny.{end}")
+    assert (tmp_path / "face-tiny.json").read_text() != old
+    with pytest.raises(weights.WeightsError, match="child is stored as the difference from a face"):
+        weights.load("child")
+    weights.save("face-tiny", saved, "stylegan.Generator", SETTINGS)  # is not kept from training
+
+
 def test_few_bits_of_zeros_are_zeros():
     state = {"weight": torch.zeros(2, 3), "count": torch.tensor(4)}
     again = weights.unpacked(weights.packed(state, 8))

@@ -18,7 +18,7 @@ ENTRIES = zoo.zoo()
 def test_entry_names_what_it_needs(name):
     entry = ENTRIES[name]
     order = list(ENTRIES)
-    for key in ("parent", "discriminator_from", "teacher", "generator", "classifier"):
+    for key in ("parent", "relative_to", "teacher", "generator", "classifier"):
         if key in entry:
             assert order.index(entry[key]) < order.index(name)
     assert zoo.domain(name) in ("face", "tower", "church", "bedroom")
@@ -28,7 +28,7 @@ def test_entry_names_what_it_needs(name):
 
 
 def test_a_gpu_replaces_settings_and_keeps_the_others():
-    cpu, gpu = (zoo.entry("face-stylegan", device) for device in ("cpu", "cuda"))
+    cpu, gpu = (zoo.entry("face-stylegan-layerwise", device) for device in ("cpu", "cuda"))
     assert (cpu["recipe"]["batch"], gpu["recipe"]["batch"]) == (16, 256)
     assert cpu["recipe"]["noise_limit"] == gpu["recipe"]["noise_limit"]
     assert gpu["recipe"]["compile"] and "compile" not in cpu["recipe"]
@@ -181,30 +181,23 @@ def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
     assert torch.equal(image, task.generator.eval().synthesis(code))
 
 
-def test_a_generator_may_share_the_discriminator_of_another(tiny_zoo):
-    assert command.main(["tiny", "--device", "cpu"]) == 0
-    first, card = weights.load("tiny-d").state_dict(), weights.card("tiny")
-    (weights.folder() / "tiny-d.json").rename(weights.folder() / "shared.json")
-    (weights.folder() / "tiny-d.safetensors").rename(weights.folder() / "shared.safetensors")
-    with pytest.raises(weights.WeightsError, match="tiny-d"):
-        zoo.discriminator_of("tiny")
-    (weights.folder() / "tiny.json").write_text(json.dumps(card | {"discriminator": "shared"}))
-    shared = zoo.discriminator_of("tiny").state_dict()
-    assert all(torch.equal(shared[key], first[key]) for key in first)
-
-
-def test_a_discriminator_may_come_from_another_generator_than_the_parent(tiny_zoo):
-    zoo.zoo()["other"] = zoo.zoo()["tiny"] | {"seed": 1}
-    assert command.main(["tiny", "other", "--device", "cpu"]) == 0
-    zoo.zoo()["child"] = zoo.zoo()["tiny"] | {"parent": "tiny", "discriminator_from": "other"}
-    task = zoo.make_task("child")
-    theirs = [weights.load(f"{name}-d").state_dict() for name in ("tiny", "other")]
-    own = task.discriminator.state_dict()
-    assert not all(torch.equal(own[key], theirs[0][key]) for key in own)
-    assert all(torch.equal(own[key], theirs[1][key]) for key in own)
-    assert torch.equal(task.generator.const, weights.load("tiny").const)
-    assert command.main(["child", "--device", "cpu"]) == 0
-    assert weights.card("child")["discriminator_from"] == "other"
+def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
+    """It is its layer-wise parent but for its mapping network, whose last layer is the mean."""
+    layerwise = zoo.zoo()["tiny"]["settings"] | {"layerwise": True}
+    zoo.zoo()["each"] = zoo.zoo()["tiny"] | {"settings": layerwise}
+    zoo.zoo()["one"] = zoo.zoo()["tiny"] | {"parent": "each", "relative_to": "each", "kimg": 0}
+    assert command.main(["each", "one", "--device", "cpu"]) == 0
+    each, one = weights.load("each"), weights.load("one")
+    last = [network.mapping.dense[-1].weight for network in (each, one)]
+    mean = last[0].unflatten(0, (-1, 4)).mean(0)
+    assert (last[1] - mean).abs().max() <= mean.abs().max() / 254 * 1.01
+    assert all(torch.equal(value, each.state_dict()[key]) for key, value in one.state_dict().items()
+               if not key.startswith("mapping") and key != "w_avg")
+    assert (weights.card("one")["kimg"], weights.card("one")["relative_to"]["name"]) == (0, "each")
+    judges = [zoo.discriminator_of(name).state_dict() for name in ("each", "one")]
+    assert all(torch.equal(value, judges[0][key]) for key, value in judges[1].items())
+    assert command.main(["one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
+    assert weights.card("one")["kimg"] == pytest.approx(0.008)
 
 
 def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):

@@ -193,10 +193,9 @@ TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     """The discriminator of a generator, or a new one where it was imported without."""
-    card = weights.card(name)
-    if "discriminator" in card or f"{name}-d" in weights.names():
+    if f"{name}-d" in weights.names():
         return zoo.discriminator_of(name, device)
-    return zoo.new_discriminator(card, device)
+    return zoo.new_discriminator(weights.card(name), device)
 
 
 def notes_of(arguments: argparse.Namespace) -> dict:

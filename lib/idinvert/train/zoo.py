@@ -81,15 +81,14 @@ def make_task(name: str, device: str = "cpu", kimg: float | None = None,
 def gan_task(described: dict, split: data.Split, device: str, kimg: float, share: Share
              ) -> gan.GanTask:
     """A generator with its discriminator. Both begin from a parent's weights, the discriminator
-    from those of the generator in `discriminator_from` if that is given, and only if they are of
-    its kind. A teacher gives its codes, and its discriminator."""
+    only if the parent's is of its kind. A teacher gives its codes, and its discriminator."""
     generator = weights.build(f"{described['architecture']}.Generator", described["settings"])
     discriminator = new_discriminator(described, device)
     teacher = None
     if "parent" in described:
         parent = weights.load(described["parent"])
         generator.load_state_dict(wider(parent.state_dict(), generator))
-        go_on(discriminator, described.get("discriminator_from", described["parent"]))
+        go_on(discriminator, described["parent"])
     if "teacher" in described:
         teacher = weights.load(described["teacher"])
         take_codes(generator, teacher)
@@ -124,20 +123,12 @@ def seeing(discriminator: nn.Module, device: str) -> nn.Module:
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     """The discriminator that a generator was trained with, ready to judge images."""
-    return seeing(shipped_discriminator(name), device)
-
-
-def shipped_discriminator(name: str) -> nn.Module:
-    """The file of a generator's discriminator: NAME-d unless the generator's card names another.
-
-    WeightsError if there is none.
-    """
-    return weights.load(weights.card(name).get("discriminator", f"{name}-d"))
+    return seeing(weights.load(f"{name}-d"), device)
 
 
 def go_on(discriminator: nn.Module, name: str) -> None:
     """Give a discriminator the weights of a generator's own, unless that is of another kind."""
-    shipped = shipped_discriminator(name)
+    shipped = weights.load(f"{name}-d")
     if type(shipped) is type(discriminator):
         discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
 
@@ -209,6 +200,8 @@ PARTS = {"gan": ("generator", "average"), "domain_guided": ("encoder",), "e4e": 
 # Discriminators tell real from painted faces by 4 bits as by all (AUC 0.990 and 0.991).
 BITS = {"gan": 8, "classifier": 8, "discriminator": 4, "domain_guided": 5, "conventional": 5,
         "e4e": 5}
+# Of an encoder that is stored as the difference from the one that it began as.
+DIFFERENCE_BITS = 3
 TASKS = {"gan": gan_task, "domain_guided": encoder_task, "conventional": encoder_task,
          "e4e": encoder_task, "classifier": classifier_task}
 RECIPES = {"domain_guided": encoder.Recipe, "conventional": encoder.Recipe, "e4e": e4e.Recipe}
@@ -240,19 +233,20 @@ def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
 
 def publish(name: str, task: Task) -> dict:
     """Save a task's networks in the registry, in the BITS of each kind, with a card of their cost,
-    which is returned."""
+    which is returned. `relative_to` names the model from which they are stored as a difference."""
     described = entry(name, task.device)
-    kind = described["kind"]
+    kind, other = described["kind"], described.get("relative_to")
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
-    kept = ("generator", "parent", "discriminator_from", "teacher", "average", "projected", "notes")
+    kept = ("generator", "parent", "teacher", "average", "projected", "notes")
     facts |= {key: described[key] for key in kept if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
         weights.save(f"{name}-d", task.discriminator, *discriminator_kind(described),
-                     bits=BITS["discriminator"], **facts | {"kind": "discriminator"})
+                     bits=BITS["discriminator"], relative_to=other and f"{other}-d",
+                     **facts | {"kind": "discriminator"})
         saved = weights.save(name, task.average, f"{described['architecture']}.Generator",
-                             described["settings"], bits=BITS[kind], **facts)
+                             described["settings"], bits=BITS[kind], relative_to=other, **facts)
     elif kind == "classifier":
         facts["attributes"] = task.names
         saved = weights.save(name, task.average, "classifier.Classifier",
@@ -260,7 +254,8 @@ def publish(name: str, task: Task) -> dict:
                              bits=BITS[kind], **facts)
     else:
         saved = weights.save(name, task.encoder, encoder_architecture(described),
-                             encoder_settings(described, task.generator), bits=BITS[kind],
+                             encoder_settings(described, task.generator),
+                             bits=DIFFERENCE_BITS if other else BITS[kind], relative_to=other,
                              **facts, curve=curve(name))
     keep_log(name)
     return saved
@@ -301,15 +296,17 @@ def trained(name: str) -> bool:
 
 
 def keep_log(name: str) -> None:
-    """Copy the log of a run to results/logs."""
+    """Copy the log of a run to results/logs, if it took a step."""
     target = weights.folder().with_name("logs") / f"{name}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run_folder(name) / "log.jsonl", target)
+    if read_log(name):
+        shutil.copyfile(run_folder(name) / "log.jsonl", target)
 
 
 def cost(name: str) -> dict:
-    """Thousand images, seconds, hardware and last evaluation of a run, from its log."""
-    last = read_log(name)[-1]
+    """Thousand images, seconds, hardware and last evaluation of a run, from its log; zeros if it
+    took no step, as a generator that is its parent but for its codes."""
+    last = (read_log(name) or [{"kimg": 0, "seconds": 0}])[-1]
     figures = {k: v for k, v in (evaluations(name) or [{}])[-1].items()
                if k not in ("step", "kimg", "seconds")}
     return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
@@ -330,8 +327,9 @@ def evaluations(name: str) -> list[dict]:
 
 
 def read_log(name: str) -> list[dict]:
-    """The log lines of a run."""
-    return [json.loads(x) for x in (run_folder(name) / "log.jsonl").read_text().splitlines()]
+    """The log lines of a run, none if it took no step."""
+    log = run_folder(name) / "log.jsonl"
+    return [json.loads(x) for x in log.read_text().splitlines()] if log.exists() else []
 
 
 def hardware() -> str:

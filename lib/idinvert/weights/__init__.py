@@ -1,8 +1,8 @@
 """The registry of trained models: name -> weights, hash, and how they came about.
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
-float16 (imported ones: float32; the study's: matrices and convolutions in a few bits, compressed),
-and NAME.json, its card. `load` builds the network that the card describes, checks the file against
+float16 (imported ones: float32; the study's: matrices and convolutions in a few bits, compressed;
+some as the difference from another model), and NAME.json, its card. `load` builds the network that the card describes, checks the file against
 the card's SHA-256 and fills it.
 """
 
@@ -82,7 +82,7 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """
     described = card(name)
     network = build(described["architecture"], described["settings"])
-    fill(network, read(folder() / f"{name}.safetensors", described["sha256"]), name)
+    fill(network, state(name), name)
     loaded[name] = described["sha256"]
     return network.to(device).eval().requires_grad_(False)
 
@@ -109,6 +109,29 @@ def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}).") from error
 
 
+def state(name: str) -> dict[str, Tensor]:
+    """The state of a model, added to that of the model which it is stored relative to, if any.
+
+    WeightsError: unknown name, missing or altered file, another model to add it to.
+    """
+    described = card(name)
+    own = read(folder() / f"{name}.safetensors", described["sha256"])
+    if "relative_to" not in described:
+        return own
+    other = described["relative_to"]
+    if card(other["name"])["sha256"] != other["sha256"]:
+        raise WeightsError(f"{name} is stored as the difference from a {other['name']} that is no "
+                           "longer there: fetch both again.")
+    return moved(own, state(other["name"]))
+
+
+def moved(state: dict[str, Tensor], by: dict[str, Tensor], times: float = 1) -> dict[str, Tensor]:
+    """A state plus `times` another, where that has a tensor of the same shape."""
+    return {key: value + times * by[key].to(value)
+            if value.is_floating_point() and key in by and by[key].shape == value.shape else value
+            for key, value in state.items()}
+
+
 def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
     """Load a state dict; WeightsError names the first key that is missing, unknown or misshapen."""
     own = network.state_dict()
@@ -125,25 +148,41 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 
 def save(name: str, network: nn.Module, architecture: str, settings: dict,
-         dtype: torch.dtype = torch.float16, bits: int | None = None, **facts) -> dict:
+         dtype: torch.dtype = torch.float16, bits: int | None = None,
+         relative_to: str | None = None, **facts) -> dict:
     """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...).
 
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see `packed`.
+    relative_to: a model from which the difference is stored, which wants fewer bits where this one
+    began as that. Models that are stored so relative to what is replaced are first stored whole.
     """
-    state = network.state_dict()
+    for dependent in names():
+        if card(dependent).get("relative_to") == {"name": name, "sha256": digest(name)}:
+            store_whole(dependent)
+    tensors = network.state_dict()
+    if relative_to:
+        tensors = moved(tensors, state(relative_to), -1)
+        facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
     if bits:
-        state, facts = packed(state, bits), facts | {"bits": bits}
+        tensors, facts = packed(tensors, bits), facts | {"bits": bits}
     else:
-        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     path = folder() / f"{name}.safetensors"
     with replacing(path) as temporary:
-        save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary)
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
     described = {"name": name, "architecture": architecture, "settings": settings, **facts,
                  "parameters": sum(p.numel() for p in network.parameters()),
                  "sha256": file_sha256(path)}
     with replacing(folder() / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(described, indent=1) + "\n")
     return described
+
+
+def store_whole(name: str) -> None:
+    """Write a model that is stored relative to another one as one of its own, in float16."""
+    kept = {key: value for key, value in card(name).items()
+            if key not in ("name", "relative_to", "bits", "parameters", "sha256")}
+    save(name, load(name), **kept)
 
 
 def packed(state: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
