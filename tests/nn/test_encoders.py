@@ -136,7 +136,7 @@ def test_number_of_noise_values_at_256_px():
 def test_without_blocks_it_is_the_base_encoder(images):
     network = noisy(0)
     base = encoder.Encoder(**SMALL, channel_base=4, channel_max=8).eval()
-    base.load_state_dict(network.state_dict())
+    base.load_state_dict(network.state_dict(), strict=False)
     (codes, noise), g = network.with_noise(images), generator()
     assert torch.equal(codes, base(images))
     assert torch.equal(g.synthesis(codes, noise), g.synthesis(base(images), "fixed"))
@@ -144,7 +144,8 @@ def test_without_blocks_it_is_the_base_encoder(images):
 
 def test_codes_do_not_depend_on_the_noise_blocks(images):
     few, many = noisy(1), noisy(3)
-    few.load_state_dict({k: v for k, v in many.state_dict().items() if k in few.state_dict()})
+    few.load_state_dict({k: v for k, v in many.state_dict().items()
+                         if k in few.state_dict() and k != "map_scale"}, strict=False)
     torch.testing.assert_close(few(images), many(images))
     assert torch.equal(few.with_noise(images)[0], few(images))
 
@@ -155,6 +156,19 @@ def test_image_gradient_reaches_every_noise_convolution(images):
     g.synthesis(codes.detach(), noise).square().mean().backward()
     for conv in network.to_noise:
         assert (conv.weight.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("weight", [1e-4, 1.0])
+def test_scaled_maps_have_their_effect_whatever_the_weights(images, weight):
+    """A generator that has learned to ignore its noise reads scaled maps as any other does."""
+    g = generator(noise=weight)
+    for layer, scale in zip(g.layers, noise_encoder.map_scales(g)):
+        moved = layer.noise_weight * scale  # by a map of 1
+        assert moved.square().mean().sqrt() == pytest.approx(noise_encoder.EFFECT, rel=1e-4)
+    scales = noise_encoder.map_scales(g)[:4]
+    plain, scaled = noisy(2), noisy(2, map_scale=scales)
+    for own, other, scale in zip(scaled.with_noise(images)[1], plain.with_noise(images)[1], scales):
+        torch.testing.assert_close(own, other * scale)
 
 
 def test_reconstruction_with_noise_does_not_depend_on_the_batch(images):

@@ -20,7 +20,7 @@ from torch import nn
 from .. import boundaries, data, pretrained, weights
 from ..invert import render
 from ..metrics import features, frechet, kid
-from ..nn import projected
+from ..nn import noise_encoder, projected
 from ..nn.e4e import LatentDiscriminator
 from ..processes import ALONE, Share
 from . import classifier, e4e, encoder, gan, parallel
@@ -158,7 +158,7 @@ def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
     """The encoder of an entry, fitted to the codes of its generator.
 
     A parent's weights are where it begins; what the parent lacks begins anew. `average` adds the
-    average code (Eq. 6).
+    average code (Eq. 6). Noise maps are scaled so that the generator heeds them.
     """
     network = weights.build(encoder_architecture(described), encoder_settings(described, generator))
     if "parent" in described:
@@ -167,6 +167,8 @@ def new_encoder(described: dict, generator: nn.Module) -> nn.Module:
     codes = boundaries.sample_codes(generator, 10_000)
     network.w_std.copy_(codes.std(0))
     network.w_avg.copy_(codes.mean(0) if described.get("average") else torch.zeros_like(codes[0]))
+    if isinstance(network, noise_encoder.NoiseEncoder):
+        network.map_scale.copy_(noise_encoder.map_scales(generator)[:len(network.map_scale)])
     return network
 
 
