@@ -37,7 +37,8 @@ def mark(name):
 
 def made_from(wildcards):
     """Other models that a model of the zoo is trained from."""
-    parts = (ZOO[wildcards.name].get(key) for key in ("parent", "generator", "classifier"))
+    keys = ("parent", "teacher", "generator", "classifier")
+    parts = (ZOO[wildcards.name].get(key) for key in keys)
     return [f"results/weights/{part}.safetensors" for part in parts if part]
 
 

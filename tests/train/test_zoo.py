@@ -1,7 +1,6 @@
 """The list of models: every entry can be built, and a layer-wise child begins as its parent."""
 
 import dataclasses
-import json
 
 import pytest
 import torch

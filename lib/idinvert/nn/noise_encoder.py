@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .encoder import Encoder
 
-EFFECT = 0.1  # by which a map of standard deviation 1 is to move the layer's outputs, before scaling
+EFFECT = 0.1  # by which a map of standard deviation 1 is to move what a convolution gives
 
 
 def map_scales(generator: nn.Module) -> Tensor:

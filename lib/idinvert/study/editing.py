@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..edit import interpolate, manipulate, mix, stitch
 from ..invert import diffuse, render
-from ..metrics import attributes, bootstrap
+from ..metrics import attributes
 from ..metrics.bootstrap import Estimate
 from . import claims, methods, scores, tradeoff
 from .models import Models
@@ -214,11 +214,9 @@ def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, co
 
 
 def crop_trend(models: Models, results: Sequence[Diffusion], others: Tensor) -> Estimate:
-    """Rank correlation of crop size and agreement with `others`, bootstrapped over images."""
+    """Rank correlation of crop size and agreement with `others`."""
     seen = torch.stack([agreement(models, r.images, others) for r in results], 1).cpu()
-    crops = [r.crop for r in results]
-    return bootstrap.interval(lambda a: tradeoff.rank_correlation(crops, a.mean(0)), seen,
-                              resamples=tradeoff.RESAMPLES)
+    return scores.trend([r.crop for r in results], seen)
 
 
 def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffusion],

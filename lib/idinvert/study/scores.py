@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from .. import pretrained
@@ -16,6 +17,7 @@ from .models import Models
 
 COMPONENTS = 64  # principal components of the real features in which FD is taken; FID: in all
 RESAMPLES = 50  # half samples behind an interval
+TREND_RESAMPLES = 200
 DISTANCES = ("fd", "kid", "swd")  # between two sets; lower is better
 PAIRWISE = ("ssim", "mse")  # between an image and its reconstruction
 TITLES = {"fd": "FD", "kid": "KID x 1e3", "swd": "SWD", "ssim": "SSIM", "mse": "MSE"}
@@ -126,6 +128,32 @@ def most_components(real: Tensor, count: int) -> int:
 def per_image(values) -> Estimate:
     """Mean over images with its bootstrap interval."""
     return bootstrap.interval(np.nanmean, values)
+
+
+def trend(levels: Sequence[float], values: Tensor) -> Estimate:
+    """Rank correlation of levels [K] and the mean over images of values [N, K], with its bootstrap
+    interval."""
+    return bootstrap.interval(lambda x: rank_correlation(levels, x.mean(0)), values,
+                              resamples=TREND_RESAMPLES)
+
+
+def kid_trend(levels: Sequence[float], found: Sequence[Tensor], real: Tensor, seed: int = 0
+              ) -> Estimate:
+    """Rank correlation of levels and the KID of as many sets of features [N, F] to real ones.
+
+    The interval is that of half samples of the images, the same halves at every level.
+    """
+    def correlation(pick):
+        return rank_correlation(levels, [kid.mmd2(f[pick], real) for f in found])
+
+    picks, _ = bootstrap.half_weights(len(found[0]), len(real), False, TREND_RESAMPLES, seed)
+    low, high = np.quantile([correlation(pick.bool()) for pick in picks], (0.025, 0.975))
+    return Estimate(correlation(slice(None)), float(low), float(high))
+
+
+def rank_correlation(x, y) -> float:
+    """Spearman's rank correlation in [-1, 1]."""
+    return float(spearmanr(np.asarray(x), np.asarray(y)).statistic)
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from ..edit import manipulate
 from ..invert import encode, in_domain, render
-from ..metrics import attributes, bootstrap, kid, pixel
+from ..metrics import attributes, pixel
 from ..metrics.bootstrap import Estimate
 from . import scores
 from .models import Models
 from .scores import Seen
 
-RESAMPLES = 200
 STEP = 0.25  # code units between two steps that `calibrate` tries
 
 
@@ -97,27 +95,15 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
 
 
 def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
-    """Rank correlation of lambda_dom and MSE, bootstrapped over images."""
+    """Rank correlation of lambda_dom and MSE."""
     errors = torch.stack([pixel.mse(o.images, targets) for o in outcomes], 1)
-    lambdas = [o.lambda_dom for o in outcomes]
-    return bootstrap.interval(lambda e: rank_correlation(lambdas, e.mean(0)), errors,
-                              resamples=RESAMPLES)
+    return scores.trend([o.lambda_dom for o in outcomes], errors)
 
 
-def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Seen, seed: int = 0) -> Estimate:
-    """Rank correlation of lambda_dom and KID of the edited images.
-
-    The interval is that of half samples of the images, the same halves at every lambda_dom.
-    """
+def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Seen) -> Estimate:
+    """Rank correlation of lambda_dom and KID of the edited images."""
     seen = [models.features(o.edited) for o in outcomes]
-    lambdas = [o.lambda_dom for o in outcomes]
-
-    def trend(pick):
-        return rank_correlation(lambdas, [kid.mmd2(f[pick], real.features) for f in seen])
-
-    picks, _ = bootstrap.half_weights(len(seen[0]), len(real), False, RESAMPLES, seed)
-    low, high = np.quantile([trend(pick.bool()) for pick in picks], (0.025, 0.975))
-    return Estimate(trend(slice(None)), float(low), float(high))
+    return scores.kid_trend([o.lambda_dom for o in outcomes], seen, real.features)
 
 
 def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
@@ -125,11 +111,4 @@ def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
     """Rank correlation of lambda_dom and the probability of the wanted attribute after the edit."""
     target = models.column(attribute)
     seen = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
-    lambdas = [o.lambda_dom for o in outcomes]
-    return bootstrap.interval(lambda p: rank_correlation(lambdas, p.mean(0)), seen,
-                              resamples=RESAMPLES)
-
-
-def rank_correlation(x, y) -> float:
-    """Spearman's rank correlation in [-1, 1]."""
-    return float(spearmanr(np.asarray(x), np.asarray(y)).statistic)
+    return scores.trend([o.lambda_dom for o in outcomes], seen)

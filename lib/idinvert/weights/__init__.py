@@ -2,8 +2,8 @@
 
 A model is two files in `results/weights` (or `$IDINVERT_WEIGHTS`): NAME.safetensors, the state in
 float16 (imported ones: float32; the study's: matrices and convolutions in a few bits, compressed;
-some as the difference from another model), and NAME.json, its card. `load` builds the network that the card describes, checks the file against
-the card's SHA-256 and fills it.
+some as the difference from another model), and NAME.json, its card. `load` builds the network that
+the card describes, checks the file against the card's SHA-256 and fills it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Noise maps: reconstruction without editability
+#
+# A StyleGAN adds to each layer a map of noise besides the code. Section 6.3 of the paper lets the
+# encoder predict these maps too, by a 1x1 convolution of its features at each resolution: those of the first block
+# (B-1, 4 px) up to those of all blocks (B-5, 64 px; the paper's generators of 256 px have seven). The more maps, the
+# better the reconstruction, for a map holds what the code cannot; but what the maps hold, codes no longer
+# say, and images between two codes get worse (Table 6).
+
+# %% tags=["parameters"]
+profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
+device = "auto"  # cuda if there is one
+num_images = None  # test images; None: as the profile says
+domain = "face"
+seed = 0
+
+# %%
+from idinvert import study
+from idinvert.study import claims, encoders, noise, scores
+
+run = study.begin("08_noise", profile, device, seed, num_images=num_images)
+generator = run.subject(domain).generator
+m = encoders.load_generator(run, domain, generator)
+run.settings
+
+# %% [markdown]
+# ## Encoding the test images
+#
+# Halfway between two images lie the mean of their codes and the mean of their maps.
+
+# %%
+size = m.generator.resolution
+targets = run.subject(domain).photos(size, stop=run.num_images).to(run.device)
+real = scores.see(m, targets)
+others = scores.see(m, run.subject(domain).photos(size, start=-run.num_images).to(run.device))
+found = encoders.encode_all(m, generator, encoders.trained(generator, noise.VARIANTS), targets)
+
+# %% [markdown]
+# ## Table 6: reconstruction and interpolation with maps of more and more blocks
+#
+# MSE, SSIM, FD, KID and SWD of the reconstructions; columns that begin with `between` are of the
+# interpolations, against real images that are not the targets.
+
+# %%
+table6 = run.table("table6", encoders.table(domain, found, real, others))
+table6[["encoder", *scores.PAIRWISE, *scores.DISTANCES, *(f"between_{m}" for m in scores.DISTANCES)]].round(4)
+
+# %% [markdown]
+# ## Figure 13: reconstructions, and images halfway between each and its partner
+
+# %%
+run.figure("fig13", encoders.pictures(targets, found, noise.VARIANTS, 8))
+
+# %%
+run.figure("fig13_between", encoders.pictures(targets, found, noise.VARIANTS, 8, "between"))
+
+# %% [markdown]
+# ## Figure 14 (a): the same while training
+#
+# The MSE of training images that the encoders are not trained on, one run of each.
+
+# %%
+lines = {noise.VARIANTS[name]: encoded.name for name, encoded in found.items()}
+run.figure("fig14a", encoders.learning_curves({generator: lines}))
+
+# %% [markdown]
+# ## Paper and ours
+#
+# The rank correlation with the number of blocks, in the direction claimed, so that a positive value agrees
+# with the paper; and by which factor the MSE falls from the first to the last. A claim is *reproduced* if the whole 95 %
+# interval agrees. The intervals are over images, not over seeds of the training.
+
+# %%
+run.table("08_paper_and_ours", claims.frame(noise.noise_claims(domain, found, real, others))).round(3)
+
+# %%
+print(run.finish())

@@ -1,0 +1,146 @@
+"""Tables 3, 4 and 6: which encoders are compared, and what the verdicts are of."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from idinvert import weights
+from idinvert.edit import interpolate
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.nn import stylegan
+from idinvert.study import averages, encoders, noise, scores
+from idinvert.study.encoders import Encoded
+from idinvert.study.scores import Seen
+
+
+def seen(noise=0.0, seed=0, count=40):
+    """Smooth random images of 16 px, more or less spoilt; features are their pixels."""
+    rng = torch.Generator().manual_seed(0)
+    coarse = torch.randn(count, 3, 4, 4, generator=rng) / 3
+    images = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")
+    rng = torch.Generator().manual_seed(seed)
+    images = images + noise * (torch.randn(images.shape, generator=rng) + 1)
+    return Seen(images, images.flatten(1)[:, ::8])
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """Backbones of falling error, of which the base one was trained for longer."""
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    made = {}
+    for i, name in enumerate(("base", "resnet18", "resnet34", "resnet50", "mobilenet")):
+        card = {"kimg": 150 if name == "base" else 40, "parameters": 10 * (i + 1)}
+        (tmp_path / f"g-{name}.json").write_text(json.dumps(card))
+        error = {"mobilenet": 0.9, "base": 0.01}.get(name, 0.5 / (i + 1))
+        made[name] = Encoded(f"g-{name}", seen(error, seed=i), seen(error, seed=10 + i))
+    return made
+
+
+def test_only_encoders_of_equally_long_training_are_compared(found):
+    assert encoders.equally_long(found) == ["resnet18", "resnet34", "resnet50", "mobilenet"]
+    rows = encoders.quality_claims("face", found, seen())
+    texts = [row["what"] for row in rows]
+    assert texts == [
+        f"face: {pair}, {metric}" for pair in
+        ("ResNet-34 beats ResNet-18", "ResNet-50 beats ResNet-34", "ResNet-18 beats MobileNet")
+        for metric in ("SSIM", "MSE")]
+    assert {row["verdict"] for row in rows} == {"reproduced"}
+    assert [row["claim"] for row in rows] == ["C11"] * 4 + ["C13"] * 2
+    mse = next(row for row in rows if "ResNet-34 beats ResNet-18, MSE" in row["what"])
+    assert mse["paper"] == "0.069 -> 0.066"
+    errors = [(found[name].images.images.clamp(-1, 1) - seen().images.clamp(-1, 1)).square().mean()
+              for name in ("resnet18", "resnet34")]
+    assert mse["ours"] == pytest.approx(float(errors[0] - errors[1]), rel=1e-3)
+
+
+def test_table_has_a_row_for_each_encoder_and_what_was_spent(found):
+    times = {name: Estimate(i + 1, i + 0.5, i + 1.5) for i, name in enumerate(found)}
+    table = encoders.table("face", found, seen(), seen(seed=7), times).set_index("encoder")
+    assert list(table.index) == list(found)
+    assert table.loc["base", "thousand_images"] == 150 and table.loc["resnet50", "seconds"] == 4
+    assert table["mse"].idxmin() == "base" and table["between_kid"].idxmax() == "mobilenet"
+    assert (table["mse_low"] <= table["mse"]).all() and (table["mse"] <= table["mse_high"]).all()
+
+
+def test_slower_is_a_ratio_above_one():
+    times = {"base": Estimate(2, 1.9, 2.1), "resnet18": Estimate(4, 3.8, 4.2),
+             "mobilenet": Estimate(1, 0.9, 1.1)}
+    deeper, mobile = encoders.time_claims("church", times)
+    assert deeper["ours"] == 2 and deeper["low"] == pytest.approx(3.8 / 2.1)
+    assert (deeper["claim"], deeper["verdict"]) == ("C12", "reproduced")
+    assert (mobile["claim"], mobile["verdict"], mobile["ours"]) == ("C13", "contradicted", 0.5)
+
+
+def test_what_is_not_trained_is_named(found, capsys):
+    for name in ("resnet18", "resnet34"):
+        (weights.folder() / f"g-{name}.safetensors").touch()
+    assert encoders.trained("g", encoders.BACKBONES) == ["resnet18", "resnet34"]
+    assert "left out: g-base, g-resnet50, g-mobilenet" in capsys.readouterr().out
+    with pytest.raises(weights.WeightsError, match="too few encoders.*g-b1, g-b2"):
+        encoders.trained("g", ["b1", "b2"])
+
+
+def test_halfway_is_the_mean_of_codes_and_of_maps():
+    codes, maps = torch.randn(6, 4, 3), torch.randn(6, 1, 4, 4)
+    middle, (mean, stored) = encoders.halfway(codes, [maps, None])
+    other = encoders.partners(6)
+    torch.testing.assert_close(middle, (codes + codes[other]) / 2)
+    torch.testing.assert_close(middle, interpolate(codes, codes[other], steps=1)[:, 0])
+    torch.testing.assert_close(mean, (maps + maps[other]) / 2)
+    assert stored is None and encoders.halfway(codes, "fixed")[1] == "fixed"
+
+
+def test_an_encoder_with_the_average_code_is_compared_by_eight_numbers():
+    found = {name: Encoded(name, seen(error, seed=i), seen(error, seed=5 + i))
+             for i, (name, error) in enumerate((("e4e", 0.3), ("base-no-average", 0.4),
+                                                ("base", 0.05)))}
+    rows = averages.average_claims("face", found, seen(), seen())
+    assert [row["claim"] for row in rows] == ["C15"] * 8 + ["C17"] * 8
+    verdicts = {row["what"]: row["verdict"] for row in rows}
+    reverse = "face: with the average worse than e4e, interpolation, SWD"
+    assert verdicts.pop(reverse) == "contradicted" and set(verdicts.values()) == {"reproduced"}
+    paper = {row["what"]: row["paper"] for row in rows}
+    assert paper["face: with the average better than without average, reconstruction, MSE"] == (
+        "0.074 -> 0.036")
+    assert paper[reverse] == "34.48 -> 36.71"
+
+
+def test_codes_begin_around_the_average_or_around_zero(monkeypatch):
+    """With Eq. (6) the code of an untrained encoder is that of the average image, more or less."""
+    torch.manual_seed(0)
+    generator = stylegan.Generator(16, z_dim=6, w_dim=5, channel_base=32, channel_max=8)
+    torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=300)
+    entry = {"settings": {"channel_base": 4, "channel_max": 4}}
+    monkeypatch.setattr(averages.zoo, "entry", lambda name: entry)
+    m = SimpleNamespace(generator=generator, features=lambda x: x.flatten(1))
+    targets = torch.rand(12, 3, 16, 16)
+    with_, without = averages.starts(m, "face-stylegan", targets)
+    assert (with_.title, without.title) == ("stylegan, with average", "stylegan, without average")
+    offset = with_.codes - without.codes
+    torch.testing.assert_close(offset, offset[:1].expand_as(offset))
+    sampled = generator.mapping(torch.randn(5_000, 6)).detach()
+    torch.testing.assert_close(with_.codes.mean(0), sampled.mean(0), rtol=0.1, atol=0.1)
+    table = averages.start_table("face", [with_, without], m, with_.seen).set_index("start")
+    near, far = table["code_distance"]
+    assert near == pytest.approx(1, abs=0.05) and far > 2 * near
+
+
+def test_each_block_of_maps_counts():
+    """The trends, and the factor in the MSE in closed form."""
+    real, levels = Seen(seen().images / 4, seen().features), (0.4, 0.2, 0.1)
+    found = {f"b{i}": Encoded(f"b{i}", Seen(real.images + error, real.features),
+                              seen(0.3 - error / 2, seed=i)) for i, error in enumerate(levels)}
+    falls, rises, factor, worse = noise.noise_claims("face", found, real, seen(seed=9))
+    assert falls["ours"] == 1 and falls["verdict"] == "reproduced"
+    assert rises["verdict"] == "reproduced"
+    assert factor["ours"] == pytest.approx(16, rel=1e-4) and factor["verdict"] == "contradicted"
+    assert worse["verdict"] == "reproduced"
+
+
+def test_trend_of_kid_follows_the_order():
+    real = seen().features
+    sets = [real + shift for shift in (0.0, 0.5, 1.0)]
+    up = scores.kid_trend([0, 1, 2], sets, real)
+    assert up.value == pytest.approx(1) and up.low == pytest.approx(1)
+    assert scores.kid_trend([2, 1, 0], sets, real).value == pytest.approx(-1)
