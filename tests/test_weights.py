@@ -28,7 +28,7 @@ def test_load_gives_the_half_precision_of_what_was_saved(saved):
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-@pytest.mark.parametrize("bits", [8, 5])
+@pytest.mark.parametrize("bits", [8, 5, 4.5])
 def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
     """Off by at most half a step of the largest weight of the row; vectors are float16."""
     described = weights.card("face-tiny")

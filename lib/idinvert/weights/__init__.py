@@ -148,7 +148,7 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 
 def save(name: str, network: nn.Module, architecture: str, settings: dict,
-         dtype: torch.dtype = torch.float16, bits: int | None = None,
+         dtype: torch.dtype = torch.float16, bits: float | None = None,
          relative_to: str | None = None, **facts) -> dict:
     """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...).
 
@@ -185,9 +185,9 @@ def store_whole(name: str) -> None:
     save(name, load(name), **kept)
 
 
-def packed(state: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
-    """A state with matrices and convolutions as whole numbers of 2 to 8 bits, one scale for each
-    output, compressed; the rest in float16.
+def packed(state: dict[str, Tensor], bits: float) -> dict[str, Tensor]:
+    """A state with matrices and convolutions as whole numbers of 2 to 8 bits (4.5: 21 of them), one
+    scale for each output, compressed; the rest in float16.
 
     A weight is off by at most 1 / (2^bits - 2) of the largest of its row.
     """
