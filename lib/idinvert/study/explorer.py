@@ -96,7 +96,7 @@ def picture(images: Tensor, kind: str = "webp", columns: int | None = None,
     if box is not None:
         ImageDraw.Draw(shown).rectangle([box[0], box[1], box[2] - 1, box[3] - 1], outline="orange")
     file = io.BytesIO()
-    shown.save(file, kind, quality=65)
+    shown.save(file, kind, quality=55)
     return file.getvalue()
 
 

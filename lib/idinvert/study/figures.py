@@ -63,7 +63,7 @@ def file_format(figure: Figure) -> str:
 def shown(figure: Figure) -> Image:
     """What a notebook keeps of a figure."""
     file = io.BytesIO()
-    save(figure, file, figure.dpi, 70, bbox_inches="tight")
+    save(figure, file, figure.dpi, 60, bbox_inches="tight")
     return Image(file.getvalue(), format=file_format(figure).replace("jpg", "jpeg"))
 
 
