@@ -49,8 +49,8 @@ run.settings
 #
 # Image2StyleGAN is given far fewer iterations here than its authors' 5,000, for they are what takes the time: read
 # the settings above. Stopped that early, it has not reached the pixels that it would reach, which
-# bears on claims C2 (its pixels) and C5 (its time): on six of these faces its MSE fell from 0.030 at 200
-# steps to 0.017 at 1,000, passing in-domain inversion's 0.028 before 300.
+# bears on claims C2 (its pixels) and C5 (its time): on six of these faces its MSE fell from 0.034 at 200
+# steps to 0.015 at 1,000, passing in-domain inversion's 0.028 before 300.
 
 # %%
 sizes = {d: m.generator.resolution for d, m in subjects.items()}

@@ -111,12 +111,12 @@ def test_codes_begin_around_the_average_or_around_zero(monkeypatch):
     torch.manual_seed(0)
     generator = stylegan.Generator(16, z_dim=6, w_dim=5, channel_base=32, channel_max=8)
     torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=300)
-    entry = {"settings": {"channel_base": 4, "channel_max": 4}}
-    monkeypatch.setattr(averages.zoo, "entry", lambda name: entry)
+    card = {"settings": {"channel_base": 4, "channel_max": 4}, "architecture": "stylegan.Generator"}
+    monkeypatch.setattr(averages.weights, "card", lambda name: card)
     m = SimpleNamespace(generator=generator, features=lambda x: x.flatten(1))
     targets = torch.rand(12, 3, 16, 16)
-    with_, without = averages.starts(m, "face-stylegan", targets)
-    assert (with_.title, without.title) == ("stylegan, with average", "stylegan, without average")
+    with_, without = averages.starts(m, "own", targets)
+    assert (with_.title, without.title) == ("own, with average", "own, without average")
     offset = with_.codes - without.codes
     torch.testing.assert_close(offset, offset[:1].expand_as(offset))
     sampled = generator.mapping(torch.randn(5_000, 6)).detach()
@@ -124,6 +124,8 @@ def test_codes_begin_around_the_average_or_around_zero(monkeypatch):
     table = averages.start_table("face", [with_, without], m, with_.seen).set_index("start")
     near, far = table["code_distance"]
     assert near == pytest.approx(1, abs=0.05) and far > 2 * near
+    (row,) = averages.start_claims("face", {"own": [with_, without]}, with_.seen)
+    assert row["claim"] == "-" and row["ours"] > 0
 
 
 def test_each_block_of_maps_counts():
