@@ -72,11 +72,12 @@ run.figure("fig13_between", encoders.pictures(targets, found, noise.VARIANTS, 8,
 # %% [markdown]
 # ## Figure 14 (a): the same while training
 #
-# The MSE of training images that the encoders are not trained on, one run of each.
+# The pixel term of the training loss, and the MSE of training images that the encoders are not trained on: one
+# run of each, so that there is no interval, and no verdict.
 
 # %%
 lines = {noise.VARIANTS[name]: encoded.name for name, encoded in found.items()}
-run.figure("fig14a", encoders.learning_curves({generator: lines}))
+run.figure("fig14a", encoders.learning_curves(lines))
 
 # %% [markdown]
 # ## Paper and ours

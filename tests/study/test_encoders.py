@@ -124,8 +124,24 @@ def test_codes_begin_around_the_average_or_around_zero(monkeypatch):
     table = averages.start_table("face", [with_, without], m, with_.seen).set_index("start")
     near, far = table["code_distance"]
     assert near == pytest.approx(1, abs=0.05) and far > 2 * near
-    (row,) = averages.start_claims("face", {"own": [with_, without]}, with_.seen)
-    assert row["claim"] == "-" and row["ours"] > 0
+
+
+def test_what_leaving_out_the_average_costs_is_compared(monkeypatch):
+    """StyleGAN2 is farther away without it here, StyleGAN is not: both rows agree with C18."""
+    monkeypatch.setattr(averages.weights, "card",
+                        lambda name: {"architecture": f"{name}.Generator"})
+    real = seen(seed=20)
+    start = {spoilt: averages.Start("", torch.zeros(40, 1, 1), seen(spoilt, seed=1))
+             for spoilt in (0.05, 0.5)}
+    found = {"stylegan": [start[0.05], start[0.05]], "stylegan2": [start[0.05], start[0.5]]}
+    rows = averages.start_claims("face", found, real)
+    assert [row["verdict"] for row in rows] == ["reproduced"] * 2
+    assert rows[1]["ours"] == pytest.approx(rows[0]["ours"])  # StyleGAN loses nothing
+    found["stylegan"] = found["stylegan2"]
+    same = averages.start_claims("face", found, real)[1]
+    assert same["ours"] == 0 and same["verdict"] == "not resolved"
+    assert averages.difference(Estimate(5, 2, 8), Estimate(1, -3, 5)) == Estimate(4, -1, 9)
+    assert averages.start_claims("face", {"stylegan": found["stylegan"]}, real) == []
 
 
 def test_each_block_of_maps_counts():
@@ -146,3 +162,17 @@ def test_trend_of_kid_follows_the_order():
     up = scores.kid_trend([0, 1, 2], sets, real)
     assert up.value == pytest.approx(1) and up.low == pytest.approx(1)
     assert scores.kid_trend([2, 1, 0], sets, real).value == pytest.approx(-1)
+
+
+def test_curves_are_those_of_the_logs(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "logs").mkdir()
+    lines = [{"kimg": 2.0, "pixel": 0.3}, {"kimg": 4.0, "pixel": 0.2},
+             {"kimg": 4.0, "held_out_mse": 0.25}]
+    for name in ("a", "b"):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "logs" / f"{name}.jsonl").write_text(text)
+    training, held_out = encoders.learning_curves({"with": "a", "without": "b"}).axes
+    assert [line.get_label() for line in training.lines] == ["with", "without"]
+    assert training.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.2]]
+    assert held_out.lines[1].get_xydata().tolist() == [[4, 0.25]]

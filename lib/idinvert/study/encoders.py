@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -187,14 +188,16 @@ def pictures(targets: Tensor, found: dict[str, Encoded], titles: dict[str, str],
     return figures.image_grid(rows, labels)
 
 
-def learning_curves(panels: dict[str, dict[str, str]], column: str = "held_out_mse") -> Figure:
-    """One panel per title: a column of the logs of several models {label: model}."""
-    figure, axes = figures.axes_grid(len(panels), columns=3)
-    for axis, (title, lines) in zip(axes, panels.items()):
-        for label, name in lines.items():
-            log = generators.log(name).dropna(subset=[column])
-            axis.plot(log["kimg"], log[column], label=label, lw=1.2)
-        axis.set(title=title, xlabel="thousand images",
-                 ylabel=generators.FIGURES.get(column, column))
-        axis.legend(fontsize=7)
+def learning_curves(models_shown: dict[str, str]) -> Figure:
+    """Figure 14: the pixel term of the training loss and the MSE of held-out training images, a
+    line for each model {label: name}, from its log."""
+    columns = {"pixel": "pixel term of the training loss", "held_out_mse": "held-out MSE"}
+    figure, axes = figures.axes_grid(len(columns), columns=2)
+    with plt.rc_context(figures.STYLE):
+        for axis, (column, title) in zip(axes, columns.items()):
+            for label, name in models_shown.items():
+                log = generators.log(name).dropna(subset=[column])
+                axis.plot(log["kimg"], log[column], ".-", label=label, lw=1.2, ms=3)
+            axis.set(title=title, xlabel="thousand images")
+        axes[0].legend(fontsize=7)
     return figure
