@@ -111,7 +111,7 @@ table4[["encoder", *scores.PAIRWISE, *scores.DISTANCES, *(f"between_{m}" for m i
 run.figure("fig09", encoders.pictures(targets2, found2, averages.VARIANTS))
 
 # %% [markdown]
-# ## Figure 14 (b): the same while training
+# ## Figure 14b: with and without the average code, while training
 #
 # The pixel term of the training loss, and the MSE of training images that the encoders are not trained on: one
 # run of each, so that there is no interval, and no verdict.

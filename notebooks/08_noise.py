@@ -61,16 +61,19 @@ table6 = run.table("table6", encoders.table(domain, found, real, others))
 table6[["encoder", *scores.PAIRWISE, *scores.DISTANCES, *(f"between_{m}" for m in scores.DISTANCES)]].round(4)
 
 # %% [markdown]
-# ## Figure 13: reconstructions, and images halfway between each and its partner
+# ## Figure 13: reconstructions with maps of more and more blocks
 
 # %%
 run.figure("fig13", encoders.pictures(targets, found, noise.VARIANTS, 8))
+
+# %% [markdown]
+# ## Halfway between each image and its partner
 
 # %%
 run.figure("fig13_between", encoders.pictures(targets, found, noise.VARIANTS, 8, "between"))
 
 # %% [markdown]
-# ## Figure 14 (a): the same while training
+# ## Figure 14a: maps of more and more blocks, while training
 #
 # The pixel term of the training loss, and the MSE of training images that the encoders are not trained on: one
 # run of each, so that there is no interval, and no verdict.

@@ -149,6 +149,7 @@ def test_pictures_of_a_loop_are_numbered_apart_and_named_by_what_stands_before_t
     ("Figures 4 and 19: from one to another", "from one to another"),
     ("Figure 16: the size", "the size"),
     ("Table 2: distances", "distances"),
+    ("Figure 14b: the same", "the same"),
     ("Truncation", "Truncation"),
 ])  # fmt: skip
 def test_numbers_of_the_paper_are_left_out_of_captions(heading, text):

@@ -26,7 +26,7 @@ from .run import PROFILES, ROOT
 
 RESULT = re.compile(r'run\.(figure|table)\(\s*(f?)"([\w{}-]+)"')
 PAPER_NUMBER = re.compile(r"(?:fig|table)0*(\d+[a-z]?)")
-OWN_HEADING = re.compile(r"(Figure|Table)s? \d+( and \d+)?[:.] ")
+OWN_HEADING = re.compile(r"(Figure|Table)s? \d+[a-z]?( and \d+)?[:.] ")
 
 
 def sources() -> list[str]:

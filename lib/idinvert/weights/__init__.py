@@ -126,10 +126,14 @@ def state(name: str) -> dict[str, Tensor]:
 
 
 def moved(state: dict[str, Tensor], by: dict[str, Tensor], times: float = 1) -> dict[str, Tensor]:
-    """A state plus `times` another, where that has a tensor of the same shape."""
-    return {key: value + times * by[key].to(value)
-            if value.is_floating_point() and key in by and by[key].shape == value.shape else value
+    """A state plus `times` another, where that has a comparable tensor."""
+    return {key: value + times * by[key].to(value) if comparable(value, by.get(key)) else value
             for key, value in state.items()}
+
+
+def comparable(value: Tensor, other: Tensor | None) -> bool:
+    """Whether another model's tensor of the same name can be subtracted from one."""
+    return value.is_floating_point() and other is not None and other.shape == value.shape
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
@@ -154,19 +158,23 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict,
 
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see `packed`.
     relative_to: a model from which the difference is stored, which wants fewer bits where this one
-    began as that. Models that are stored so relative to what is replaced are first stored whole.
+    began as that; what that one lacks is stored in 8. Models that are stored so relative to what is
+    replaced are first stored whole.
     """
     for dependent in names():
         if card(dependent).get("relative_to") == {"name": name, "sha256": digest(name)}:
             store_whole(dependent)
-    tensors = network.state_dict()
+    tensors, new = network.state_dict(), {}
     if relative_to:
-        tensors = moved(tensors, state(relative_to), -1)
+        other = state(relative_to)
+        new = {k: v for k, v in tensors.items() if not comparable(v, other.get(k))}
+        tensors = moved({k: v for k, v in tensors.items() if k not in new}, other, -1)
         facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
     if bits:
-        tensors, facts = packed(tensors, bits), facts | {"bits": bits}
+        tensors, facts = packed(tensors, bits) | packed(new, 8), facts | {"bits": bits}
     else:
-        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v
+                   for k, v in (tensors | new).items()}
     path = folder() / f"{name}.safetensors"
     with replacing(path) as temporary:
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
