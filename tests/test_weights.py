@@ -79,6 +79,34 @@ def test_a_difference_in_few_bits_is_nearer_than_the_whole(saved, tmp_path):
         assert torch.equal(weights.load("same").state_dict()[key], value)
 
 
+def test_a_difference_is_as_fine_as_the_whole_as_far_as_8_bits_go(saved):
+    """A model that has gone far from the one it began as keeps the precision of the others."""
+    torch.manual_seed(7)
+    far = stylegan.Generator(**SETTINGS)
+    weights.save("far", far, "stylegan.Generator", SETTINGS, bits=7, relative_to="face-tiny",
+                 difference_bits=3)
+    loaded, old = weights.load("far").state_dict(), weights.load("face-tiny").state_dict()
+    for name, value in far.state_dict().items():
+        if value.ndim > 1:
+            rows, found = value.flatten(1), loaded[name].flatten(1)
+            whole = rows.abs().amax(1, keepdim=True) / (2**7 - 2)
+            eight = (rows - old[name].flatten(1)).abs().amax(1, keepdim=True) / (2**8 - 2)
+            assert ((found - rows).abs() <= whole.maximum(eight) * 1.0001 + 1e-6).all()
+
+
+def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
+    """The error names both; and what cannot be read does not keep the other from being saved."""
+    weights.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    (tmp_path / "child.safetensors").write_bytes(b"damaged")
+    weights.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    assert weights.load("face-tiny") and (tmp_path / "child.safetensors").read_bytes() == b"damaged"
+    weights.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    for end in ("json", "safetensors"):
+        (tmp_path / f"face-tiny.{end}").unlink()
+    with pytest.raises(weights.WeightsError, match="child is stored as the difference from a face"):
+        weights.load("child")
+
+
 def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
     """Before another model takes that one's place it is stored whole; it is refused if the file
     was replaced by other means."""

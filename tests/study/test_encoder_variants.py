@@ -140,7 +140,7 @@ def test_what_leaving_out_the_average_costs_is_compared(monkeypatch):
     found["stylegan"] = found["stylegan2"]
     same = averages.start_claims("face", found, real)[1]
     assert same["ours"] == 0 and same["verdict"] == "not resolved"
-    assert averages.difference(Estimate(5, 2, 8), Estimate(1, -3, 5)) == Estimate(4, -1, 9)
+    assert scores.difference(Estimate(5, 2, 8), Estimate(1, -3, 5)) == Estimate(4, -1, 9)
     assert averages.start_claims("face", {"stylegan": found["stylegan"]}, real) == []
 
 

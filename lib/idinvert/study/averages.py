@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from .. import weights
 from ..boundaries import sample_codes
 from ..invert import render
-from ..metrics.bootstrap import Estimate
 from ..train import zoo
 from . import claims, scores
 from .encoders import Encoded
@@ -105,11 +103,5 @@ def start_claims(domain: str, found: dict[str, list[Start]], others: Seen) -> li
         claims.row("C18", f"{domain}: StyleGAN2 begins nearer to real images with the average, KID",
                    "only with it (Fig. 17)", second),
         claims.row("C18", f"{domain}: StyleGAN2 loses more without it than StyleGAN, KID",
-                   "StyleGAN: nothing (Fig. 17)", difference(second, first)),
+                   "StyleGAN: nothing (Fig. 17)", scores.difference(second, first)),
     ]
-
-
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b of two independent estimates with symmetric intervals."""
-    half = math.hypot(a.high - a.value, b.high - b.value)
-    return Estimate(a.value - b.value, a.value - b.value - half, a.value - b.value + half)

@@ -28,6 +28,7 @@ from .scores import DISTANCES, PAIRWISE, Seen
 
 BACKBONES = {"base": "base", "resnet18": "ResNet-18", "resnet34": "ResNet-34",
              "resnet50": "ResNet-50", "mobilenet": "MobileNet"}
+REPEATS = 20  # timed runs, after one that is not
 DEEPER = ("base", "resnet18", "resnet34", "resnet50")  # from shallow to deep
 
 
@@ -108,7 +109,8 @@ def seconds(found: dict[str, Encoded], images: Tensor) -> dict[str, Estimate]:
     times = {}
     for variant, encoded in found.items():
         encoder = weights.load(encoded.name, images.device)
-        runs = [reconstruction.elapsed(encode_with_noise, encoder, images[:1]) for _ in range(21)]
+        runs = [reconstruction.elapsed(encode_with_noise, encoder, images[:1])
+                for _ in range(1 + REPEATS)]
         times[variant] = bootstrap.interval(np.median, np.array(runs[1:]))
     return times
 
@@ -150,13 +152,9 @@ def time_claims(domain: str, times: dict[str, Estimate]) -> list[dict]:
     for claim, fast, slow in pairs:
         theirs = claims.paper_gain(paper, domain, slow, fast, "seconds_per_image")
         text = f"{domain}: {BACKBONES[slow]} takes so many times as long as {BACKBONES[fast]}"
-        rows.append(claims.row(claim, text, theirs, ratio(times[slow], times[fast]), equal=1.0))
+        longer = scores.ratio(times[slow], times[fast])
+        rows.append(claims.row(claim, text, theirs, longer, equal=1.0))
     return rows
-
-
-def ratio(a: Estimate, b: Estimate) -> Estimate:
-    """a / b; the interval reaches from the ends of both, wider than need be."""
-    return Estimate(a.value / b.value, a.low / b.high, a.high / b.low)
 
 
 def training_claim(domain: str, m: Models, found: dict[str, Encoded], real: Seen, targets: Tensor

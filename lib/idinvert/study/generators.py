@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -106,19 +105,14 @@ def missing(entries: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "kind", "command"])
 
 
-def log_path(name: str) -> Path:
-    """Where the log of a model's training is kept; a model that took no step has none."""
-    return weights.folder().with_name("logs") / f"{name}.jsonl"
-
-
 def log(name: str) -> pd.DataFrame:
     """The log of a model's training: one row per line, NaN where a line lacks a figure."""
-    return pd.DataFrame([json.loads(line) for line in log_path(name).read_text().splitlines()])
+    return pd.DataFrame([json.loads(line) for line in zoo.kept_log(name).read_text().splitlines()])
 
 
 def training_curves(panels: list[tuple[str, str]]) -> Figure:
     """One panel per (model, column of its log), over thousand images, of the models with a log."""
-    panels = [(name, column) for name, column in panels if log_path(name).exists()]
+    panels = [(name, column) for name, column in panels if zoo.kept_log(name).exists()]
     figure, axes = figures.axes_grid(len(panels), columns=4, inch=2.4)
     for axis, (name, column) in zip(axes, panels):
         lines = log(name).dropna(subset=[column])

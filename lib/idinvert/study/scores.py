@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +129,18 @@ def most_components(real: Tensor, count: int) -> int:
 def per_image(values) -> Estimate:
     """Mean over images with its bootstrap interval."""
     return bootstrap.interval(np.nanmean, values)
+
+
+def ratio(a: Estimate, b: Estimate) -> Estimate:
+    """a / b of positive estimates; the interval reaches from the ends of both, wider than need be.
+    """
+    return Estimate(a.value / b.value, a.low / b.high, a.high / b.low)
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a - b of two independent estimates with symmetric intervals."""
+    value, half = a.value - b.value, math.hypot(a.high - a.value, b.high - b.value)
+    return Estimate(value, value - half, value + half)
 
 
 def trend(levels: Sequence[float], values: Tensor) -> Estimate:

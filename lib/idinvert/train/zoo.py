@@ -226,7 +226,7 @@ def adopt(name: str, task: Task, writes: bool = True) -> tuple[int, float]:
         go_on(task.discriminator, name)
     for part in PARTS[entry(name)["kind"]]:
         getattr(task, part).load_state_dict(state)
-    log = weights.folder().with_name("logs") / f"{name}.jsonl"
+    log = kept_log(name)
     if writes and log.exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(log, folder / "log.jsonl")
@@ -239,7 +239,7 @@ def publish(name: str, task: Task) -> dict:
     returned. `relative_to` names the model from which they are stored as a difference."""
     described = entry(name, task.device)
     kind, other = described["kind"], described.get("relative_to")
-    bits = DIFFERENCE_BITS if other else BITS
+    stored = {"bits": BITS[kind], "relative_to": other, "difference_bits": DIFFERENCE_BITS[kind]}
     facts = {"kind": kind, "domain": domain(name), "data": "worlds, training split",
              "seed": described.get("seed", 0), "recipe": described.get("recipe", {}), **cost(name)}
     kept = ("generator", "parent", "teacher", "average", "projected", "notes")
@@ -247,19 +247,19 @@ def publish(name: str, task: Task) -> dict:
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
         weights.save(f"{name}-d", task.discriminator, *discriminator_kind(described),
-                     bits=bits["discriminator"], relative_to=other and f"{other}-d",
+                     bits=BITS["discriminator"], relative_to=other and f"{other}-d",
                      **facts | {"kind": "discriminator"})
         saved = weights.save(name, task.average, f"{described['architecture']}.Generator",
-                             described["settings"], bits=bits[kind], relative_to=other, **facts)
+                             described["settings"], **stored, **facts)
     elif kind == "classifier":
         facts["attributes"] = task.names
         saved = weights.save(name, task.average, "classifier.Classifier",
                              {"attributes": len(task.names), **described.get("settings", {})},
-                             bits=bits[kind], **facts)
+                             **stored, **facts)
     else:
         saved = weights.save(name, task.encoder, encoder_architecture(described),
-                             encoder_settings(described, task.generator), bits=bits[kind],
-                             relative_to=other, **facts, curve=curve(name))
+                             encoder_settings(described, task.generator), **stored, **facts,
+                             curve=curve(name))
     keep_log(name)
     return saved
 
@@ -300,10 +300,14 @@ def trained(name: str) -> bool:
 
 def keep_log(name: str) -> None:
     """Copy the log of a run to results/logs, if it took a step."""
-    target = weights.folder().with_name("logs") / f"{name}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
     if read_log(name):
-        shutil.copyfile(run_folder(name) / "log.jsonl", target)
+        kept_log(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run_folder(name) / "log.jsonl", kept_log(name))
+
+
+def kept_log(name: str) -> Path:
+    """Where the log of a published model is kept; one that took no step has none."""
+    return weights.folder().with_name("logs") / f"{name}.jsonl"
 
 
 def cost(name: str) -> dict:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import lzma
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def state(name: str) -> dict[str, Tensor]:
     if "relative_to" not in described:
         return own
     other = described["relative_to"]
-    if card(other["name"])["sha256"] != other["sha256"]:
+    if digest(other["name"]) != other["sha256"]:
         raise WeightsError(f"{name} is stored as the difference from a {other['name']} that is no "
                            "longer there: fetch both again.")
     return moved(own, state(other["name"]))
@@ -153,28 +154,30 @@ def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
 
 def save(name: str, network: nn.Module, architecture: str, settings: dict,
          dtype: torch.dtype = torch.float16, bits: float | None = None,
-         relative_to: str | None = None, **facts) -> dict:
+         relative_to: str | None = None, difference_bits: float | None = None,
+         **facts) -> dict:
     """Write a model and its card; `facts` are added to the card (domain, data, seed, cost, ...).
 
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see `packed`.
-    relative_to: a model from which the difference is stored, which wants fewer bits where this one
-    began as that; what that one lacks is stored in 8. Models that are stored so relative to what is
-    replaced are first stored whole.
+    relative_to: a model from which the difference is stored, in `difference_bits` (`bits` unless
+    told), or in up to 8 where that would be coarser than the whole in `bits`. Models that are
+    stored so relative to what is replaced are first stored whole.
     """
+    replaced = {"name": name, "sha256": digest(name)}
     for dependent in names():
-        if card(dependent).get("relative_to") == {"name": name, "sha256": digest(name)}:
+        if card(dependent).get("relative_to") == replaced:
             store_whole(dependent)
-    tensors, new = network.state_dict(), {}
+    tensors = whole = network.state_dict()
+    step_bits = bits
     if relative_to:
-        other = state(relative_to)
-        new = {k: v for k, v in tensors.items() if not comparable(v, other.get(k))}
-        tensors = moved({k: v for k, v in tensors.items() if k not in new}, other, -1)
+        step_bits = difference_bits or bits
+        tensors = moved(whole, state(relative_to), -1)
         facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
     if bits:
-        tensors, facts = packed(tensors, bits) | packed(new, 8), facts | {"bits": bits}
+        coarsest = {key: steps(value, bits) for key, value in whole.items() if in_few_bits(value)}
+        tensors, facts = packed(tensors, step_bits, coarsest), facts | {"bits": bits}
     else:
-        tensors = {k: v.to(dtype) if v.is_floating_point() else v
-                   for k, v in (tensors | new).items()}
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     path = folder() / f"{name}.safetensors"
     with replacing(path) as temporary:
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary)
@@ -187,34 +190,48 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict,
 
 
 def store_whole(name: str) -> None:
-    """Write a model that is stored relative to another one as one of its own, in float16."""
+    """Write a model that is stored relative to another one as one of its own, in float16; one that
+    cannot be read stays as it is."""
     kept = {key: value for key, value in card(name).items()
             if key not in ("name", "relative_to", "bits", "parameters", "sha256")}
-    save(name, load(name), **kept)
+    with suppress(WeightsError):
+        save(name, load(name), **kept)
 
 
-def packed(state: dict[str, Tensor], bits: float) -> dict[str, Tensor]:
+def packed(state: dict[str, Tensor], bits: float, coarsest: dict[str, Tensor] | None = None
+           ) -> dict[str, Tensor]:
     """A state with matrices and convolutions as whole numbers of 2 to 8 bits (4.5: 21 of them), one
     scale for each output, compressed; the rest in float16.
 
-    A weight is off by at most 1 / (2^bits - 2) of the largest of its row.
+    A weight is off by at most 1 / (2^bits - 2) of the largest of its row, or with `coarsest` by at
+    most half of that step, as far as 8 bits go.
     """
     if not 2 <= bits <= 8:
         raise ValueError(f"bits must be from 2 to 8, not {bits}")
     small = {}
     for key, value in state.items():
-        if not value.is_floating_point():
-            small[key] = value
-        elif value.ndim < 2:
-            small[key] = value.half()
+        if not in_few_bits(value):
+            small[key] = value.half() if value.is_floating_point() else value
         else:
-            rows = value.float().cpu().flatten(1)
-            scales = rows.abs().amax(1).clamp_min(1e-12) / (2 ** (bits - 1) - 1)
-            numbers = (rows / scales[:, None]).round().to(torch.int8)
+            scales = steps(value, bits)
+            if coarsest is not None:
+                scales = scales.minimum(coarsest[key]).maximum(steps(value, 8))
+            numbers = (value.float().cpu().flatten(1) / scales[:, None]).round().to(torch.int8)
             stream = lzma.compress(numbers.numpy().tobytes())
             small[key] = torch.from_numpy(np.frombuffer(stream, np.uint8).copy())
             small[key + SCALES], small[key + SHAPE] = scales, torch.tensor(value.shape)
     return small
+
+
+def in_few_bits(value: Tensor) -> bool:
+    """Whether a tensor is one of those that `packed` makes whole numbers of."""
+    return value.is_floating_point() and value.ndim > 1
+
+
+def steps(value: Tensor, bits: float) -> Tensor:
+    """The step of whole numbers of so many bits for each row of a matrix or convolution."""
+    largest = value.float().cpu().flatten(1).abs().amax(1)
+    return largest.clamp_min(1e-12) / (2 ** (bits - 1) - 1)
 
 
 def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
