@@ -67,6 +67,17 @@ def test_fd_is_called_fid_only_in_all_inception_features(monkeypatch):
     assert torch.equal(kept.features, real[:20].features)
 
 
+def test_floor_is_what_a_score_of_as_many_real_images_is():
+    """Of few images too, which fill fewer components than are taken of many."""
+    real = seen(400)
+    for count in (12, 100):
+        rng = torch.Generator().manual_seed(0)
+        picks = [torch.randperm(400, generator=rng)[: 2 * count] for _ in range(5)]
+        values = [scores.score("fd", real[p[:count]], real[p[count:]], False).value for p in picks]
+        expected = sum(values) / 5
+        assert scores.floor("fd", real, count) == pytest.approx(expected, rel=0.1)
+
+
 def test_floor_lies_below_the_distance_of_noisy_images():
     real = seen(80)
     for metric in scores.DISTANCES:

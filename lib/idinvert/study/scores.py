@@ -116,8 +116,9 @@ def halves(metric: str, found: int, real: int, paired: bool,
 def floor(metric: str, real: Seen, count: int) -> float:
     """What `count` real images reach against as many other real ones (at most half of `real`)."""
     count = min(count, len(real) // 2)
-    if metric == "fd":
-        _, real = comparable(metric, [real], real)
+    if metric == "fd" and not pretrained.gives_fid():
+        components = most_components(real.features, count)
+        real = Seen(real.images, frechet.project(real.features, real.features, components)[1])
     return frechet.floor(real, count, statistic=lambda a, b: distance(metric, a, b))[0]
 
 
