@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, "lib")
 from idinvert.study import chapters
-from idinvert.train import zoo
+from idinvert.training import zoo
 
 ZOO = zoo.zoo()
 NOTEBOOKS = chapters.sources()
@@ -74,7 +74,7 @@ rule train:
     wildcard_constraints: name="|".join(ZOO)
     threads: workflow.cores
     resources: mem_mb=8000, runtime=1440
-    shell: PYTHON + " -m idinvert.train {wildcards.name}"
+    shell: PYTHON + " -m idinvert.training {wildcards.name}"
 
 
 rule notebook:
@@ -100,4 +100,4 @@ rule book:
                 "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
     output: BOOK
     resources: mem_mb=4000, runtime=20
-    shell: PYTHON + " -m idinvert.study.book build/book --vendor build/vendor"
+    shell: PYTHON + " -m idinvert.publish.book build/book --vendor build/vendor"

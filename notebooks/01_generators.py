@@ -30,9 +30,11 @@ seed = 0
 
 # %%
 import pandas as pd
-from idinvert import study, weights
-from idinvert.study import figures, generators
-from idinvert.train import zoo
+from idinvert import models as weights
+from idinvert import study
+from idinvert.study import figures
+from idinvert.study.sections import generators
+from idinvert.training import zoo
 from IPython.display import Markdown, display
 
 run = study.begin("01_generators", profile, device, seed, num_images=num_images)

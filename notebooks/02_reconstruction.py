@@ -34,11 +34,12 @@ seed = 0
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.study import claims, figures, methods, models, reconstruction, scores
+from idinvert.study import claims, figures, methods, networks, scores
+from idinvert.study.sections import reconstruction
 from IPython.display import display
 
 run = study.begin("02_reconstruction", profile, device, seed, num_images=num_images, iterations=iterations)
-subjects = models.load_domains(run, domains, needs=())
+subjects = networks.load_domains(run, domains, needs=())
 run.settings
 
 # %% [markdown]

@@ -33,11 +33,12 @@ seed = 0
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.study import claims, figures, methods, models, separation
+from idinvert.study import claims, figures, methods, networks
+from idinvert.study.sections import separation
 from IPython.display import display
 
 run = study.begin("03_attributes", profile, device, seed, num_images=num_images, iterations=iterations)
-subjects = models.load_domains(run, domains, needs=("boundaries",))
+subjects = networks.load_domains(run, domains, needs=("boundaries",))
 run.settings
 
 # %%

@@ -35,13 +35,13 @@ seed = 0
 import pandas as pd
 import torch
 from idinvert import study
-from idinvert.boundaries import sample_codes
-from idinvert.invert import render
-from idinvert.study import claims, editing, figures, methods, models, scores
+from idinvert.codes import render, sample_codes
+from idinvert.study import claims, figures, methods, networks, scores
+from idinvert.study.sections import editing
 from IPython.display import display
 
 run = study.begin("04_editing", profile, device, seed, num_images=num_images, iterations=iterations, num_diffused=num_diffused)
-subjects = models.load_domains(run, domains)
+subjects = networks.load_domains(run, domains)
 run.settings
 
 # %%

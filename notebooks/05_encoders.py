@@ -37,11 +37,12 @@ seed = 0
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.study import averages, claims, encoders, figures, models, scores
+from idinvert.study import claims, figures, networks, scores
+from idinvert.study.sections import averages, encoders
 from IPython.display import display
 
 run = study.begin("05_encoders", profile, device, seed, num_images=num_images)
-subjects = models.load_domains(run, domains, needs=())
+subjects = networks.load_domains(run, domains, needs=())
 run.settings
 
 # %% [markdown]

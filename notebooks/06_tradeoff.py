@@ -40,11 +40,12 @@ seed = 0
 
 # %%
 from idinvert import data, study
-from idinvert.boundaries import sample_codes
-from idinvert.study import claims, figures, models, scores, tradeoff
+from idinvert.codes import sample_codes
+from idinvert.study import claims, figures, networks, scores
+from idinvert.study.sections import tradeoff
 
 run = study.begin("06_tradeoff", profile, device, seed, num_images=num_images, iterations=iterations)
-m = models.load(run.subject(domain), run.device)
+m = networks.load(run.subject(domain), run.device)
 run.settings
 
 # %% [markdown]

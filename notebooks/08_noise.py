@@ -31,7 +31,8 @@ seed = 0
 
 # %%
 from idinvert import study
-from idinvert.study import claims, encoders, noise, scores
+from idinvert.study import claims, scores
+from idinvert.study.sections import encoders, noise
 
 run = study.begin("08_noise", profile, device, seed, num_images=num_images)
 generator = run.subject(domain).generator

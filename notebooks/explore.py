@@ -33,12 +33,13 @@ seed = 0
 import ipywidgets as widgets
 import torch
 from idinvert import data, study
-from idinvert.edit import manipulate
-from idinvert.invert import render
-from idinvert.study import explorer, figures, models, tradeoff
+from idinvert.codes import manipulate, render
+from idinvert.publish import explorer
+from idinvert.study import figures, networks
+from idinvert.study.sections import tradeoff
 
 run = study.begin("explore", profile, device, seed, num_images=num_images, iterations=iterations)
-m = models.load(run.subject("face"), run.device)
+m = networks.load(run.subject("face"), run.device)
 test = run.subject("face").test(m)
 wears = test.labels["eyeglasses"].to_numpy() == 1
 faces = data.to_float(test.images[~wears]).to(run.device)
@@ -70,7 +71,7 @@ plain = render(m.generator, codes)
 
 
 def edited(name, alpha):
-    images = render(m.generator, manipulate(codes, m.boundaries[name], alpha))
+    images = render(m.generator, manipulate(codes, m.boundaries[name].direction, alpha))
     return explorer.still([targets, images], explorer.scores(m, target=targets, inverted=plain, edited=images))
 
 
@@ -99,7 +100,7 @@ widgets.VBox([pair, way, explorer.flip(pair, [blended(a, b) for a, b in pairs])]
 # ## Test faces, their inversions and edits at $\lambda_{dom} = 2$
 
 # %%
-rows = [targets, plain] + [render(m.generator, manipulate(codes, m.boundaries[name], 4.0)) for name in m.boundaries]
+rows = [targets, plain] + [render(m.generator, manipulate(codes, m.boundaries[name].direction, 4.0)) for name in m.boundaries]
 run.figure("explore", figures.image_grid(rows, ["target", "inverted", *(f"+ {name}" for name in m.boundaries)]))
 
 # %% [markdown]

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from idinvert import pretrained, weights
+from idinvert import models
+from idinvert.models import pretrained
 from idinvert.nn import encoder, stylegan2
 
 for variable in ("IDINVERT_VGG16", "IDINVERT_INCEPTION"):  # tests judge by the fetched networks
@@ -36,8 +37,8 @@ def own_registry(tmp_path, monkeypatch):
     torch.manual_seed(0)
     generator = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     network = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}
-    weights.save("own", stylegan2.Generator(**generator), "stylegan2.Generator", generator)
-    weights.save("own-base", encoder.Encoder(**network), "encoder.Encoder", network)
+    models.save("own", stylegan2.Generator(**generator), "stylegan2.Generator", generator)
+    models.save("own-base", encoder.Encoder(**network), "encoder.Encoder", network)
 
 
 @pytest.fixture(scope="session")

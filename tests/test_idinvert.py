@@ -4,7 +4,8 @@ import idinvert
 import idinvert.devices
 import pytest
 import torch
-from idinvert import boundaries, pretrained, weights
+from idinvert import boundaries, models
+from idinvert.models import pretrained
 from idinvert.nn import encoder, stylegan
 
 SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "w_dim": 4}
@@ -17,8 +18,8 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "load_vgg16", lambda device: None)
     torch.manual_seed(0)
     generator = stylegan.Generator(**SETTINGS)
-    weights.save("tiny", generator, "stylegan.Generator", SETTINGS)
-    weights.save("tiny-base", encoder.Encoder(**ENCODER), "encoder.Encoder", ENCODER)
+    models.save("tiny", generator, "stylegan.Generator", SETTINGS)
+    models.save("tiny-base", encoder.Encoder(**ENCODER), "encoder.Encoder", ENCODER)
     normal = torch.randn(4, 4)
     boundary = boundaries.Boundary("age", normal / normal.norm(), 0.0, tuple(range(4)))
     boundaries.save([boundary], tmp_path / "tiny-boundaries.safetensors")
@@ -32,7 +33,7 @@ def test_file_to_edited_file(tiny, tmp_path):
     assert result.codes.shape == (1, 4, 4)
     assert result.losses["total"].shape == (1, 4)
     older = idinvert.manipulate(result.codes, "age", 3.0, model="tiny")
-    expected = weights.load("tiny").synthesis(result.codes + 3 * tiny.normal)
+    expected = models.load("tiny").synthesis(result.codes + 3 * tiny.normal)
     torch.testing.assert_close(older, expected)
     idinvert.write_image(tmp_path / "older.png", older[0])
     assert idinvert.read_image(tmp_path / "older.png", size=8).shape == (3, 8, 8)

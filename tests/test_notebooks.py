@@ -5,7 +5,7 @@ from pathlib import Path
 import jupytext
 import papermill
 import pytest
-from idinvert import weights
+from idinvert import models
 from idinvert.study.run import PROFILES, ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -48,9 +48,9 @@ def test_shipped_models_are_complete():
     """What the trade-off needs is in the checkout, and every card fits its file."""
     for name in ("face-stylegan-layerwise", "face-stylegan-layerwise-base", "face-stylegan",
                  "face-stylegan-base", "face-classifier"):
-        weights.load(name)
+        models.load(name)
     for generator in ("face-stylegan-layerwise", "face-stylegan"):
-        names = set(weights.load_boundaries(generator))
+        names = set(models.load_boundaries(generator))
         assert names == {"gender", "age", "eyeglasses", "pose", "smile"}
-    size = sum(path.stat().st_size for path in Path(weights.folder()).iterdir())
+    size = sum(path.stat().st_size for path in Path(models.folder()).iterdir())
     assert size < 30e6

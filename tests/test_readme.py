@@ -1,7 +1,7 @@
 """The README quotes the committed tables and cards; a new reference run must change both."""
 
 import pandas as pd
-from idinvert import weights
+from idinvert import models
 from idinvert.study.run import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -24,7 +24,7 @@ def test_figures_of_the_tables_are_quoted():
 
 def test_figures_of_the_cards_are_quoted():
     for name in ("face-stylegan", "face-stylegan-layerwise"):
-        assert quoted(weights.card(name)["evaluation"]["kid_x1e3"], 0)
+        assert quoted(models.card(name)["evaluation"]["kid_x1e3"], 0)
 
 
 def test_files_that_are_named_exist():

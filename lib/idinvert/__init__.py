@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import invert as _inversion
-from .data import read_image, read_images, write_image
+from idinvert import inversion as _inversion
+from idinvert.data import read_image, read_images, write_image
 
 __all__ = ["invert", "manipulate", "read_image", "read_images", "write_image"]
 
@@ -25,17 +25,18 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "auto",
     """In-domain inversion of images [N, 3, r, r] in [-1, 1] by a model of the registry.
 
     The generator `model` and its encoder `model`-base are loaded, and VGG-16 from the cache.
-    options: `lambda_dom`, `iterations`, `progress` and the others of `idinvert.invert.optimise`.
+    options: `lambda_dom`, `iterations`, `progress` and the others of `idinvert.inversion.optimise`.
     Returns codes, images and losses. ValueError: an unknown model, images of another size or range.
     """
-    from . import devices, pretrained, weights
+    from idinvert import devices, models
+    from idinvert.models import pretrained
 
     if images.abs().max() > 1.5:
         raise ValueError(
             f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see read_image."
         )
     device = devices.pick(device)
-    generator, encoder = weights.load(model, device), weights.load(f"{model}-base", device)
+    generator, encoder = models.load(model, device), models.load(f"{model}-base", device)
     features = pretrained.load_vgg16(device)
     return _inversion.in_domain(generator, encoder, images.to(device), features, **options)
 
@@ -43,12 +44,14 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "auto",
 def manipulate(codes: Tensor, attribute: str, strength: float,
                model: str = DEFAULT_MODEL) -> Tensor:
     """Images [N, 3, r, r] of codes moved by `strength` along an attribute's normal (Eq. 5)."""
-    from . import edit, weights
+    from idinvert import models
+    from idinvert.codes import manipulate as move
+    from idinvert.codes import render
 
-    known = weights.load_boundaries(model)
+    known = models.load_boundaries(model)
     if attribute not in known:
         raise ValueError(
             f"{model} has no boundary {attribute!r}: expected one of {', '.join(known)}."
         )
-    generator = weights.load(model, codes.device)
-    return _inversion.render(generator, edit.manipulate(codes, known[attribute], strength))
+    generator = models.load(model, codes.device)
+    return render(generator, move(codes, known[attribute].direction, strength))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from . import devices
+from idinvert import devices
 
 
 @dataclass(frozen=True)

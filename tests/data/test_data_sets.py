@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 import worlds
+from idinvert.cli.data import main, write_archive
 from idinvert.data import DOMAINS, archive, binary_labels, load, sets
-from idinvert.data.__main__ import main, write_archive
 from worlds import dataset
 
 SEVEN = 7

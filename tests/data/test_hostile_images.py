@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from idinvert.data import ImageError, open_source, sources
-from idinvert.invert.files import file_names
+from idinvert.inversion.files import file_names
 from PIL import Image
 
 PARTS = st.text("ab./\\:C \0é", min_size=1, max_size=8)

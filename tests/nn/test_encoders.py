@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from idinvert.invert import encode_with_noise, render, render_with_noise
+from idinvert.codes import encode_with_noise, render, render_with_noise
 from idinvert.nn import backbones, e4e, encoder, noise_encoder, stylegan
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

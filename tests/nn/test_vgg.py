@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from idinvert import pretrained
+from idinvert.models import pretrained
 from idinvert.nn.vgg import DROPPED, VGG16Features, conv4_3_state
 
 PARITY = np.load(Path(__file__).parents[1] / "parity" / "vgg16.npz")

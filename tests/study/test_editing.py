@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.edit import stitch
-from idinvert.study import editing, models, scores, separation
+from idinvert.codes import stitch
+from idinvert.study import networks, scores
+from idinvert.study.sections import editing, separation
 
 
-class Shift(models.Models):
+class Shift(networks.Models):
     """Models whose images show the code: attribute "bright" is the first number, "red" the next."""
 
     def __init__(self):
@@ -167,7 +168,7 @@ def test_cosines_of_boundaries(shift):
 def test_mixing_takes_fine_layers_of_the_styles(monkeypatch):
     monkeypatch.setattr(
         editing, "render", lambda g, w: w.sum(2)[:, [0, 5, 9], None, None].expand(-1, -1, 2, 2))
-    m = models.Models(type("G", (), {"resolution": 2}), None, {}, None, None, [], None)
+    m = networks.Models(type("G", (), {"resolution": 2}), None, {}, None, None, [], None)
     w = torch.arange(3.0).reshape(3, 1, 1).expand(3, 10, 1)
     rows = editing.mixing_grid(m, w, contents=[0], styles=[1, 2])
     assert rows[1][2, :, 0, 0].tolist() == [0, 0, 2]

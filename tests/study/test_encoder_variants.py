@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from idinvert import weights
-from idinvert.edit import interpolate
+from idinvert import models
+from idinvert.codes import interpolate
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.nn import stylegan
-from idinvert.study import averages, encoders, noise, scores
-from idinvert.study.encoders import Encoded
+from idinvert.study import scores
 from idinvert.study.scores import Seen
+from idinvert.study.sections import averages, encoders, noise
+from idinvert.study.sections.encoders import Encoded
 
 
 def seen(noise=0.0, seed=0, count=40):
@@ -74,10 +75,10 @@ def test_slower_is_a_ratio_above_one():
 
 def test_what_is_not_trained_is_named(found, capsys):
     for name in ("resnet18", "resnet34"):
-        (weights.folder() / f"g-{name}.safetensors").touch()
+        (models.folder() / f"g-{name}.safetensors").touch()
     assert encoders.trained("g", encoders.BACKBONES) == ["resnet18", "resnet34"]
     assert "left out: g-base, g-resnet50, g-mobilenet" in capsys.readouterr().out
-    with pytest.raises(weights.WeightsError, match="too few encoders.*g-b1, g-b2"):
+    with pytest.raises(models.WeightsError, match="too few encoders.*g-b1, g-b2"):
         encoders.trained("g", ["b1", "b2"])
 
 

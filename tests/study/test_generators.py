@@ -5,9 +5,10 @@ import json
 import pandas as pd
 import pytest
 import torch
-from idinvert import study, weights
+from idinvert import models, study
 from idinvert.nn import stylegan
-from idinvert.study import figures, generators
+from idinvert.study import figures
+from idinvert.study.sections import generators
 
 SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
 
@@ -22,8 +23,8 @@ def registry(tmp_path, monkeypatch):
              "evaluation": {"kid_x1e3": 12.3}}
     generator = stylegan.Generator(**SETTINGS)
     generator.w_avg.fill_(0.5)
-    weights.save("one", generator, "stylegan.Generator", SETTINGS, kind="gan", **facts)
-    weights.save("one-d", generator, "stylegan.Generator", SETTINGS, kind="discriminator", **facts)
+    models.save("one", generator, "stylegan.Generator", SETTINGS, kind="gan", **facts)
+    models.save("one-d", generator, "stylegan.Generator", SETTINGS, kind="discriminator", **facts)
     lines = [{"step": 1, "kimg": 4.0, "d_loss": 1.0}, {"step": 2, "kimg": 8.0, "kid_x1e3": 9.0},
              {"step": 3, "kimg": 12.0, "d_loss": 0.5}]
     logs = folder.with_name("logs")
@@ -45,7 +46,7 @@ def test_budgets_list_models_but_not_discriminators(registry):
 def test_missing_models_come_with_their_command(registry):
     table = generators.missing({"one": {"kind": "gan"}, "two": {"kind": "boundaries"}})
     assert list(table["model"]) == ["two"]
-    assert table["command"][0] == "python -m idinvert.train two"
+    assert table["command"][0] == "python -m idinvert.training two"
     assert list(generators.missing({"one": {"kind": "gan"}})) == ["model", "kind", "command"]
 
 
@@ -59,7 +60,7 @@ def test_curve_skips_the_lines_without_its_figure(registry):
 
 
 def test_truncation_goes_from_the_sample_to_the_average_image(registry):
-    loaded = weights.load("one")
+    loaded = models.load("one")
     whole, half, none = generators.truncated(loaded, (1.0, 0.5, 0.0), count=3)
     torch.testing.assert_close(whole, generators.samples(loaded, 3))
     average = loaded.synthesis(loaded.w_avg.expand(3, -1, -1))

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, methods, models, reconstruction, scores
+from idinvert.study import claims, methods, networks, scores
 from idinvert.study.methods import Method
 from idinvert.study.scores import Seen
+from idinvert.study.sections import reconstruction
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def counted(tmp_path, monkeypatch):
 
 
 def some_models(**hashes):
-    return models.Models(None, None, {}, None, None, [], None, hashes=hashes)
+    return networks.Models(None, None, {}, None, None, [], None, hashes=hashes)
 
 
 def test_codes_are_kept_image_by_image(counted):

@@ -12,7 +12,8 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, figures, methods, models, run, tradeoff
+from idinvert.study import begin, claims, figures, methods, networks, run
+from idinvert.study.sections import tradeoff
 
 
 def test_unknown_profile_names_the_nearest():
@@ -87,18 +88,18 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
 
 
 def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
-    networks = iter(torch.nn.Linear(2, 1) for _ in range(100))
+    untrained = iter(torch.nn.Linear(2, 1) for _ in range(100))
     for name in ("load_vgg16", "load_judge"):
-        monkeypatch.setattr(models.pretrained, name, lambda device: next(networks))
-    monkeypatch.setattr(models.weights, "load", lambda name, device: next(networks))
-    monkeypatch.setattr(models.weights, "load_boundaries", lambda name: {})
+        monkeypatch.setattr(networks.pretrained, name, lambda device: next(untrained))
+    monkeypatch.setattr(networks.models, "load", lambda name, device: next(untrained))
+    monkeypatch.setattr(networks.models, "load_boundaries", lambda name: {})
     card = {"attributes": [], "sha256": "0"}
-    monkeypatch.setattr(models.weights, "card", lambda name: card)
-    monkeypatch.setattr(models.zoo, "trained", lambda name: True)
+    monkeypatch.setattr(networks.models, "card", lambda name: card)
+    monkeypatch.setattr(networks.zoo, "trained", lambda name: True)
     subject = SimpleNamespace(prepare=lambda: None, generator="g", classifier="c")
 
     def fingerprint():
-        return methods.fingerprint(models.load(subject, "cpu"), "in_domain", 1)
+        return methods.fingerprint(networks.load(subject, "cpu"), "in_domain", 1)
 
     plain = fingerprint()
     monkeypatch.setenv("IDINVERT_INCEPTION", "file")
@@ -121,7 +122,7 @@ def test_codes_depend_on_the_networks_that_make_them_alone(method, parts):
     assert {name for name in names if fingerprint(**{name: "1"}) != fingerprint()} == parts
 
 
-class Shift(models.Models):
+class Shift(networks.Models):
     """Models whose images are the codes and whose attribute is a positive mean."""
 
     def __init__(self):

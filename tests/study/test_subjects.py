@@ -4,12 +4,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from idinvert import data, study, weights
+from idinvert import data, study
+from idinvert import models as weights
 from idinvert.boundaries import Boundary, save
+from idinvert.models import importing
 from idinvert.nn import classifier
-from idinvert.study import generators, methods, models
+from idinvert.study import methods, networks
 from idinvert.study.run import PROFILES
-from idinvert.weights import importing
+from idinvert.study.sections import generators
 
 
 class Untrained:
@@ -22,7 +24,7 @@ class Untrained:
 @pytest.fixture
 def own(tmp_path, own_registry, monkeypatch):
     """A profile of the generator "own", with twelve photographs of grey values 0, 20, 40, ..."""
-    monkeypatch.setattr(models, "pretrained", Untrained())
+    monkeypatch.setattr(networks, "pretrained", Untrained())
     for i in range(12):
         data.write_image(tmp_path / "photos" / f"{i}.png", torch.full((3, 8, 8), i / 6 - 1))
     entry = {"generator": "own", "images": "photos", "labels": "labels.csv"}
@@ -56,7 +58,7 @@ def test_a_profile_of_ones_own_adds_to_the_embedded_one(own):
 def test_images_and_labels_belong_together(own):
     """The unlabelled image 5 is left out, the attribute without a boundary too."""
     run = study.begin("02_reconstruction", own, "cpu")
-    m = models.load_domains(run, None, needs=("boundaries",))["grey"]
+    m = networks.load_domains(run, None, needs=("boundaries",))["grey"]
     test = run.subject("grey").test(m, 8)
     expected = [0, 1, 2, 3, 4, 6, 7, 8]
     assert list(test.labels) == ["odd"]
@@ -73,19 +75,19 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
     del described["subjects"]["grey"]["labels"]
     run = study.begin("03_attributes", write(tmp_path, described), "cpu")
     with pytest.raises(ValueError, match="Nothing tells the labels"):
-        run.subject("grey").test(models.load(run.subject("grey"), "cpu", ("boundaries",)))
+        run.subject("grey").test(networks.load(run.subject("grey"), "cpu", ("boundaries",)))
     settings = {"resolution": 16, "attributes": 1, "channels": (4, 6)}
     network = classifier.Classifier(**settings).eval()
     with torch.no_grad():
         network.output.bias.fill_(100.0)
     weights.save("own-classifier", network, "classifier.Classifier", settings, kind="classifier",
                  attributes=["odd"])
-    m = models.load(run.subject("grey"), "cpu")
+    m = networks.load(run.subject("grey"), "cpu")
     assert list(run.subject("grey").test(m).labels["odd"]) == [1] * 12
 
 
 def test_methods_without_their_network_are_left_out(own):
-    m = models.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
+    m = networks.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
     assert "conventional" not in methods.available(m) and "in_domain" in methods.available(m)
 
 
@@ -108,16 +110,16 @@ def test_what_is_missing_is_told_in_a_sentence(own, tmp_path, change, message):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     described["subjects"]["grey"] |= change
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        models.load_domains(study.begin("04_editing", write(tmp_path, described), "cpu"), None)
+        networks.load_domains(study.begin("04_editing", write(tmp_path, described), "cpu"), None)
 
 
 def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, capsys):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     described["subjects"]["white"] = {"generator": "own", "images": "nowhere"}
     run = study.begin("02_reconstruction", write(tmp_path, described), "cpu")
-    assert list(models.load_domains(run, ["face", "grey"], ())) == ["grey"]
+    assert list(networks.load_domains(run, ["face", "grey"], ())) == ["grey"]
     assert "face is left out: The profile 'mine' has no subject 'face'" in capsys.readouterr().out
-    assert list(models.load_domains(run, None, ())) == ["grey"]
+    assert list(networks.load_domains(run, None, ())) == ["grey"]
     assert "white is left out: The test images of white are expected at" in capsys.readouterr().out
     assert list(run.subjects) == ["grey"] and set(generators.shown(run)) == {"own"}
     assert "white is left out" in capsys.readouterr().out
@@ -145,7 +147,7 @@ def test_the_profile_of_the_paper_names_its_data():
         "face": ("ffhq", 7), "tower": ("lsun", 5), "bedroom": ("lsun", 5)}
     assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
     with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):
-        models.load_domains(run, None, ())
+        networks.load_domains(run, None, ())
 
 
 def test_damaged_profiles_are_refused(tmp_path):

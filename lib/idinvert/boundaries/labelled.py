@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..data import ImageError, Source
-from . import Boundary, fit
+from idinvert.codes import encode
+from idinvert.data import ImageError, Source
+
+from .boundary import Boundary
+from .svm import fit
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -63,8 +66,6 @@ def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
 def encoded_codes(encoder: nn.Module, source: Source, names: Sequence[str], batch: int = 32,
                   progress: bool = True) -> tuple[Tensor, list[str], list[ImageError]]:
     """Codes E(x) [N, L, D] of the images that can be read, their names, and the errors."""
-    from ..invert import encode
-
     device = next(encoder.parameters()).device
     codes, kept, errors = [], [], []
     for start in tqdm(range(0, len(names), batch), desc="encoded", disable=not progress):
@@ -81,7 +82,7 @@ def encoded_codes(encoder: nn.Module, source: Source, names: Sequence[str], batc
 
 
 def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
-    """Codes [N, L, D] and names of the images in a folder of `idinvert.invert`.
+    """Codes [N, L, D] and names of the images in a folder of `idinvert.inversion`.
 
     Those that diverged are left out. ValueError: the folder is none of those.
     """

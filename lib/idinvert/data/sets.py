@@ -20,7 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 from worlds import dataset
 
-from ..files import cache_folder
+from idinvert.files import cache_folder
+
 from . import archive
 
 TRAIN_COUNTS = {"face": 10_000, "tower": 6_000, "church": 6_000, "bedroom": 6_000}

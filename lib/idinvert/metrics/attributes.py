@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
-from idinvert.metrics.bootstrap import as_numpy
+from .bootstrap import as_numpy
 
 
 class PrecisionRecall(NamedTuple):

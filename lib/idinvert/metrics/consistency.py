@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from idinvert.metrics.pixel import mse
+from .pixel import mse
 
 
 class Consistency(NamedTuple):

@@ -2,7 +2,7 @@
 
 import torch
 
-from idinvert.metrics import checks
+from . import checks
 
 
 @torch.no_grad()

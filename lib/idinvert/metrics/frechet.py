@@ -8,8 +8,8 @@ falls as the number grows, and never reaches 0 for two samples of one distributi
 
 import torch
 
-from idinvert.metrics import checks
-from idinvert.metrics.bootstrap import half_sample
+from . import checks
+from .bootstrap import half_sample
 
 
 def fd(features, real, components=None):

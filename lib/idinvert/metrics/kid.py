@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from idinvert.metrics import checks
-from idinvert.metrics.bootstrap import half_estimate, half_weights, subset_weights
+from . import checks
+from .bootstrap import half_estimate, half_weights, subset_weights
 
 BLOCK = 2048  # rows of a kernel matrix held at a time
 

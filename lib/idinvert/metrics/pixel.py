@@ -3,7 +3,7 @@
 import torch
 from pytorch_msssim import ssim as windowed_ssim
 
-from idinvert.metrics import checks
+from . import checks
 
 
 def mse(a, b):

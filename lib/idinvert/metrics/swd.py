@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from idinvert.metrics import checks
+from . import checks
 
 SMALLEST = 16  # px, the coarsest level
 PATCH = 7  # px

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..metrics.bootstrap import Estimate
+from idinvert.metrics.bootstrap import Estimate
 
 PAPER_TABLES = Path(__file__).with_name("paper_tables.csv")  # the numbers of Tables 1 to 7
 

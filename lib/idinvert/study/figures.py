@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..data import to_uint8
+from idinvert.data import to_uint8
 
 COLOURS = 128  # with which antialiased lines look the same
 INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2a6fb0", "#d1662a", "#3f8f5f", "#8a8a8a"

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..files import cache_folder, replacing
-from ..invert import encode, image2stylegan, in_domain
-from .models import Models
+from idinvert.codes import encode
+from idinvert.files import cache_folder, replacing
+from idinvert.inversion import image2stylegan, in_domain
+
+from .networks import Models
 
 BATCH = 16  # images inverted together
 

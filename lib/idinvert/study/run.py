@@ -17,8 +17,11 @@ import yaml
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from .. import devices, pretrained, weights
-from ..files import replacing
+from idinvert import devices
+from idinvert import models as weights
+from idinvert.files import replacing
+from idinvert.models import pretrained
+
 from . import figures, subjects
 from .subjects import Subject
 

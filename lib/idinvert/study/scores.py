@@ -11,10 +11,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from .. import pretrained
-from ..metrics import bootstrap, frechet, kid, pixel, swd
-from ..metrics.bootstrap import Estimate
-from .models import Models
+from idinvert.metrics import bootstrap, frechet, kid, pixel, swd
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.models import pretrained
+
+from .networks import Models
 
 COMPONENTS = 64  # principal components of the real features in which FD is taken; FID: in all
 RESAMPLES = 50  # half samples behind an interval

@@ -16,14 +16,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import data
-from ..boundaries import labelled
-from ..data import sources
-from ..files import present
-from ..weights import importing
+from idinvert import data
+from idinvert.boundaries import labelled
+from idinvert.data import sources
+from idinvert.files import present
+from idinvert.models import importing
 
 if TYPE_CHECKING:
-    from .models import Models
+    from .networks import Models
 
 
 class SubjectError(ValueError):
@@ -161,7 +161,7 @@ def opinions(models: Models, images: Tensor) -> pd.DataFrame:
     """Labels by the classifier, as the paper takes them."""
     if models.classifier is None:
         raise ValueError("Nothing tells the labels of the test images: give the profile a CSV file "
-                         "(labels), or train an attribute classifier (idinvert.train classifier).")
+                         "(labels), or train an attribute classifier (idinvert.training classifier).")
     device = next(models.generator.parameters()).device
     seen = [models.probabilities(data.to_float(x).to(device)).cpu() for x in images.split(64)]
     return pd.DataFrame((torch.cat(seen) > 0.5).long().numpy(), columns=models.attributes)

@@ -1,0 +1,49 @@
+"""Files of boundaries: safetensors, exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from idinvert.files import replacing
+
+from .boundary import Boundary
+
+
+def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
+    """Write boundaries to a safetensors file, exactly: tensors by name, the rest as metadata.
+
+    ValueError: two boundaries share a name.
+    """
+    boundaries = list(boundaries)
+    tensors = {b.name: b.normal.contiguous().cpu() for b in boundaries}
+    if len(tensors) < len(boundaries):
+        raise ValueError("Boundaries saved to one file must have different names.")
+    notes = {
+        b.name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
+                 "space": b.space}
+        for b in boundaries
+    }  # fmt: skip
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, {"boundaries": json.dumps(notes)})
+
+
+def load(path: str | Path) -> dict[str, Boundary]:
+    """Boundaries by name from a file written by `save`, in the order they were saved in.
+
+    FileNotFoundError: no such file. ValueError: a file of another kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            notes = json.loads(file.metadata()["boundaries"])
+            tensors = {name: file.get_tensor(name) for name in notes}
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file of boundaries.") from error
+    return {
+        name: Boundary(name, tensors[name], **note | {"layers": tuple(note["layers"])})
+        for name, note in notes.items()
+    }

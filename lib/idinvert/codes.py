@@ -1,0 +1,179 @@
+"""Codes: sampling and rendering them, encoding images; editing them by interpolation, manipulation
+along a direction (Eq. 5) and style mixing (section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.nn.stylegan import Noise
+
+
+def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tensor:
+    """Codes [N, L, D] moved by alpha along a direction [L, D] (Eq. 5), as `Boundary.direction`.
+
+    alpha: a number or one for each code [N]; positive towards more of the attribute. Of a boundary
+    in the space "whole" it is a distance in units of codes, in the space "layer" the distance in
+    each layer (the published scripts go from -3 to 3).
+
+    ValueError: codes, direction or alpha of another shape.
+    """
+    if codes.ndim != 3 or codes.shape[1:] != direction.shape:
+        raise ValueError(f"codes must be [N, {', '.join(map(str, direction.shape))}] as the "
+                         f"direction is, not {list(codes.shape)}.")
+    alpha = torch.as_tensor(alpha, dtype=codes.dtype, device=codes.device)
+    if alpha.ndim > 1 or alpha.ndim == 1 and len(alpha) != len(codes):
+        raise ValueError(f"alpha must be a number or [{len(codes)}], not {list(alpha.shape)}.")
+    return codes + alpha.reshape(-1, 1, 1) * direction.to(codes)
+
+
+def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Tensor:
+    """Codes [N, steps, L, D] evenly spaced on the way from `a` to `b`, both [N, L, D].
+
+    Without `ends` they are inner steps at 1 / (steps + 1), 2 / (steps + 1) and so on: five in the
+    published code, one for the point halfway. With `ends` the first is `a` and the last `b`.
+
+    ValueError: different shapes, or less than one step (two with `ends`).
+    """
+    _check_pair(a, b)
+    if steps < 1 + ends:
+        raise ValueError(f"Interpolation takes at least {1 + ends} steps, not {steps}.")
+    inner = torch.linspace(0, 1, steps if ends else steps + 2, dtype=a.dtype, device=a.device)
+    weights = (inner if ends else inner[1:-1]).reshape(1, -1, 1, 1)
+    return torch.lerp(a.unsqueeze(1), b.unsqueeze(1), weights)
+
+
+def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
+    """Codes `content` [N, L, D] with the given layers of `style` [N, L, D].
+
+    The published code takes the layers from the 11th of 14 on, `range(10, 14)`: colours and light,
+    while shapes stay those of `content`. IndexError: there is no such layer.
+    """
+    _check_pair(content, style)
+    layers = list(layers)
+    if any(not 0 <= layer < content.shape[1] for layer in layers):
+        raise IndexError(f"Layers {layers} are not all within 0..{content.shape[1] - 1}.")
+    mixed = content.clone()
+    mixed[:, layers] = style[:, layers]
+    return mixed
+
+
+def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
+           ) -> tuple[Tensor, Tensor]:
+    """`context` [N, 3, H, W] with the part of `target` in a box, as `invert.diffuse` takes it.
+
+    box: left, top, right, bottom in px. Returns the mask [1, 1, H, W] of the box as well.
+    ValueError: the box is empty or not within the image.
+    """
+    left, top, right, bottom = box
+    height, width = target.shape[2:]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(f"The box {box} is not within an image of {width} x {height} px.")
+    mask = torch.zeros_like(target[:1, :1])
+    mask[..., top:bottom, left:right] = 1
+    return torch.where(mask.bool(), target, context), mask
+
+
+def _check_pair(a: Tensor, b: Tensor) -> None:
+    if a.ndim != 3 or a.shape != b.shape:
+        raise ValueError(
+            f"Both codes must be [N, L, D] alike, not {list(a.shape)} and {list(b.shape)}."
+        )
+
+
+@torch.no_grad()
+def sample_codes(generator: nn.Module, count: int, seed: int = 0, batch: int = 1000) -> Tensor:
+    """Codes float32 [count, L, D] of random latents, without truncation.
+
+    Only the seed chooses the latents: batch size and device do not.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    latents = torch.randn(count, generator.z_dim, generator=rng).to(device_of(generator))
+    return torch.cat([generator.mapping(z).float() for z in latents.split(batch)])
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Codes E(x) [N, L, D] of images [N, 3, r, r] in [-1, 1], in eval mode, whatever mode E is in.
+
+    ValueError: images of another size or type, or on another device than the encoder.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        return torch.cat([encoder(part) for part in images.split(batch_size)])
+
+
+@torch.no_grad()
+def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
+    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
+    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+
+
+@torch.no_grad()
+def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
+                      ) -> tuple[Tensor, Noise]:
+    """Codes as `encode` gives them, and the noise to render them with (section 6.3).
+
+    The noise is one map [N, 1, r, r] a layer, None where it is the stored one; "fixed" for an
+    encoder that predicts none. Errors as `encode`.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        parts = [encoder.with_noise(part) for part in images.split(batch_size)]
+    codes, noise = zip(*parts)
+    if isinstance(noise[0], str):
+        return torch.cat(codes), noise[0]
+    return torch.cat(codes), [None if m[0] is None else torch.cat(m) for m in zip(*noise)]
+
+
+@torch.no_grad()
+def render_with_noise(generator: nn.Module, codes: Tensor, noise: Noise,
+                      batch_size: int = 64) -> Tensor:
+    """Images [N, 3, H, W] of codes [N, L, D] and noise as `encode_with_noise` gives them."""
+    if isinstance(noise, str):
+        return torch.cat([generator.synthesis(part, noise) for part in codes.split(batch_size)])
+    maps = zip(*([None] * len(codes) if m is None else m.split(batch_size) for m in noise))
+    return torch.cat([generator.synthesis(part, part_maps)
+                      for part, part_maps in zip(codes.split(batch_size), maps)])
+
+
+@contextmanager
+def frozen(networks: list[nn.Module]):
+    """Eval mode and no weight gradients inside the block; both are put back afterwards."""
+    modes = [(module, module.training) for n in networks for module in n.modules()]
+    flags = [(parameter, parameter.requires_grad) for n in networks for parameter in n.parameters()]
+    for network in networks:
+        network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def check_images(images: Tensor, network: nn.Module) -> None:
+    """ValueError unless images are floats [N, 3, r, r] of the network's size, on its device."""
+    r = network.resolution
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, r, r):
+        raise ValueError(f"images must have shape [N, 3, {r}, {r}], not {list(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [-1, 1], not {images.dtype}: see data.to_float")
+    device = next(network.parameters()).device
+    if images.device != device:
+        raise ValueError(f"images are on {images.device}, but the networks are on {device}")
+
+
+def check_count(name: str, values: Tensor, images: Tensor) -> None:
+    """ValueError unless there is one value for each image."""
+    if len(values) != len(images):
+        raise ValueError(f"{name} has {len(values)} items, but there are {len(images)} images")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Device of the first parameter."""
+    return next(network.parameters()).device

@@ -1,0 +1,111 @@
+"""Reader of published boundaries (.npy): the inversion code's, an object array of a dictionary with
+`boundary` and `meta_data`, and InterFaceGAN's, a plain array of floats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idinvert.boundaries import Boundary
+
+from .records import Call, RecordError, array, number, read
+
+LARGEST = 1 << 24  # numbers: more than any code has
+
+
+def read_file(path: str | Path) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """The normals, an array of floats, and the layers that they move, if the file tells them.
+
+    FileNotFoundError, and ValueError if the file is damaged or of another kind. No code is run.
+    """
+    with open(path, "rb") as file:
+        try:
+            return content(file)
+        except RecordError as error:
+            raise ValueError(f"{path} is no readable boundary: it {error}.") from error
+
+
+def content(file) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """As `read_file`, of an open file; RecordError."""
+    shape, kind = header(file)
+    if kind.hasobject:
+        return published(read(file))
+    if kind.kind not in "fiu" or math.prod(shape) > LARGEST:
+        raise RecordError("is no array of some numbers")
+    data = file.read(math.prod(shape) * kind.itemsize)
+    if len(data) < math.prod(shape) * kind.itemsize:
+        raise RecordError("is truncated")
+    return np.frombuffer(data, kind).reshape(shape), None
+
+
+def header(file) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of a .npy file, whose position is then that of the data."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                       (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, kind = read_header(file)
+    except Exception as error:  # damaged headers raise many types
+        raise RecordError("is no NumPy file") from error
+    if fortran and len(shape) > 1:
+        raise RecordError("has its numbers in Fortran order")
+    return shape, kind
+
+
+def published(node) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """The boundary and its layers of a pickled object array with one dictionary."""
+    objects = array(node)
+    if len(objects) != 1 or not isinstance(objects[0], dict) or "boundary" not in objects[0]:
+        raise RecordError("has no dictionary with a boundary")
+    values = array(objects[0]["boundary"])
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise RecordError("has no boundary of floats")
+    notes = objects[0].get("meta_data")
+    layers = notes.get("manipulate_layers") if isinstance(notes, dict) else None
+    return values, None if layers is None else layer_numbers(layers)
+
+
+def layer_numbers(layers) -> tuple[int, ...]:
+    """Layer numbers that were given as a list, a tuple, an array or a range in words ("0-5")."""
+    if isinstance(layers, Call):
+        layers = array(layers)
+    try:
+        if isinstance(layers, str):
+            parts = [part.split("-") for part in layers.split(",") if part.strip()]
+            layers = [i for ends in parts for i in range(int(ends[0]), min(int(ends[-1]), 99) + 1)]
+        numbers = tuple(int(number(layer)) for layer in layers)
+    except (TypeError, ValueError) as error:
+        raise RecordError("has layers that are no numbers") from error
+    return numbers
+
+
+def boundary(values: np.ndarray, layers: Sequence[int] | None, w_avg: Tensor,
+             name: str = "") -> Boundary:
+    """The boundary of a file for codes of the shape of `w_avg` [L, D], of unit norm in each layer.
+
+    values: [1, L, D], or one normal [1, D] for all layers. layers: those moved, None for all.
+    The files store no intercept: the hyperplane is put through the average code.
+    ValueError: another size, values that are not finite, layers that there are not.
+    """
+    depth, size = w_avg.shape
+    normal = torch.from_numpy(np.array(values, np.float64)).squeeze(0)
+    if normal.shape not in ((depth, size), (size,)):
+        raise ValueError(f"The boundary has shape {list(values.shape)}, "
+                         f"the codes have [{depth}, {size}].")
+    layers = tuple(range(depth)) if layers is None else tuple(sorted(set(layers)))
+    if not layers or not set(layers) <= set(range(depth)):
+        raise ValueError(f"The boundary is for layers {list(layers)} of {depth}.")
+    normal = normal.expand(depth, size)
+    norms = normal.norm(dim=1, keepdim=True)
+    if not normal.isfinite().all() or not (norms[list(layers)] > 0).all():
+        raise ValueError("The boundary has values that are not finite or layers that are zero.")
+    kept = torch.zeros(depth, size, dtype=torch.float64)
+    kept[list(layers)] = (normal / norms)[list(layers)]
+    intercept = -float((kept * w_avg.double().cpu()).sum())
+    return Boundary(name, kept.float(), intercept, layers, space="layer")

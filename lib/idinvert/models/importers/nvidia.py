@@ -1,0 +1,261 @@
+"""Reader of NVIDIA's StyleGAN2-ADA files (.pkl), also those that StyleGAN3's code wrote for
+StyleGAN2: the averaged generator `G_ema` and the discriminator `D`.
+
+Such a file carries the source code of its networks, which NVIDIA's loader runs. Here it is read as
+data (`records`): attributes tell the architecture, tensors fill our networks. Where ours compute
+differently, it is settled here:
+- a convolution's weight is scaled by 1 / sqrt(fan-in) in ours and not in theirs; demodulation
+  takes any scale out again, up to its epsilon (relative 1e-8 for weights of unit variance);
+- learning-rate multipliers of the mapping network other than 0.01 are folded into the weights;
+- values are clipped as in the file; everything is computed in float32, where theirs takes float16
+  at the highest resolutions on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from idinvert.nn.layers import check_resolution
+from idinvert.nn.stylegan2 import Discriminator, Generator
+
+from .records import Call, Record, RecordError, number, read, tensor
+from .states import Source, last_index, load, shape_of
+
+LR_MULTIPLIER = 0.01  # of our mapping network
+MODULES = 10_000  # more are taken for a file that refers to itself
+DERIVED = r".*resample_filter|num_batches_tracked"  # buffers that are checked, not loaded
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a file: its tensors and its plain attributes, both by dotted name."""
+
+    state: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def fact(self, name: str, expected: tuple, default: Any = None) -> Any:
+        """An attribute; ValueError unless it is one of `expected`."""
+        value = self.facts.get(name, default)
+        if value not in expected:
+            raise ValueError(f"Networks with {name} {value!r:.40} cannot be read, only "
+                             f"{' or '.join(map(repr, expected))}.")
+        return value
+
+
+def read_file(path: str | Path) -> dict[str, Network]:
+    """The networks of a file by name ("G_ema", "D", ..); nothing in the file is run.
+
+    FileNotFoundError, and ValueError if the file is damaged or of another kind.
+    """
+    with open(path, "rb") as file:
+        try:
+            found = read(file)
+            if not isinstance(found, dict):
+                raise RecordError("holds no networks")
+            networks = {name: network(Record.of(node)) for name, node in found.items()
+                        if name in ("G_ema", "D")}
+        except RecordError as error:
+            raise ValueError(f"{path} is no readable NVIDIA file: it {error}.") from error
+        except RecursionError as error:
+            raise ValueError(f"{path} is no readable NVIDIA file: it is too deep.") from error
+    if "G_ema" not in networks:
+        raise ValueError(f"{path} is no readable NVIDIA file: it holds no network G_ema.")
+    return networks
+
+
+def network(record: Record) -> Network:
+    """Tensors and attributes of a record and of its modules."""
+    state, facts = {}, {}
+    for count, (prefix, part) in enumerate(modules(record, "")):
+        if count > MODULES:
+            raise RecordError("refers to itself")
+        for group in ("_parameters", "_buffers"):
+            state |= {prefix + key: tensor(node) for key, node in part.part(group).items()
+                      if node is not None}
+        for key, value in part.attributes.items():
+            if isinstance(key, str) and not key.startswith("_"):
+                value = number(value)
+                if value is None or isinstance(value, bool | int | float | str):
+                    facts[prefix + key] = value
+    return Network(state, facts)
+
+
+def modules(record: Record, prefix: str) -> Iterator[tuple[str, Record]]:
+    """A record and those of its modules, with the beginning of their dotted names."""
+    yield prefix, record
+    for name, node in record.part("_modules").items():
+        if isinstance(node, Call):
+            yield from modules(Record.of(node), f"{prefix}{name}.")
+
+
+def generator(found: Network) -> Generator:
+    """The generator of `G_ema`, in eval mode.
+
+    ValueError: a conditional network, another architecture than the default ("skip"), or the first
+    key that is missing, unknown or of another shape.
+    """
+    state = with_noise(found.state)
+    resolution = last_index(state, r"synthesis\.b(\d+)\.conv1\.weight", "synthesis.b4.conv1.weight")
+    blocks = check_resolution(resolution)
+    check_generator(found, resolution)
+    depth = 1 + last_index(state, r"mapping\.fc(\d+)\.weight", "mapping.fc0.weight")
+    hidden, z_dim = shape_of(state, "mapping.fc0.weight", 2)
+    w_dim = shape_of(state, f"mapping.fc{depth - 1}.weight", 2)[0]
+    network = Generator(
+        resolution, z_dim, w_dim,
+        channel_base=shape_of(state, f"synthesis.b{resolution}.conv1.weight", 4)[0] * resolution,
+        channel_max=shape_of(state, "synthesis.b4.conv1.weight", 4)[0],
+        mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
+        clamp=clamp(found, "synthesis.b4.conv1"),
+    )  # fmt: skip
+    return load(network, state, generator_sources(found, blocks, depth), DERIVED, "generator")
+
+
+def check_generator(found: Network, resolution: int) -> None:
+    """ValueError unless our generator computes what the file's does."""
+    found.fact("c_dim", (0,), 0)
+    found.fact("img_channels", (3,), 3)
+    for size in (4 << b for b in range(check_resolution(resolution))):
+        block = f"synthesis.b{size}"
+        found.fact(f"{block}.architecture", ("skip",), "skip")
+        found.fact(f"{block}.conv1.activation", ("lrelu",), "lrelu")
+        for layer in ("conv0", "conv1", "torgb")[size == 4:]:
+            found.fact(f"{block}.{layer}.conv_clamp", (clamp(found, "synthesis.b4.conv1"),))
+    found.fact("mapping.fc0.activation", ("lrelu",), "lrelu")
+    check_filters(found.state)
+
+
+def generator_sources(found: Network, blocks: int, depth: int) -> dict[str, Source]:
+    """For each key of `Generator` with so many blocks and mapping layers, where it is."""
+    sources = {"const": Source("synthesis.b4.const", lambda x: x[None], lambda s: s[1:]),
+               "w_avg": Source("mapping.w_avg", lambda w: w.expand(2 * blocks, -1),
+                               lambda s: s[1:])}
+    for i in range(depth):
+        weight, bias = mapping_gains(found, f"mapping.fc{i}")
+        sources[f"mapping.dense.{i}.weight"] = Source(
+            f"mapping.fc{i}.weight", lambda x, gain=weight: x * gain)
+        sources[f"mapping.dense.{i}.bias"] = Source(
+            f"mapping.fc{i}.bias", lambda x, gain=bias: x * gain)
+    for b in range(blocks):
+        block = f"synthesis.b{4 << b}"
+        for name in ("conv0", "conv1")[b == 0:]:
+            i = max(2 * b - 1, 0) + (b > 0 and name == "conv1")
+            sources |= layer_sources(f"layers.{i}", f"{block}.{name}")
+        sources |= modulated(f"to_rgb.{b}", f"{block}.torgb")
+    return sources
+
+
+def layer_sources(ours: str, theirs: str) -> dict[str, Source]:
+    """Sources of a `StyledLayer`."""
+    return modulated(ours, theirs) | {
+        f"{ours}.noise": Source(f"{theirs}.noise_const", lambda x: x[None, None], lambda s: s[2:]),
+        f"{ours}.noise_strength": Source(f"{theirs}.noise_strength"),
+    }
+
+
+def modulated(ours: str, theirs: str) -> dict[str, Source]:
+    """Sources of a modulated convolution and its bias."""
+    return {
+        f"{ours}.conv.weight": Source(f"{theirs}.weight"),
+        f"{ours}.conv.style.weight": Source(f"{theirs}.affine.weight"),
+        f"{ours}.conv.style.bias": Source(f"{theirs}.affine.bias"),
+        f"{ours}.bias": Source(f"{theirs}.bias"),
+    }
+
+
+def mapping_gains(found: Network, layer: str) -> tuple[float, float]:
+    """Factors for weight and bias of a mapping layer: 1 with the usual learning-rate multiplier."""
+    inputs = shape_of(found.state, f"{layer}.weight", 2)[1]
+    usual = (LR_MULTIPLIER / math.sqrt(inputs), LR_MULTIPLIER)
+    gains = [found.facts.get(f"{layer}.{name}", default)
+             for name, default in zip(("weight_gain", "bias_gain"), usual)]
+    if not all(isinstance(gain, int | float) for gain in gains):
+        raise ValueError(f"{layer} has no gains that are numbers.")
+    return tuple(1.0 if math.isclose(gain, default, rel_tol=1e-6) else gain / default
+                 for gain, default in zip(gains, usual))
+
+
+def with_noise(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state, with noise of strength 0 in layers that have none."""
+    added = {}
+    for key in state:
+        if match := re.fullmatch(r"(synthesis\.b(\d+)\.conv[01]\.)weight", key):
+            layer, size = match[1], int(match[2])
+            if f"{layer}noise_strength" not in state and size <= 4096:
+                added |= {f"{layer}noise_strength": torch.zeros(()),
+                          f"{layer}noise_const": torch.zeros(size, size)}
+    return state | added
+
+
+def clamp(found: Network, layer: str) -> float | None:
+    """Bound of a layer's values, or None; ValueError unless it is a positive number."""
+    value = found.facts.get(f"{layer}.conv_clamp")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"{layer} is clamped to {value!r:.40}, which is no positive number.")
+    return float(value)
+
+
+def check_filters(state: dict[str, Tensor]) -> None:
+    """ValueError unless images are resampled by [1, 3, 3, 1], as in all published networks."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    for key, value in state.items():
+        if key.endswith("resample_filter") and not (
+                value.shape == (4, 4) and torch.allclose(value.float(), torch.outer(taps, taps))):
+            raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
+
+
+def discriminator(found: Network) -> Discriminator:
+    """The discriminator `D`, in eval mode; ValueError as for `generator`."""
+    state = found.state
+    resolution = last_index(state, r"b(\d+)\.conv0\.weight", "b8.conv0.weight")
+    blocks = check_resolution(resolution)
+    check_discriminator(found, resolution)
+    network = Discriminator(
+        resolution,
+        channel_base=shape_of(state, f"b{resolution}.conv0.weight", 4)[0] * resolution,
+        channel_max=shape_of(state, "b4.conv.weight", 4)[0],
+        clamp=clamp(found, "b4.conv"), minibatch_group=minibatch_group(found),
+    )  # fmt: skip
+    sources = {}
+    for ours, theirs in (("from_rgb", f"b{resolution}.fromrgb"), ("conv", "b4.conv"),
+                         ("dense", "b4.fc"), ("output", "b4.out")):
+        sources |= {f"{ours}.{x}": Source(f"{theirs}.{x}") for x in ("weight", "bias")}
+    for b in range(blocks - 1):
+        for ours, theirs in (("conv", "conv0"), ("conv_down", "conv1")):
+            sources |= {f"blocks.{b}.{ours}.{x}": Source(f"b{resolution >> b}.{theirs}.{x}")
+                        for x in ("weight", "bias")}
+        sources[f"blocks.{b}.skip.weight"] = Source(f"b{resolution >> b}.skip.weight")
+    return load(network, state, sources, DERIVED, "discriminator")
+
+
+def check_discriminator(found: Network, resolution: int) -> None:
+    """ValueError unless our discriminator computes what the file's does."""
+    found.fact("c_dim", (0,), 0)
+    found.fact("img_channels", (3,), 3)
+    found.fact("b4.mbstd.num_channels", (1,), 1)
+    bound = (clamp(found, "b4.conv"),)
+    found.fact(f"b{resolution}.fromrgb.conv_clamp", bound)
+    for size in (8 << b for b in range(check_resolution(resolution) - 1)):
+        found.fact(f"b{size}.architecture", ("resnet",), "resnet")
+        found.fact(f"b{size}.conv0.activation", ("lrelu",), "lrelu")
+        for layer in ("conv0", "conv1"):
+            found.fact(f"b{size}.{layer}.conv_clamp", bound)
+    check_filters(found.state)
+
+
+def minibatch_group(found: Network) -> int:
+    """Images over which the discriminator takes its deviation; None in the file is all of them."""
+    group = found.facts.get("b4.mbstd.group_size", 4)
+    if not isinstance(group, int) or not 0 < group <= 1024:
+        raise ValueError(f"The discriminator has a group size of {group!r:.40}, not 1 to 1024.")
+    return group

@@ -1,0 +1,120 @@
+"""Registries: what is added to the study by one file and found by its name.
+
+Inversion methods, metrics, networks, importers and training tasks each have a registry. An entry
+registers itself where it is defined. When a registry is first read, it imports the modules of its
+package, then the plug-ins: modules that `$IDINVERT_PLUGINS` names (separated by commas), and those
+that installed packages announce as entry points of the group "idinvert".
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import TypeVar
+
+Entry = TypeVar("Entry")
+PLUGINS = "IDINVERT_PLUGINS"
+
+
+class RegistryError(ValueError):
+    """A name that a registry does not have, or has twice; the message is one sentence."""
+
+
+class Registry(Mapping[str, Entry]):
+    """Entries of one kind by name, in the order in which they were registered.
+
+    Args:
+        kind: what an entry is, for messages ("inversion method").
+        package: the package whose modules define entries.
+
+    >>> colours = Registry("colour", package="")
+    >>> @colours.register("red")
+    ... class Red: pass
+    >>> list(colours)
+    ['red']
+    >>> colours["rad"]
+    Traceback (most recent call last):
+    ...
+    idinvert.registry.RegistryError: Unknown colour 'rad': did you mean 'red'?
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind, self.package = kind, package
+        self.entries: dict[str, Entry] = {}
+        self.complete = False
+
+    def register(self, name: str) -> Callable[[Entry], Entry]:
+        """A decorator that registers what it decorates; RegistryError: the name is taken."""
+        def add(entry: Entry) -> Entry:
+            other = self.entries.get(name)
+            if other is not None and origin(other) != origin(entry):
+                raise RegistryError(f"Two entries are named {self.kind} {name!r}, in "
+                                    f"{origin(other)} and in {origin(entry)}: rename one of them.")
+            self.entries[name] = entry
+            return entry
+        return add
+
+    def fill(self) -> None:
+        """Import the modules that define entries, once."""
+        if not self.complete:
+            self.complete = True
+            import_all(self.package)
+            import_plugins()
+
+    def __getitem__(self, name: str) -> Entry:
+        self.fill()
+        if name not in self.entries:
+            raise RegistryError(f"Unknown {self.kind} {name!r}: {nearest(name, self.entries)}")
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self.fill()
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        self.fill()
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        self.fill()
+        return name in self.entries
+
+
+def origin(entry: object) -> str:
+    """Where an entry is defined: MODULE.NAME."""
+    return f"{getattr(entry, '__module__', '?')}.{getattr(entry, '__qualname__', repr(entry))}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: "did you mean 'a' or 'b'?", or all known ones.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 3, 0.5)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"expected one of {', '.join(known)}." if known else "there are none."
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package, in alphabetical order; "" has none."""
+    if package:
+        found = importlib.import_module(package)
+        for module in pkgutil.iter_modules(found.__path__):
+            importlib.import_module(f"{package}.{module.name}")
+
+
+def import_plugins() -> None:
+    """Import the plug-ins; one that fails is named in a warning, and the others still work."""
+    named = [name.strip() for name in os.environ.get(PLUGINS, "").split(",") if name.strip()]
+    announced = [point.module for point in metadata.entry_points(group="idinvert")]
+    for module in dict.fromkeys((*named, *announced)):
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a plug-in may raise anything
+            warnings.warn(f"The plug-in {module} is left out: {type(error).__name__}: {error}",
+                          stacklevel=2)

@@ -1,0 +1,121 @@
+"""The networks that a notebook works with, loaded together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from idinvert import models
+from idinvert.boundaries import Boundary
+from idinvert.metrics import features
+from idinvert.models import pretrained
+from idinvert.training import zoo
+
+from .subjects import Subject, SubjectError
+
+if TYPE_CHECKING:
+    from .run import Run
+
+NEEDS = ("classifier", "boundaries")
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """A generator with its encoder and boundaries, and the networks that judge the results."""
+
+    generator: nn.Module
+    encoder: nn.Module
+    boundaries: dict[str, Boundary]
+    vgg: nn.Module  # perceptual term
+    classifier: nn.Module | None  # attributes, if there is one
+    attributes: list[str]  # of the classifier's logits
+    judge: nn.Module  # features of FD and KID
+    conventional: nn.Module | None = None  # the encoder of Eq. (1), if there is one
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights of each part
+
+    def column(self, attribute: str) -> int:
+        """Column of an attribute in `probabilities`; ValueError names those that there are."""
+        if attribute not in self.attributes:
+            known = ", ".join(self.attributes)
+            raise ValueError(f"Unknown attribute {attribute!r}: expected one of {known}.")
+        return self.attributes.index(attribute)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Attribute probabilities [N, A] of images [N, 3, H, W]."""
+        with torch.no_grad():
+            return torch.cat([self.classifier(x).sigmoid() for x in images.split(64)])
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features [N, F] for FD and KID."""
+        return features.extract(images, self.judge)
+
+
+def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
+    """Everything for one subject; imports published files and fetches the ImageNet networks if
+    need be (`$IDINVERT_VGG16` and `$IDINVERT_INCEPTION` name others, see `pretrained`).
+
+    needs: of NEEDS, what is wanted beside generator and encoder. WeightsError or FileNotFoundError
+    says how to get what is missing.
+    """
+    subject.prepare()
+    check_there(subject, needs)
+    generator = subject.generator
+    names = {"generator": generator, "encoder": f"{generator}-base",
+             "classifier": subject.classifier, "conventional": f"{generator}-conventional"}
+    names = {part: name for part, name in names.items() if zoo.trained(name)}
+    networks = {part: models.load(name, device) for part, name in names.items()}
+    networks |= {"vgg": pretrained.load_vgg16(device),
+                 "judge": pretrained.load_judge(device)}
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
+    cards = {part: models.card(name) for part, name in names.items()}
+    hashes = {part: card["sha256"] for part, card in cards.items()}
+    if pretrained.user_file("IDINVERT_VGG16"):
+        hashes["vgg"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
+    fitted = zoo.trained(f"{generator}-boundaries")
+    return Models(boundaries=models.load_boundaries(generator) if fitted else {},
+                  attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],
+                  hashes=hashes, **{"classifier": None} | networks)
+
+
+def check_there(subject: Subject, needs: Sequence[str]) -> None:
+    """WeightsError if the registry lacks a model of a subject, with the commands that make it."""
+    generator, labelled = subject.generator, "--images PATH --labels labels.csv"
+    of_own_images = {
+        generator: f"train gan {generator} --images PATH",
+        f"{generator}-base": f"train encoder --generator {generator} --images PATH",
+    }
+    if "classifier" in needs:
+        of_own_images[subject.classifier] = f"train classifier {subject.classifier} {labelled}"
+    if "boundaries" in needs:
+        of_own_images[f"{generator}-boundaries"] = f"boundaries --model {generator} {labelled}"
+    missing = [name for name in of_own_images if not zoo.trained(name)]
+    if missing:
+        commands = [f"python -m idinvert.{of_own_images[name]}" for name in missing]
+        if subject.images is None:
+            commands = [f"python -m idinvert.training {' '.join(missing)}"]
+        raise models.WeightsError(
+            f"Not trained: {', '.join(missing)}. Run {'; '.join(commands)}")
+
+
+def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] = NEEDS
+                 ) -> dict[str, Models]:
+    """The models of the run's subjects: of those named, or of all.
+
+    What lacks a model or a file, or is not in the profile, is left out with a line that says so; if
+    nothing is left, that is the error.
+    """
+    found, reasons = {}, []
+    for domain in domains or run.listed:
+        try:
+            found[domain] = load(run.subject(domain), run.device, needs)
+        except (models.WeightsError, SubjectError, FileNotFoundError) as error:
+            print(f"{domain} is left out: {error}")
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
+    return found

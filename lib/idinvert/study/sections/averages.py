@@ -1,0 +1,107 @@
+"""Section 5.2: encoders of StyleGAN2 with the average code and without (Table 4, Figures 9, 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from idinvert import models as weights
+from idinvert.codes import render, sample_codes
+from idinvert.study import claims, scores
+from idinvert.study.networks import Models
+from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
+from idinvert.training import zoo
+
+from .encoders import Encoded
+
+VARIANTS = {"e4e": "e4e", "base-no-average": "without average", "base": "with average"}
+COLUMNS = (*(("reconstruction", metric) for metric in (*PAIRWISE, *DISTANCES)),
+           *(("interpolation", metric) for metric in DISTANCES))
+EXCEPTION = ("C17", "interpolation", "swd")  # by which e4e is better
+PAPER_NAMES = {"e4e": "e4e", "base-no-average": "without_average", "base": "with_average"}
+
+
+def average_claims(domain: str, found: dict[str, Encoded], real: Seen, others: Seen) -> list[dict]:
+    """C15 and C17: with the average code an encoder of StyleGAN2 is better than without, and than
+    e4e but for the SWD of interpolations. Reconstructions are compared with their targets `real`,
+    interpolations with `others`."""
+    paper, rows = claims.paper_table(4), []
+    pairs = [("C15", "base-no-average"), ("C17", "e4e")]
+    for claim, worse in [pair for pair in pairs if {"base", pair[1]} <= set(found)]:
+        for task, metric in COLUMNS:
+            same = task == "reconstruction"
+            sets = [x.images if same else x.between for x in (found["base"], found[worse])]
+            gain = scores.advantage(metric, *sets, real if same else others, paired=same)
+            word, sign = ("worse", -1) if (claim, task, metric) == EXCEPTION else ("better", 1)
+            text = (f"{domain}: with the average {word} than {VARIANTS[worse]}, {task}, "
+                    f"{scores.title(metric)}")
+            theirs = claims.paper_gain(paper, domain, PAPER_NAMES["base"], PAPER_NAMES[worse],
+                                       metric, task)
+            rows.append(claims.row(claim, text, theirs, scores.scaled(gain, sign)))
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What an untrained encoder makes of the images: its codes, and what the generator renders."""
+
+    title: str
+    codes: Tensor
+    seen: Seen
+
+
+def starts(m: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
+    """Figure 17: the base encoder of generator `name` before training, with and without the average
+    code, its output scaled to that of sampled codes as the study's encoders are."""
+    found = []
+    for average in (True, False):
+        torch.manual_seed(seed)
+        described = {"settings": weights.card(f"{name}-base")["settings"], "average": average}
+        encoder = zoo.new_encoder(described, m.generator).to(targets.device)
+        codes = settled(encoder, targets)
+        title = f"{name}, {'with' if average else 'without'} average"
+        found.append(Start(title, codes, scores.see(m, render(m.generator, codes))))
+    return found
+
+
+@torch.no_grad()
+def settled(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Codes [N, L, D] of a new encoder, its batch norms taking the statistics of the images as in
+    the first step of training."""
+    return encoder.train()(images)
+
+
+def start_table(domain: str, found: Sequence[Start], m: Models, others: Seen) -> pd.DataFrame:
+    """Figure 17 in numbers: KID of what is rendered, and how far the codes lie from sampled ones:
+    the root of the mean squared distance to the mean code, in standard deviations."""
+    sampled = sample_codes(m.generator, 10_000)
+    rows = []
+    for start in found:
+        offset = (start.codes.cpu() - sampled.mean(0).cpu()) / sampled.std(0).cpu()
+        distance = scores.per_image(offset.square().mean((1, 2)).sqrt())
+        kid_ = scores.score("kid", start.seen, others, paired=False)
+        rows.append({"domain": domain, "start": start.title,
+                     **scores.spread({"kid": kid_, "code_distance": distance})})
+    return pd.DataFrame(rows)
+
+
+def start_claims(domain: str, found: dict[str, list[Start]], others: Seen) -> list[dict]:
+    """C18: StyleGAN2 begins nearer to real images with the average code than without, and loses
+    more by leaving it out than StyleGAN, which the paper says begins well in either way."""
+    gains = {}
+    for name, (with_, without) in found.items():
+        generation = weights.card(name)["architecture"].split(".")[0]
+        gains[generation] = scores.advantage("kid", with_.seen, without.seen, others, paired=False)
+    if not {"stylegan", "stylegan2"} <= set(gains):
+        return []
+    first, second = gains["stylegan"], gains["stylegan2"]
+    return [
+        claims.row("C18", f"{domain}: StyleGAN2 begins nearer to real images with the average, KID",
+                   "only with it (Fig. 17)", second),
+        claims.row("C18", f"{domain}: StyleGAN2 loses more without it than StyleGAN, KID",
+                   "StyleGAN: nothing (Fig. 17)", scores.difference(second, first)),
+    ]

@@ -1,0 +1,273 @@
+"""Section 4.3: interpolation, manipulation and semantic diffusion (Table 2, Figures 4 to 6, 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from idinvert.codes import interpolate, manipulate, mix, render, stitch
+from idinvert.inversion import diffuse
+from idinvert.metrics import attributes
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.study import claims, methods, scores
+from idinvert.study.networks import Models
+from idinvert.study.scores import DISTANCES, Seen
+
+from . import tradeoff
+
+METHODS = ("image2stylegan", "domain_guided", "in_domain")
+WORDS = {"interpolation": "C7", "manipulation": "C8"}
+
+
+# --- interpolation ---------------------------------------------------------------------------
+
+
+def partners(count: int, seed: int = 0) -> Tensor:
+    """For each of `count` images another one: a random cycle through all of them."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    other = torch.empty_like(order)
+    other[order] = order.roll(-1)
+    return other
+
+
+def halfway(models: Models, codes: Tensor, seed: int = 0) -> Seen:
+    """Images halfway between each code [N, L, D] and that of its partner."""
+    between = interpolate(codes, codes[partners(len(codes), seed)], steps=1)[:, 0]
+    return scores.see(models, render(models.generator, between))
+
+
+def strip(models: Models, codes: Tensor, images: Tensor, a: int, b: int, steps: int = 5) -> Tensor:
+    """Figure 4, one row: image a, its inversion, the inner steps, inversion of b, image b."""
+    between = interpolate(codes[[a]], codes[[b]], steps + 2, ends=True)[0]
+    return torch.cat([images[[a]], render(models.generator, between), images[[b]]]).cpu()
+
+
+# --- manipulation ----------------------------------------------------------------------------
+
+
+def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[str, float]:
+    """The step along each boundary that `tradeoff.calibrate` finds on sampled codes.
+
+    Attributes that no step brings about are left out, each with a line that says so; ValueError if
+    none is left.
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = tradeoff.calibrate(models, name, samples)
+        except ValueError as error:
+            print(f"{name} is left out: {error}")
+    if not found:
+        raise ValueError(f"No step brings about any of {', '.join(names) or 'no attributes'}: "
+                         "the generator or its boundaries need more training.")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One attribute switched in all N images: the results, and what the classifier says of them.
+
+    success [N]: NaN where it misread the target already. others_moved [N]: mean absolute change of
+    the other attributes' probabilities.
+    """
+
+    seen: Seen
+    success: np.ndarray
+    others_moved: np.ndarray
+
+
+def switch(models: Models, codes: Tensor, attribute: str, step: float, labels: np.ndarray,
+           targets: Tensor) -> Edit:
+    """Move each code by `step` along the boundary, to the side on which its image is not.
+
+    labels: 1 where the image [N, 3, H, W] has the attribute.
+    """
+    direction = torch.as_tensor(1 - 2 * labels, dtype=codes.dtype, device=codes.device)
+    moved = manipulate(codes, models.boundaries[attribute].direction, step * direction)
+    images = render(models.generator, moved)
+    before, after = models.probabilities(targets), models.probabilities(images)
+    column = models.column(attribute)
+    success = np.full(len(codes), np.nan)
+    others = np.full(len(codes), np.nan)
+    for sign in (1, -1):
+        chosen = direction.cpu().numpy() == sign
+        if chosen.any():
+            effect = attributes.edit_effect(before[chosen], after[chosen], column, sign)
+            success[chosen] = effect.success
+            others[chosen] = np.nanmean(effect.absolute_change, 1)
+    return Edit(scores.see(models, images), success, others)
+
+
+def edit_table(domain: str, edits: dict[str, dict[str, Edit]], steps: dict[str, float]
+               ) -> pd.DataFrame:
+    """One row per method and attribute: how often the edit is seen, how much else moved."""
+    return pd.DataFrame([
+        {"domain": domain, "method": method, "attribute": attribute, "step": steps[attribute],
+         **scores.spread({"success": scores.per_image(edit.success),
+                          "others_moved": scores.per_image(edit.others_moved)})}
+        for method, by_attribute in edits.items() for attribute, edit in by_attribute.items()
+    ])
+
+
+def pooled(edits: dict[str, dict[str, Edit]]) -> dict[str, Seen]:
+    """All edited images of each method as one set."""
+    return {method: scores.concatenated([edit.seen for edit in by_attribute.values()])
+            for method, by_attribute in edits.items()}
+
+
+# --- Table 2 and its claims ------------------------------------------------------------------
+
+
+def table2(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen) -> pd.DataFrame:
+    """One row per task and method: distances to real images that were not inverted."""
+    rows = []
+    for task, found in tasks.items():
+        for method, seen in found.items():
+            count = min(len(seen), len(real))
+            figures = {m: scores.score(m, seen, real, paired=False) for m in DISTANCES}
+            rows.append({"domain": domain, "task": task, "method": method, "images": count,
+                         **scores.spread(figures)})
+    return pd.DataFrame(rows)
+
+
+def paper_and_ours(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen,
+                   edits: dict[str, dict[str, Edit]], paper: pd.DataFrame) -> list[dict]:
+    """Verdicts on C7 and C8: in-domain inversion against Image2StyleGAN."""
+    rows = []
+    better, worse = "in_domain", "image2stylegan"
+    for task, found in tasks.items():
+        for metric in DISTANCES:
+            gain = scores.advantage(metric, found[better], found[worse], real, paired=False)
+            text = f"{domain}: {task} stays nearer to real images, {scores.title(metric)}"
+            theirs = claims.paper_gain(paper, domain, better, worse, metric, task)
+            rows.append(claims.row(WORDS[task], text, theirs, gain))
+    for text, figure, sign in (("edits are seen more often", "success", 1),
+                               ("edits move other attributes less", "others_moved", -1)):
+        values = [np.concatenate([getattr(edit, figure) for edit in edits[method].values()])
+                  for method in (better, worse)]
+        gain = scores.per_image(sign * (values[0] - values[1]))
+        rows.append(claims.row("C8", f"{domain}: {text}", "not measured", gain))
+    return rows
+
+
+# --- semantic diffusion ----------------------------------------------------------------------
+
+
+def centre(size: int, crop: int) -> tuple[int, int, int, int]:
+    """The box of the central crop x crop pixels of an image."""
+    start = (size - crop) // 2
+    return start, start, start + crop, start + crop
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """Targets' central crops in contexts: pasted, and diffused by masked inversion [N, 3, H, W]."""
+
+    crop: int
+    mask: Tensor
+    pasted: Tensor
+    images: Tensor
+
+
+def diffusion(models: Models, targets: Tensor, contexts: Tensor, crop: int, iterations: int
+              ) -> Diffusion:
+    """Paste the central crop of each target into its context and invert the crop alone."""
+    pasted, mask = stitch(targets, contexts, centre(targets.shape[-1], crop))
+    found = diffuse(models.generator, models.encoder, pasted, mask, models.vgg, iterations,
+                    bf16=True, progress=True)
+    return Diffusion(crop, mask, pasted, found.images)
+
+
+def inside(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error [N] of images within a mask, clipped to what a picture can show."""
+    squares = (a.clamp(-1, 1) - b.clamp(-1, 1)).square() * mask
+    return squares.mean((1, 2, 3)) / mask.mean()
+
+
+def agreement(models: Models, images: Tensor, others: Tensor) -> Tensor:
+    """1 - mean absolute difference of the attribute probabilities, per image: [N] in [0, 1]."""
+    difference = models.probabilities(images) - models.probabilities(others)
+    return 1 - difference.abs().mean(1)
+
+
+def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, contexts: Tensor
+               ) -> pd.DataFrame:
+    """Figure 16 in numbers: one row per crop size, with intervals.
+
+    Agreement of the result's attributes with the target's and the context's; MSE inside the crop to
+    the target and outside to the context.
+    """
+    rows = []
+    for r in results:
+        figures = {
+            "target_agreement": agreement(models, r.images, targets),
+            "context_agreement": agreement(models, r.images, contexts),
+            "inside_mse": inside(r.images, targets, r.mask),
+            "outside_mse": inside(r.images, contexts, 1 - r.mask),
+        }
+        rows.append({"crop": r.crop, "images": len(targets), **scores.spread(
+            {name: scores.per_image(values.cpu()) for name, values in figures.items()})})
+    return pd.DataFrame(rows)
+
+
+def crop_trend(models: Models, results: Sequence[Diffusion], others: Tensor) -> Estimate:
+    """Rank correlation of crop size and agreement with `others`."""
+    seen = torch.stack([agreement(models, r.images, others) for r in results], 1).cpu()
+    return scores.trend([r.crop for r in results], seen)
+
+
+def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffusion],
+                     targets: Tensor, contexts: Tensor, real: Seen) -> list[dict]:
+    """Verdicts on C9 (at one crop size) and C10 (over the sizes)."""
+    kept = inside(contexts, targets, result.mask) - inside(result.images, targets, result.mask)
+    sets = [scores.see(models, x) for x in (result.images, result.pasted)]
+    rows = [
+        claims.row("C9", "the crop of the result is nearer to the target's than the context's is, "
+                   "MSE", "shown (Fig. 6)", scores.per_image(kept.cpu())),
+    ]
+    for metric in ("kid", "fd"):
+        gain = scores.advantage(metric, *sets, real, paired=False)
+        rows.append(claims.row("C9", "results are more realistic than pasted images, "
+                               + scores.title(metric), "shown (Fig. 6)", gain))
+    rows.append(claims.row("C10", "larger crops keep more of the target's attributes",
+                           "shown (Fig. 16)", crop_trend(models, results, targets)))
+    rows.append(claims.row("C10", "larger crops lose the context's attributes", "shown (Fig. 16)",
+                           scores.scaled(crop_trend(models, results, contexts), -1)))
+    return rows
+
+
+# --- style mixing ----------------------------------------------------------------------------
+
+
+def mixing_grid(models: Models, codes: Tensor, contents: Sequence[int], styles: Sequence[int]
+                ) -> list[Tensor]:
+    """Rows of images: the styles on top, then each content alone and in every style.
+
+    The style replaces the last four layers, as in the published code (layers 10 to 13 at 256 px),
+    which hold colours and light.
+    """
+    layers = range(codes.shape[1] - 4, codes.shape[1])
+    blank = torch.ones(1, 3, models.generator.resolution, models.generator.resolution)
+    rows = [torch.cat([blank, render(models.generator, codes[list(styles)]).cpu()])]
+    for content in contents:
+        repeated = codes[[content] * len(styles)]
+        mixed = mix(repeated, codes[list(styles)], layers)
+        both = torch.cat([codes[[content]], mixed])
+        rows.append(render(models.generator, both).cpu())
+    return rows
+
+
+def method_rows(models: Models, codes: dict[str, Tensor], images: Tensor, pairs
+                ) -> tuple[list[Tensor], list[str]]:
+    """Figure 4: one strip per pair and method, with the rows' labels."""
+    rows, labels = [], []
+    for a, b in pairs:
+        for name in ("image2stylegan", "in_domain"):
+            rows.append(strip(models, codes[name], images, a, b))
+            labels.append(methods.METHODS[name].title)
+    return rows, labels

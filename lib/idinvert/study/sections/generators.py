@@ -1,0 +1,123 @@
+"""Section 4.1: the data, the generators that learned from it, and what training them took."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from idinvert import models
+from idinvert.codes import render, sample_codes
+from idinvert.metrics import features
+from idinvert.models import pretrained
+from idinvert.study import figures, scores
+from idinvert.study.run import Run
+from idinvert.study.scores import DISTANCES, Seen
+from idinvert.study.subjects import Subject
+from idinvert.training import zoo
+
+KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
+         "conventional": "encoder, conventional", "classifier": "attribute classifier"}
+# KID x 1e3 up to which samples pass at a glance; set by looking at sheets of them. A StyleGAN2 of
+# 450 painted one face in many colours, bedrooms of 286 rooms with a bed each.
+CONVINCING = 300.0
+FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
+           "code_distance": "distance of codes"}
+
+
+def shown(run: Run) -> dict[str, Subject]:
+    """The generators of the registry that are of a subject of the run, with that subject."""
+    found = {}
+    for name in models.names():
+        card = models.card(name)
+        for subject in run.subjects.values():
+            world = subject.images is None and card.get("kind") == "gan"
+            if name == subject.generator or world and card.get("domain") == subject.domain:
+                found[name] = subject
+    return found
+
+
+def contact_sheet(subject: Subject, columns: int = 12, rows: int = 2) -> list[Tensor]:
+    """Rows of the first test images of a subject, at 64 px."""
+    return list(subject.photos(64, stop=columns * rows).split(columns))
+
+
+def samples(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
+    """Images [count, 3, H, W] of random latents, without truncation, on the CPU."""
+    return render(generator, sample_codes(generator, count, seed)).cpu()
+
+
+@torch.no_grad()
+def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, seed: int = 0
+              ) -> list[Tensor]:
+    """The same samples, all layers pulled towards the average code by each psi."""
+    codes = sample_codes(generator, count, seed)
+    return [render(generator, generator.truncate(codes, psi, generator.num_layers)).cpu()
+            for psi in psis]
+
+
+def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> list[dict]:
+    """Distances of samples to test images at `count` of each, and the floor of two real sets."""
+    judge = pretrained.load_judge(device)
+    generator, domain = models.load(name, device), subject.domain
+
+    def see(images: Tensor) -> Seen:
+        return Seen(images, features.extract(images, judge))
+
+    real = see(subject.photos(generator.resolution))
+    found = see(samples(generator, count, seed=1))
+    rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
+        {m: scores.score(m, found, real[:count], paired=False) for m in DISTANCES})}]
+    half = min(count, len(real) // 2)
+    floor = {m: scores.floor(m, real, half) for m in DISTANCES}
+    return [*rows, {"domain": domain, "generator": "real images", "images": half, **floor}]
+
+
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The distances of `quality` with a column that says whose samples are convincing."""
+    found = table["kid"].le(CONVINCING).map({True: "convincing", False: "not convincing yet"})
+    return table.assign(samples=found.mask(table["generator"] == "real images", ""))
+
+
+def budgets() -> pd.DataFrame:
+    """One row per model of the registry: what it is, what was spent on it, what it reached."""
+    rows = []
+    for name in models.names():
+        card = models.card(name)
+        if card["kind"] not in KINDS:
+            continue
+        reached = ", ".join(f"{title} {card['evaluation'][key]:.3g}"
+                            for key, title in FIGURES.items() if key in card["evaluation"])
+        rows.append({"model": name, "kind": KINDS[card["kind"]],
+                     "million parameters": card["parameters"] / 1e6,
+                     "thousand images": card["kimg"], "minutes": card["seconds"] / 60,
+                     "hardware": card["hardware"], "reached": reached})
+    return pd.DataFrame(rows)
+
+
+def missing(entries: dict[str, dict]) -> pd.DataFrame:
+    """The entries of the zoo that are not trained yet, with the command that trains each."""
+    rows = [{"model": name, "kind": entry["kind"], "command": f"python -m idinvert.training {name}"}
+            for name, entry in entries.items() if not zoo.trained(name)]
+    return pd.DataFrame(rows, columns=["model", "kind", "command"])
+
+
+def log(name: str) -> pd.DataFrame:
+    """The log of a model's training: one row per line, NaN where a line lacks a figure."""
+    return pd.DataFrame([json.loads(line) for line in zoo.kept_log(name).read_text().splitlines()])
+
+
+def training_curves(panels: list[tuple[str, str]]) -> Figure:
+    """One panel per (model, column of its log), over thousand images, of the models with a log."""
+    panels = [(name, column) for name, column in panels if zoo.kept_log(name).exists()]
+    figure, axes = figures.axes_grid(len(panels), columns=4, inch=2.4)
+    for axis, (name, column) in zip(axes, panels):
+        lines = log(name).dropna(subset=[column])
+        axis.plot(lines["kimg"], lines[column], "." if len(lines) == 1 else "-",
+                  color=figures.BLUE, lw=1.2)
+        axis.set(title=name, xlabel="thousand images", ylabel=FIGURES.get(column, column))
+        axis.title.set_fontsize(7)
+    return figure

@@ -1,0 +1,89 @@
+"""Section 4.2, Figure 3: do the codes of real images lie on the right side of the boundaries?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from idinvert.boundaries import Boundary
+from idinvert.metrics import bootstrap
+from idinvert.metrics.attributes import average_precision, precision_recall
+from idinvert.metrics.bootstrap import Estimate
+from idinvert.study import claims, figures, methods, scores
+
+METHODS = ("in_domain", "image2stylegan", "domain_guided", "conventional")
+COLOURS = dict(zip(METHODS, (figures.BLUE, figures.ORANGE, figures.GREEN, figures.GREY)))
+
+
+def distances(codes: dict[str, Tensor], boundary: Boundary) -> dict[str, np.ndarray]:
+    """Signed distance [N] of each method's codes [N, L, D] to a boundary: the score of Figure 3."""
+    return {name: boundary.distance(w).cpu().numpy() for name, w in codes.items()}
+
+
+def average_precisions(domain: str, codes: dict[str, Tensor], boundaries: dict[str, Boundary],
+                       labels: pd.DataFrame) -> pd.DataFrame:
+    """Average precision of every attribute by every method, with its interval, beside chance.
+
+    labels: the exact attributes of the images, 0 or 1. Chance is the share of positives.
+    """
+    rows = []
+    for attribute in labels:
+        truth = labels[attribute].to_numpy()
+        for name, values in distances(codes, boundaries[attribute]).items():
+            estimate = bootstrap.interval(average_precision, values, truth)
+            rows.append({"domain": domain, "attribute": attribute, "method": name,
+                         "images": len(truth), "chance": truth.mean(),
+                         **scores.spread({"ap": estimate})})
+    return pd.DataFrame(rows)
+
+
+def gain(codes: dict[str, Tensor], boundary: Boundary, truth: np.ndarray,
+         better: str = "in_domain", worse: str = "image2stylegan") -> Estimate:
+    """Average precision of one method less that of another, bootstrapped over the same images."""
+    values = distances(codes, boundary)
+    return bootstrap.interval(
+        lambda a, b, t: average_precision(a, t) - average_precision(b, t),
+        values[better], values[worse], truth)
+
+
+def paper_and_ours(domain: str, codes: dict[str, Tensor], boundaries: dict[str, Boundary],
+                   labels: pd.DataFrame, attributes: Sequence[str]) -> list[dict]:
+    """Verdicts on C6, one per attribute; and, which the paper does not compare, on the encoder."""
+    rows = []
+    for claim, worse, theirs in (("C6", "image2stylegan", "curve above (Fig. 3)"),
+                                 ("-", "domain_guided", "not compared")):
+        for attribute in attributes:
+            found = gain(codes, boundaries[attribute], labels[attribute].to_numpy(), worse=worse)
+            text = (f"{domain}: {attribute} is told better from in-domain codes than from those of "
+                    f"{methods.METHODS[worse].title} (average precision)")
+            rows.append(claims.row(claim, text, theirs, found))
+    return rows
+
+
+def curves(codes: dict[str, Tensor], boundaries: dict[str, Boundary], labels: pd.DataFrame,
+           attributes: Sequence[str]) -> Figure:
+    """Figure 3: a panel of precision-recall curves for each attribute."""
+    figure, axes = figures.axes_grid(len(attributes), columns=2, inch=3.6)
+    for axis, attribute in zip(axes, attributes):
+        truth = labels[attribute].to_numpy()
+        for name, values in distances(codes, boundaries[attribute]).items():
+            curve = precision_recall(values, truth)
+            axis.plot(curve.recall, curve.precision, color=COLOURS[name], lw=1.5,
+                      label=f"{methods.METHODS[name].title}, {curve.average:.2f}")
+        axis.axhline(truth.mean(), color=figures.GREY, ls="--", lw=1)
+        axis.set(title=attribute, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
+        axis.legend(fontsize=6.5, loc="lower left", frameon=False,
+                    title="average precision", title_fontsize=6.5)
+    return figure
+
+
+def cosines(boundaries: dict[str, Boundary]) -> pd.DataFrame:
+    """Cosine of the angle between the normals of every two boundaries."""
+    normals = torch.stack([b.normal.flatten() for b in boundaries.values()]).double()
+    normals = normals / normals.norm(dim=1, keepdim=True)
+    return pd.DataFrame(normals @ normals.T, list(boundaries), list(boundaries))

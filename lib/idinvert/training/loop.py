@@ -1,0 +1,212 @@
+"""The one training loop: steps, status line, JSON-lines log, sample sheets, checkpoints.
+
+All randomness of a step comes from `torch.manual_seed` of (seed, step), so that a run which is
+interrupted and continued takes exactly the steps that one uninterrupted run takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from idinvert import processes
+from idinvert.data import write_image
+from idinvert.files import replacing
+
+SEED_STRIDE = 10_000_019  # keeps the steps of neighbouring seeds apart
+
+
+class Task(Protocol):
+    """What is trained: its batch size, one step, its state, and pictures of its progress."""
+
+    batch: int
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """Take one optimisation step; returns scalars to log."""
+
+    def state_dict(self) -> dict:
+        """Everything that the next step depends on."""
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures worth a log line of their own, at every checkpoint."""
+
+    def sample(self) -> Tensor | None:
+        """A picture [3, H, W] in [-1, 1] of the progress, or None."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how often to report."""
+
+    kimg: float  # thousand images in all
+    tick_kimg: float = 2.0  # between two log lines
+    checkpoint_kimg: float = 20.0  # between two checkpoints, evaluations and sample sheets
+    seed: int = 0
+    minutes: float = math.inf  # stop cleanly after this wall-clock time
+
+
+def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
+          start: tuple[int, float] = (0, 0.0), writes: bool = True) -> bool:
+    """Train until `schedule.kimg`, continuing from the checkpoint in `folder` if there is one.
+
+    Without a checkpoint the run begins at `start`, the steps and seconds already spent elsewhere.
+
+    Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
+    the end of `schedule.minutes` finish the step, save and return False; True means finished.
+    Of several processes that train one task together, one `writes`.
+    ValueError: the checkpoint is of another architecture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    step, spent, sums = resume(task, folder, start, writes)
+    steps = math.ceil(schedule.kimg * 1000 / task.batch)
+    begun = time.monotonic()
+    tick_start, tick_step = begun, step
+    bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
+               desc=folder.name, disable=not progress, mininterval=2)
+    with bar, interruptible() as stopped:
+        while step < steps:
+            torch.manual_seed(schedule.seed * SEED_STRIDE + step)
+            for name, value in task.step(step).items():
+                total, count = sums.get(name, (0.0, 0))
+                sums[name] = (total + float(value), count + 1)
+            step += 1
+            bar.update(task.batch)
+            done = step == steps
+            stop = processes.any_of(
+                stopped() or time.monotonic() - begun > schedule.minutes * 60)
+            if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
+                now = time.monotonic()
+                rate = (step - tick_step) * task.batch / (now - tick_start)
+                means = {name: total / count for name, (total, count) in sums.items()}
+                append(folder, step, task.batch, spent + now - begun,
+                       {"images_per_second": rate, **means})
+                bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
+                sums.clear()
+                tick_start, tick_step = now, step
+            if writes and (done or stop or crossed(step, task.batch, schedule.checkpoint_kimg)):
+                report(task, folder, step, spent + time.monotonic() - begun)
+                save(task, folder, step, spent + time.monotonic() - begun, sums)
+                tick_start = time.monotonic()
+            if stop and not done:
+                return False
+    return True
+
+
+def crossed(step: int, batch: int, kimg: float) -> bool:
+    """Whether this step is the first at or beyond a multiple of `kimg` thousand images."""
+    return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
+
+
+def resume(task: Task, folder: Path, start: tuple[int, float], writes: bool = True
+           ) -> tuple[int, float, dict[str, tuple[float, int]]]:
+    """Load the checkpoint if there is one, drop log lines after it (all if the run begins).
+
+    Returns the steps and seconds already spent, and sum and count of each figure since the last log
+    line, so that the next line is that of an uninterrupted run. A run may go on with another batch
+    size: steps are then counted in the new one.
+    """
+    path, log = folder / "checkpoint.pt", folder / "log.jsonl"
+    if not path.exists():
+        if not start[0] and writes:
+            log.unlink(missing_ok=True)
+        return *start, {}
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    check_architecture(state["task"], task.state_dict(), path)
+    task.load_state_dict(state["task"])
+    if writes and log.exists():
+        kimg = state["step"] * state.get("batch", task.batch) / 1000
+        lines = [x for x in log.read_text().splitlines() if complete(x, kimg)]
+        with replacing(log) as temporary:
+            temporary.write_text("".join(x + "\n" for x in lines))
+    step = round(state["step"] * state.get("batch", task.batch) / task.batch)
+    return step, state["seconds"], state.get("sums", {})
+
+
+def check_architecture(found: dict, expected: dict, path: Path) -> None:
+    """ValueError naming the first tensor that is missing, unknown or of another shape."""
+    found, expected = tensor_shapes(found), tensor_shapes(expected)
+    networks = {name.split(".")[0] for name in expected}
+    unknown = [n for n in found if n not in expected and n.split(".")[0] in networks]
+    for name in [*expected, *unknown]:
+        if found.get(name) != expected.get(name):
+            there, here = (
+                f"shape {shapes[name]}" if name in shapes else "no value"
+                for shapes in (found, expected)
+            )
+            raise ValueError(
+                f"{path} is of another architecture: '{name}' has {there} there, {here} here."
+            )
+
+
+def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
+    """Shapes of the tensors in nested dicts by dotted name; optimisers' lists are left out."""
+    shapes = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            shapes |= tensor_shapes(value, f"{prefix}{name}.")
+        elif isinstance(value, Tensor):
+            shapes[f"{prefix}{name}"] = list(value.shape)
+    return shapes
+
+
+def complete(line: str, kimg: float) -> bool:
+    """Whether a log line is whole and not beyond so many thousand images."""
+    try:
+        return json.loads(line)["kimg"] <= kimg + 1e-6
+    except json.JSONDecodeError:
+        return False
+
+
+def save(task: Task, folder: Path, step: int, seconds: float, sums: dict) -> None:
+    """Write the checkpoint, whole or not at all."""
+    state = {"step": step, "batch": task.batch, "seconds": seconds, "sums": sums,
+             "task": task.state_dict()}
+    with replacing(folder / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def report(task: Task, folder: Path, step: int, seconds: float) -> None:
+    """Log the evaluation and write the sample sheet."""
+    figures = task.evaluate()
+    if figures:
+        append(folder, step, task.batch, seconds, figures)
+    picture = task.sample()
+    if picture is not None:
+        write_image(folder / f"sample-{round(step * task.batch / 1000):05d}.png", picture)
+
+
+def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -> None:
+    """Add one line to the log: step, thousand images, seconds and the figures."""
+    line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 1),
+            **{name: float(f"{value:.6g}") for name, value in figures.items()}}
+    with open(folder / "log.jsonl", "a") as f:
+        f.write(json.dumps(line) + "\n")
+
+
+@contextmanager
+def interruptible():
+    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once."""
+    came = []
+
+    def note(number, _frame):
+        came.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""Boundaries from labels in a CSV file: `python -m idinvert.boundaries`."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from idinvert import models
+from idinvert.boundaries import labelled
+from idinvert.cli.boundaries import main
+from idinvert.data import write_image
+
+
+@pytest.fixture
+def folder(tmp_path, own_registry):
+    """Bright and dark images, and a registry whose encoder tells them apart."""
+    rows = []
+    for i in range(40):
+        bright = i % 2
+        shade = (0.6 if bright else -0.6) + torch.rand(3, 8, 8) * 0.3
+        write_image(tmp_path / "photos" / f"{i}.png", shade)
+        rows.append({"image": f"{i}.png" if i % 3 else str(i), "bright": bright})
+    table = pd.DataFrame(rows)
+    table.loc[:3, "bright"] = np.nan  # not labelled
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "photos" / "39.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def command(folder, **options):
+    options = {"model": "own", "labels": folder / "labels.csv", "images": folder / "photos",
+               "device": "cpu"} | options
+    return [x for k, v in options.items() if v is not None for x in (f"--{k}", str(v))]
+
+
+def test_boundary_separates_the_labels(folder, capsys):
+    assert main(command(folder)) == 0
+    captured = capsys.readouterr()
+    assert "left out: 39.png" in captured.err
+    boundary = models.load_boundaries("own")["bright"]
+    assert boundary.accuracy == 1
+    network = models.load("own-base")
+    bright, dark = (boundary.distance(network(torch.full((1, 3, 8, 8), x))) for x in (0.7, -0.5))
+    assert bright > 0 > dark
+
+
+def test_inverted_codes_are_taken_by_name(folder, tmp_path):
+    """Codes whose label only their name tells; one has diverged."""
+    rng = np.random.default_rng(0)
+    names = [f"{i}.png" for i in rng.permutation(40)]
+    codes = rng.standard_normal((40, 4, 4)).astype(np.float32)
+    codes[:, 1, 2] += [5 * (int(name[:-4]) % 2) for name in names]
+    codes[7] = np.nan
+    states = ["diverged" if i == 7 else "ok" for i in range(40)]
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "out" / "codes.npy", codes)
+    rows = pd.DataFrame({"image": names, "state": states})
+    bad = pd.DataFrame({"image": ["x.png"], "state": ["unreadable"]})
+    pd.concat([bad, rows]).to_csv(tmp_path / "out" / "losses.csv", index=False)
+    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 0
+    boundary = models.load_boundaries("own")["bright"]
+    assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
+
+
+def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
+    main(command(folder))
+    assert main(command(folder)) == 1
+    assert "own has a boundary 'bright'" in capsys.readouterr().err
+    assert main([*command(folder, space="layer"), "--replace", "--layers", "1", "2"]) == 0
+    boundary = models.load_boundaries("own")["bright"]
+    assert boundary.layers == (1, 2) and boundary.space == "layer"
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "no readable CSV file"),
+    ("name,old\n1.png,0\n", "needs a column 'image'"),
+    ("image\n1.png\n", "needs a column 'image' and one for each attribute"),
+    ("image,old\n1.png,0\n1.png,1\n", "the image '1.png' twice"),
+    ("image,old\n1.png,2\n", "other values than 0 and 1 in the column 'old'"),
+    ("image,old\n1.png,yes\n", "other values than 0 and 1 in the column 'old'"),
+    ("image,old\na.png,1\n", "None of the images has a label"),
+    ("image,old\n1.png,1\n2.png,0\n", "'old' has 1 positive and 1 negative images"),
+])  # fmt: skip
+def test_bad_labels_are_one_sentence(folder, text, message, capsys):
+    (folder / "labels.csv").write_text(text)
+    assert main(command(folder)) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("idinvert.boundaries: error: ") and message in error
+
+
+def test_labels_of_minus_one_count_as_zero(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,old\n007,-1\n8.png,1\n9,\n")
+    found = labelled.read_labels(tmp_path / "labels.csv")["old"]
+    assert found["007"] == 0 and found["8.png"] == 1 and np.isnan(found["9"])

@@ -1,0 +1,155 @@
+"""`python -m idinvert.inversion`: many images, resumed, shared, and none harmed by another."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from idinvert import models
+from idinvert.cli.invert import main
+from idinvert.data import open_source, read_image, to_uint8, write_image
+from idinvert.inversion import Networks, Settings, files, in_domain
+from idinvert.processes import Share
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Five photographs in a folder and one file that is none."""
+    torch.manual_seed(1)
+    for i in range(5):
+        write_image(tmp_path / "photos" / ("sub" if i % 2 else "") / f"{i}.png",
+                    torch.rand(3, 9, 9) * 2 - 1)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    return tmp_path / "photos"
+
+
+def command(images, out, **options):
+    options = {"lambda-vgg": 0, "iterations": 3, "batch": 2, "device": "cpu"} | options
+    extra = [x for k, v in options.items() for x in (f"--{k}", str(v))]
+    return ["--model", "own", "--images", str(images), "--out", str(out), *extra]
+
+
+def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(command(images, out)) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("5 ok, 0 diverged, 1 unreadable")
+    assert "broken.jpg is not an image" in captured.err
+    table = pd.read_csv(out / "losses.csv").set_index("image")
+    assert table["state"].to_dict() == {
+        "0.png": "ok", "2.png": "ok", "4.png": "ok", "broken.jpg": "unreadable",
+        "sub/1.png": "ok", "sub/3.png": "ok"}
+    photo = read_image(images / "sub" / "3.png", 8)
+    expected = in_domain(models.load("own"), models.load("own-base"), photo[None],
+                         lambda_dom=2.0, iterations=3)
+    with np.load(out / "codes" / "sub" / "3.npz") as found:
+        np.testing.assert_allclose(found["code"], expected.codes[0], atol=1e-5)
+        np.testing.assert_allclose(found["loss_total"], expected.losses["total"][0], rtol=1e-4)
+    row = table.loc["sub/3.png"]
+    assert row["total"] == pytest.approx(row["pixel"] + 2 * row["code"], rel=1e-5)
+    assert row["mse"] == pytest.approx((expected.images - photo).square().mean().item(), rel=1e-4)
+    rendered = to_uint8(read_image(out / "images" / "sub" / "3.png", 8)).int()
+    assert (rendered - to_uint8(expected.images[0]).int()).abs().max() <= 1
+    assert np.array_equal(np.load(out / "codes.npy")[4], np.load(out / "codes/sub/3.npz")["code"])
+
+
+def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, images, tmp_path):
+    out = tmp_path / "out"
+    main(command(images, out))
+    first = np.load(out / "codes.npy")
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    (out / "codes" / "2.npz").unlink()
+    (images / "broken.jpg").write_bytes((images / "0.png").read_bytes())
+    assert main(command(images, out)) == 0
+    kept = {p for p, t in times.items() if p.stat().st_mtime_ns == t}
+    assert set(times) - kept == {out / "codes" / "2.npz"}
+    assert pd.read_csv(out / "losses.csv")["state"].eq("ok").all()
+    np.testing.assert_allclose(np.load(out / "codes.npy")[[0, 1, 2, 4, 5]], first, atol=1e-5)
+
+
+def test_other_settings_need_another_folder(own_registry, images, tmp_path, capsys):
+    main(command(images, tmp_path / "out"))
+    before = (tmp_path / "out" / "settings.json").read_text()
+    assert json.loads(before)["lambda_dom"] == 2.0
+    assert main(command(images, tmp_path / "out", **{"lambda-dom": 5})) == 1
+    assert "lambda_dom 2.0, not 5.0: take another folder" in capsys.readouterr().err
+    assert (tmp_path / "out" / "settings.json").read_text() == before
+
+
+def test_processes_share_the_images(own_registry, images, tmp_path, monkeypatch):
+    """Two processes, one after the other here, leave what one leaves."""
+    main(command(images, tmp_path / "one"))
+    for rank in (1, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main(command(images, tmp_path / "two")) == 0
+        count = len(list((tmp_path / "two" / "codes").rglob("*.npz")))
+        assert count == (5 if rank == 0 else 2)
+    one, two = (pd.read_csv(tmp_path / x / "losses.csv") for x in ("one", "two"))
+    pd.testing.assert_frame_equal(one.drop(columns="note"), two.drop(columns="note"), rtol=1e-4)
+
+
+class Poisoned(torch.nn.Module):
+    """An encoder whose code is not finite for a white image."""
+
+    resolution = 8
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        mean = images.mean((1, 2, 3)) * self.scale
+        code = torch.where(mean > 0.99, torch.inf, mean)
+        return code[:, None, None].expand(-1, 4, 4)
+
+
+def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
+        own_registry, images, tmp_path, capsys):
+    networks = Networks(models.load("own"), None, Poisoned())
+    settings = Settings(lambda_dom=2.0, iterations=3)
+
+    def run(out):
+        return files.run(files.Job(open_source(images), networks, settings, out, batch=6), {},
+                         Share(), progress=False)
+
+    assert run(tmp_path / "without") == {"ok": 5, "unreadable": 1}
+    write_image(images / "3-white.png", torch.ones(3, 8, 8))
+    assert run(tmp_path / "with") == {"ok": 5, "unreadable": 1, "diverged": 1}
+    assert "3-white.png has diverged" in capsys.readouterr().err
+    without, found = (pd.read_csv(tmp_path / x / "losses.csv").set_index("image")
+                      for x in ("without", "with"))
+    assert found.loc["3-white.png", "state"] == "diverged"
+    pd.testing.assert_series_equal(found.drop("3-white.png")["mse"], without["mse"], rtol=1e-4)
+
+
+def test_names_that_differ_in_their_suffix_keep_apart():
+    assert files.file_names(["a.png", "A.jpg", "b.png", "x/b.png", "c.d.png", "key"]) == {
+        "a.png": "a.png", "A.jpg": "A.jpg", "b.png": "b", "x/b.png": "x/b", "c.d.png": "c.d",
+        "key": "key"}
+
+
+@pytest.mark.parametrize("method, count", [("encoder", 0), ("image2stylegan", 20)])
+def test_other_methods(own_registry, images, tmp_path, method, count):
+    options = {"method": method, "iterations": count}
+    assert main(command(images / "0.png", tmp_path / "out", **options)) == 0
+    with np.load(tmp_path / "out" / "codes" / "0.npz") as found:
+        if method == "encoder":
+            expected = models.load("own-base")(read_image(images / "0.png", 8)[None])[0]
+            np.testing.assert_allclose(found["code"], expected.detach(), atol=1e-6)
+        else:
+            assert len(found["loss_total"]) == 20
+            assert found["loss_total"][-1] < found["loss_total"][0]
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"iterations": -1}, "--iterations must be at least 0"),
+    ({"encoder": "owl"}, "Unknown model 'owl': did you mean own"),
+    ({"device": "cuda:9"}, "device 'cuda:9' cannot be used"),
+])  # fmt: skip
+def test_errors_are_one_sentence(own_registry, images, tmp_path, options, message, capsys):
+    assert main(command(images, tmp_path / "out", **options)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("idinvert.inversion: error: ") and error.count("\n") == 1
+    assert message in error

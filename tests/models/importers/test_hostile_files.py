@@ -1,0 +1,151 @@
+"""Whatever a file holds, it is read or refused in one sentence, and nothing in it is run."""
+
+import io
+import os
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import test_convert_boundaries
+import test_nvidia
+import test_rosinality
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from idinvert import models
+from idinvert.models import importing
+from idinvert.models.importers import boundaries, nvidia
+from test_nvidia import trace, write  # noqa: F401
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(
+    max_size=5)
+PLAIN = st.recursive(LEAF, lambda part: st.lists(part, max_size=3) | st.dictionaries(
+    st.text(max_size=12) | st.sampled_from(["G_ema", "D", "boundary", "meta_data"]), part,
+    max_size=3), max_leaves=8)
+EDITS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6)
+CUT = st.none() | st.integers(0, 10**6)
+FIXED = settings(max_examples=80, deadline=None, derandomize=True,
+                 suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Run:
+    """A pickle that creates a file as it is read, in one of several ways."""
+
+    def __init__(self, path, way):
+        self.path, self.way = str(path), way
+
+    def __reduce__(self):
+        return {
+            "system": (os.system, (f"touch {self.path}",)),
+            "open": (open, (self.path, "w")),
+            "eval": (eval, (f"open({self.path!r}, 'w')",)),
+            "load": (torch.load, (self.path,)),
+        }[self.way]
+
+
+class Files(dict):
+    def __repr__(self):
+        return "files"  # not their content
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The content of a sound file of each format."""
+    torch.manual_seed(0)
+    checkpoint, boundary = io.BytesIO(), io.BytesIO()
+    torch.save({"g_ema": test_rosinality.generator(1)}, checkpoint)
+    np.save(boundary, {"boundary": test_convert_boundaries.NORMAL, "meta_data": {}})
+    return Files({".pt": checkpoint.getvalue(), ".npy": boundary.getvalue()})
+
+
+def changed(content, edits, cut):
+    data = bytearray(content)
+    for position, value in edits:
+        data[position % len(data)] = value
+    return bytes(data if cut is None else data[: cut % len(data)])
+
+
+def refused_or_read(path, folder):
+    """Import a file; the error, if there is one, is a sentence. Returns whether it was read."""
+    before = sorted(folder.iterdir())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importing.import_file(path, "own", replace=True)
+        return True
+    except ValueError as error:
+        assert str(error).endswith(".") and "\n" not in str(error), str(error)
+        return False
+    finally:
+        assert sorted(folder.iterdir()) == before
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    folder = tmp_path / "registry"
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(folder))
+    torch.manual_seed(0)
+    settings = {"resolution": 16, "z_dim": 4, "w_dim": 4, "channel_base": 64, "channel_max": 4}
+    models.save("own", models.build("stylegan2.Generator", settings), "stylegan2.Generator",
+                 settings)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npy"])
+@FIXED
+@given(edits=EDITS, cut=CUT)
+def test_damaged_files(files, tmp_path, registry, suffix, edits, cut):
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(changed(files[suffix], edits, cut))
+    refused_or_read(path, tmp_path)
+
+
+@FIXED
+@given(edits=EDITS, cut=CUT)
+def test_damaged_nvidia_files(write, trace, registry, tmp_path, edits, cut):  # noqa: F811
+    path = tmp_path / "network.pkl"
+    if not (tmp_path / "sound.pkl").exists():
+        torch.manual_seed(0)
+        (tmp_path / "sound.pkl").write_bytes(write(G_ema=test_nvidia.generator()).read_bytes())
+    path.write_bytes(changed((tmp_path / "sound.pkl").read_bytes(), edits, cut))
+    refused_or_read(path, tmp_path)
+    assert not trace.exists()
+
+
+@FIXED
+@given(data=st.binary(max_size=60))
+def test_any_pickle_opcodes(tmp_path, data):
+    path = tmp_path / "network.pkl"
+    path.write_bytes(pickle.PROTO + b"\x04" + data)
+    with pytest.raises(ValueError, match=r"no readable NVIDIA file: .*\.$"):
+        nvidia.read_file(path)
+
+
+@pytest.mark.parametrize("way", ["system", "open", "eval", "load"])
+@FIXED
+@given(around=PLAIN, protocol=st.integers(2, 5))
+def test_code_anywhere_in_a_pickle(tmp_path, way, around, protocol):
+    ran, path = tmp_path / "ran", tmp_path / "network.pkl"
+    path.write_bytes(pickle.dumps({"G_ema": around, "x": [around, Run(ran, way)]}, protocol))
+    with pytest.raises(ValueError, match="names .* which is not run"):
+        nvidia.read_file(path)
+    np.save(tmp_path / "age.npy", {"boundary": around, "x": Run(ran, way)})
+    with pytest.raises(ValueError, match="names .* which is not run"):
+        boundaries.read_file(tmp_path / "age.npy")
+    torch.save({"g_ema": around, "x": Run(ran, way)}, tmp_path / "file.pt")
+    with pytest.raises(ValueError, match="not a PyTorch file of plain tensors"):
+        importing.import_file(tmp_path / "file.pt", "own")
+    assert not ran.exists()
+
+
+@FIXED
+@given(content=PLAIN)
+def test_any_plain_content(tmp_path, registry, content):
+    path = tmp_path / "file"
+    path.write_bytes(pickle.dumps(content, 4))
+    assert not refused_or_read(path, tmp_path)
+    torch.save(content, path)
+    assert not refused_or_read(path, tmp_path)
+    np.save(tmp_path / "file.npy", np.array(content, dtype=object), allow_pickle=True)
+    assert not refused_or_read(tmp_path / "file.npy", tmp_path)

@@ -1,0 +1,113 @@
+"""Files of other projects become models of the registry: `python -m idinvert.models import`."""
+
+import numpy as np
+import pytest
+import torch
+from idinvert import models
+from idinvert.cli.models import main
+from idinvert.models import importing
+from idinvert.models.importers import rosinality
+from idinvert.nn import encoder, stylegan, stylegan2
+from test_genforce import state
+from test_rosinality import discriminator, generator
+
+
+@pytest.fixture(autouse=True)
+def registry(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "network.pt"
+    torch.save({"g_ema": generator(), "d": discriminator(), "latent_avg": torch.zeros(6)}, path)
+    return path
+
+
+@torch.no_grad()
+def test_imported_models_compute_exactly_what_the_file_does(checkpoint):
+    assert main(["import", str(checkpoint), "own"]) == 0
+    assert models.names() == ["own", "own-d"]
+    state = torch.load(checkpoint)
+    codes, images = torch.randn(2, 6, 6), torch.randn(4, 3, 16, 16)
+    expected = rosinality.generator(state["g_ema"]).synthesis(codes)
+    assert torch.equal(models.load("own").synthesis(codes), expected)
+    assert torch.equal(models.load("own-d")(images), rosinality.discriminator(state["d"])(images))
+    assert models.card("own")["format"] == "rosinality/stylegan2-pytorch"
+
+
+def test_encoders_take_the_name_of_their_generator(tmp_path, checkpoint, capsys):
+    path = tmp_path / "styleganinv_ffhq256_encoder.pth"
+    torch.save(state("encoder", "E."), path)
+    assert main(["import", str(path), "face"]) == 0
+    assert models.names() == ["face-base"] and models.card("face-base")["generator"] == "face"
+    main(["import", str(checkpoint), "own"])
+    assert main(["import", str(path), "own"]) == 1
+    assert "(128, 12, 32), own has (16, 6, 6)" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
+    main(["import", str(checkpoint), "own"])
+    before = (registry / "own.json").read_text()
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "exists: take another name, or --replace" in capsys.readouterr().err
+    assert (registry / "own.json").read_text() == before
+    assert main(["import", str(checkpoint), "own", "--replace"]) == 0
+
+
+def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
+    path = tmp_path / "age.npy"
+    np.save(path, {"boundary": np.ones((1, 6, 6), np.float32),
+                   "meta_data": {"manipulate_layers": [0, 2]}})
+    assert main(["import", str(path), "own"]) == 1
+    assert "Unknown model 'own'" in capsys.readouterr().err
+    main(["import", str(checkpoint), "own"])
+    assert main(["import", str(path), "own"]) == 0
+    assert main(["import", str(path), "own", "--attribute", "old"]) == 0
+    assert main(["import", str(path), "own"]) == 1
+    assert "has a boundary 'age'" in capsys.readouterr().err
+    known = models.load_boundaries("own")
+    assert list(known) == ["age", "old"] and known["old"].layers == (0, 2)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"<html>sign in</html>", "is of no known format"),
+    (b"", "is of no known format"),
+    (b"\x80\x04}.", "holds no network G_ema"),
+    (b"PK\x03\x04", "is not a PyTorch file"),
+    (b"\x93NUMPY\x01\x00", "is no NumPy file"),
+])  # fmt: skip
+def test_other_files_are_refused_in_one_sentence(
+        checkpoint, tmp_path, registry, content, message, capsys):
+    main(["import", str(checkpoint), "own"])
+    files = sorted(registry.iterdir())
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert main(["import", str(path), "own", "--replace"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("idinvert.models: error: ") and error.count("\n") == 1
+    assert message in error and sorted(registry.iterdir()) == files
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", "", "a b"])
+def test_names_stay_in_the_registry(checkpoint, name):
+    with pytest.raises(models.WeightsError, match="is no name of a model"):
+        importing.import_file(checkpoint, name)
+
+
+@pytest.mark.parametrize("network", [
+    stylegan.Generator(8, 4, 5, 64, 8, 7, layerwise=True, tanh=True),
+    stylegan2.Generator(8, 4, 5, 64, 8, 7, mapping_depth=3, clamp=9.0),
+    stylegan2.Discriminator(8, 64, 8, clamp=9.0, minibatch_group=2),
+    encoder.Encoder(8, 5, 4, 8),
+], ids=lambda network: type(network).__module__ + "." + type(network).__name__)
+def test_settings_build_the_same_network(network):
+    family = next(k for k, v in models.ARCHITECTURES.items() if v is type(network))
+    again = models.build(family, importing.settings_of(network))
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in (network, again)]
+    assert shapes[0] == shapes[1]
+    for name in ("tanh", "clamp", "minibatch_group", "layerwise"):
+        assert getattr(network, name, None) == getattr(again, name, None)

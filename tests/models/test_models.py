@@ -1,0 +1,224 @@
+"""The registry gives back what was saved, and says in one sentence what is wrong with a file."""
+
+import json
+
+import pytest
+import torch
+from idinvert import boundaries, models
+from idinvert.nn import stylegan
+from safetensors.torch import load_file, save_file
+
+SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    generator = stylegan.Generator(**SETTINGS)
+    models.save("face-tiny", generator, "stylegan.Generator", SETTINGS, kind="gan", seed=3)
+    return generator
+
+
+def test_load_gives_the_half_precision_of_what_was_saved(saved):
+    loaded = models.load("face-tiny")
+    for name, value in saved.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value.half().float(), rtol=0, atol=0)
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("bits", [8, 5, 4.5])
+def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
+    """Off by at most half a step of the largest weight of the row; vectors are float16."""
+    described = models.card("face-tiny")
+    card = models.save("small", saved, described["architecture"], SETTINGS, bits=bits)
+    assert card["bits"] == bits
+    loaded = models.load("small").state_dict()
+    for name, value in saved.state_dict().items():
+        if value.ndim < 2:
+            torch.testing.assert_close(loaded[name], value.half().float(), rtol=0, atol=0)
+            continue
+        rows = value.flatten(1)
+        bound = rows.abs().amax(1, keepdim=True) / (2**bits - 2) + 1e-7
+        assert ((loaded[name].flatten(1) - rows).abs() <= bound).all()
+    models.save("wide", torch.nn.Linear(400, 400), "stylegan.Generator", SETTINGS, bits=bits)
+    packed = load_file(tmp_path / "wide.safetensors")["weight"]
+    assert packed.dtype == torch.uint8 and packed.numel() < 1.02 * 400 * 400 * bits / 8
+
+
+def test_few_bits_store_what_they_gave_again():
+    """What was read and is saved again is the same: a zoo that is copied does not lose anything."""
+    torch.manual_seed(0)
+    once = models.unpacked(models.packed({"weight": torch.randn(4, 3, 2)}, 5))
+    again = models.unpacked(models.packed(once, 5))
+    torch.testing.assert_close(again["weight"], once["weight"])
+    assert again["weight"].shape == (4, 3, 2)
+
+
+def child_of(saved):
+    """A network that is a small step away from a saved one."""
+    child = stylegan.Generator(**SETTINGS)
+    child.load_state_dict({key: value + 1e-3 * torch.randn_like(value)
+                           for key, value in saved.state_dict().items()})
+    return child
+
+
+def test_a_difference_in_few_bits_is_nearer_than_the_whole(saved, tmp_path):
+    child = child_of(saved)
+    errors = {}
+    for name, other in (("whole", None), ("difference", "face-tiny")):
+        models.save(name, child, "stylegan.Generator", SETTINGS, bits=4, relative_to=other)
+        loaded = models.load(name).state_dict()
+        errors[name] = max((loaded[key] - value).abs().max()
+                           for key, value in child.state_dict().items() if value.ndim > 1)
+    assert errors["difference"] < 0.01 * errors["whole"]
+    models.save("same", models.load("face-tiny"), "stylegan.Generator", SETTINGS, bits=4,
+                 relative_to="face-tiny")
+    for key, value in models.load("face-tiny").state_dict().items():
+        assert torch.equal(models.load("same").state_dict()[key], value)
+
+
+def test_a_difference_is_as_fine_as_the_whole_as_far_as_8_bits_go(saved):
+    """A model that has gone far from the one it began as keeps the precision of the others."""
+    torch.manual_seed(7)
+    far = stylegan.Generator(**SETTINGS)
+    models.save("far", far, "stylegan.Generator", SETTINGS, bits=7, relative_to="face-tiny",
+                 difference_bits=3)
+    loaded, old = models.load("far").state_dict(), models.load("face-tiny").state_dict()
+    for name, value in far.state_dict().items():
+        if value.ndim > 1:
+            rows, found = value.flatten(1), loaded[name].flatten(1)
+            whole = rows.abs().amax(1, keepdim=True) / (2**7 - 2)
+            eight = (rows - old[name].flatten(1)).abs().amax(1, keepdim=True) / (2**8 - 2)
+            assert ((found - rows).abs() <= whole.maximum(eight) * 1.0001 + 1e-6).all()
+
+
+def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
+    """The error names both; and what cannot be read does not keep the other from being saved."""
+    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    (tmp_path / "child.safetensors").write_bytes(b"damaged")
+    models.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    assert models.load("face-tiny") and (tmp_path / "child.safetensors").read_bytes() == b"damaged"
+    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    for end in ("json", "safetensors"):
+        (tmp_path / f"face-tiny.{end}").unlink()
+    with pytest.raises(models.WeightsError, match="child is stored as the difference from a face"):
+        models.load("child")
+
+
+def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
+    """Before another model takes that one's place it is stored whole; it is refused if the file
+    was replaced by other means."""
+    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, bits=4, seed=5,
+                 relative_to="face-tiny")
+    before = models.load("child").state_dict()
+    models.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    after, card = models.load("child").state_dict(), models.card("child")
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-6)
+    assert card["seed"] == 5 and "relative_to" not in card and "bits" not in card
+
+    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    old = (tmp_path / "face-tiny.json").read_text()
+    models.save("other", saved, "stylegan.Generator", SETTINGS)
+    for end in ("json", "safetensors"):
+        (tmp_path / f"other.{end}").replace(tmp_path / f"face-tiny.{end}")
+    assert (tmp_path / "face-tiny.json").read_text() != old
+    with pytest.raises(models.WeightsError, match="child is stored as the difference from a face"):
+        models.load("child")
+    models.save("face-tiny", saved, "stylegan.Generator", SETTINGS)  # is not kept from training
+
+
+def test_few_bits_of_zeros_are_zeros():
+    state = {"weight": torch.zeros(2, 3), "count": torch.tensor(4)}
+    again = models.unpacked(models.packed(state, 8))
+    assert torch.equal(again["weight"], state["weight"]) and again["count"] == 4
+    with pytest.raises(ValueError, match="from 2 to 8, not 1"):
+        models.packed(state, 1)
+
+
+def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
+    """An older form of few bits is refused; its whole numbers are not taken for weights."""
+    path = tmp_path / "face-tiny.safetensors"
+    state = load_file(path)
+    key = next(key for key, value in state.items() if value.ndim == 4)
+    state |= {key: state[key].to(torch.int8), f"{key}|scales": torch.ones(len(state[key]))}
+    save_file(state, path)
+    card = json.loads((tmp_path / "face-tiny.json").read_text())
+    card["sha256"] = models.file_sha256(path)
+    (tmp_path / "face-tiny.json").write_text(json.dumps(card))
+    with pytest.raises(models.WeightsError, match=r"unknown key .*\|scales"):
+        models.load("face-tiny")
+
+
+def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
+    models.save("small", saved, "stylegan.Generator", SETTINGS, bits=5)
+    path = tmp_path / "small.safetensors"
+    state = load_file(path)
+    key = next(key for key, value in state.items() if value.dtype == torch.uint8)
+    save_file(state | {key: state[key][:-20].clone()}, path)
+    with pytest.raises(models.WeightsError, match="small.safetensors is not a readable"):
+        models.read(path)
+
+
+def test_card_keeps_the_facts(saved):
+    card = models.card("face-tiny")
+    assert (card["seed"], card["kind"]) == (3, "gan")
+    assert card["parameters"] == sum(p.numel() for p in saved.parameters())
+    assert card["settings"] == SETTINGS
+
+
+def test_unknown_name_is_answered_with_the_nearest(saved):
+    with pytest.raises(models.WeightsError, match=r"'face-tini'.*face-tiny"):
+        models.load("face-tini")
+
+
+def test_altered_file_is_refused(saved, tmp_path):
+    path = tmp_path / "face-tiny.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(models.WeightsError, match="not the file that its card describes"):
+        models.load("face-tiny")
+
+
+def test_truncated_file_without_a_hash_is_refused(saved, tmp_path):
+    path = tmp_path / "face-tiny.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(models.WeightsError, match="not a readable safetensors file"):
+        models.read(path)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda s: s.pop("const"), "lacks const"),
+    (lambda s: s.update(extra=torch.zeros(1)), "unknown key extra"),
+    (lambda s: s.update(const=torch.zeros(1, 9, 4, 4)), r"const has shape \[1, 9, 4, 4\]"),
+])  # fmt: skip
+def test_weights_of_another_shape_name_the_key(saved, tmp_path, change, message):
+    path = tmp_path / "face-tiny.safetensors"
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+    card = tmp_path / "face-tiny.json"
+    described = json.loads(card.read_text()) | {"sha256": models.file_sha256(path)}
+    card.write_text(json.dumps(described))
+    with pytest.raises(models.WeightsError, match=message):
+        models.load("face-tiny")
+
+
+def test_boundaries_are_found_by_the_name_of_their_generator(saved, tmp_path):
+    with pytest.raises(models.WeightsError, match="face-tiny has no boundaries"):
+        models.load_boundaries("face-tiny")
+    with pytest.raises(models.WeightsError, match=r"'face-tini'.*face-tiny"):
+        models.load_boundaries("face-tini")
+    age = boundaries.Boundary("age", torch.ones(2, 4) / 8**0.5, 0.5, (0, 1))
+    boundaries.save([age], tmp_path / "face-tiny-boundaries.safetensors")
+    found = models.load_boundaries("face-tiny")
+    assert list(found) == ["age"] and torch.equal(found["age"].normal, age.normal)
+    assert models.names() == ["face-tiny"]
+
+
+def test_unknown_architecture(saved):
+    with pytest.raises(models.WeightsError, match="stylegan9.Generator"):
+        models.build("stylegan9.Generator", {})

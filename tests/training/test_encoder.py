@@ -1,0 +1,192 @@
+"""Encoder training: what learns, what stays frozen, and that a resumed run is the same run."""
+
+import copy
+
+import pytest
+import torch
+from idinvert import losses
+from idinvert.metrics import kid
+from idinvert.nn import encoder as nets
+from idinvert.nn import noise_encoder, projected, stylegan
+from idinvert.nn.vgg import VGG16Features
+from idinvert.training import encoder as training
+from idinvert.training.loop import Schedule, train
+
+SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
+
+
+class Features(torch.nn.Module):
+    """Stands for VGG: one fixed random convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def make(kind="domain_guided", **recipe):
+    torch.manual_seed(1)
+    generator = stylegan.Generator(**SIZE, z_dim=6, w_dim=6, layerwise=True)
+    encoder = nets.Encoder(8, 6, 4, 8)
+    images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
+    settings = {"batch": 8, "learning_rate": 1e-2, "kimg": 1, **recipe}
+    recipe = training.Recipe(**settings)
+    if kind == "conventional":
+        return training.ConventionalTask(encoder, generator, images, recipe, held_out=8)
+    extra = stylegan.Discriminator(**SIZE), Features()
+    if kind == "noise":
+        encoder = noise_encoder.NoiseEncoder(8, 6, 4, 8, noise_blocks=2)
+        for layer in generator.layers:
+            torch.nn.init.normal_(layer.noise_weight)
+    return training.DomainGuidedTask(encoder, generator, *extra, images, recipe, held_out=8)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_step_moves_encoder_and_discriminator_and_leaves_the_rest():
+    task = make()
+    before = {name: copy.deepcopy(getattr(task, name))
+              for name in ("encoder", "discriminator", "generator", "features")}
+    torch.manual_seed(0)
+    figures = task.step(0)
+    assert not same(task.encoder, before["encoder"])
+    assert not same(task.discriminator, before["discriminator"])
+    assert same(task.generator, before["generator"])
+    assert same(task.features, before["features"])
+    assert set(figures) == {"pixel", "feature", "adversarial", "d_loss", "r1"}
+
+
+def test_encoder_loss_is_equation_2(monkeypatch):
+    """Gradient of a step, in float32, against the equation written out."""
+    monkeypatch.setattr(training, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+    task = make(lambda_vgg=0.5, lambda_adv=0.25)
+    real = torch.rand(8, 3, 8, 8) * 2 - 1
+    reference = copy.deepcopy(task.encoder)
+    monkeypatch.setattr(task.optimizers[0], "step", lambda: None)  # the gradients stay
+    task.encoder_step(real, task.features(real))
+    fake = task.generator.synthesis(reference(real))
+    loss = ((fake - real) ** 2).mean()
+    loss = loss + 0.5 * ((task.features(fake) - task.features(real)) ** 2).mean()
+    loss = loss + 0.25 * torch.log1p(torch.exp(-task.discriminator(fake))).mean()
+    loss.backward()
+    expected = [p.grad for p in reference.parameters() if p.grad is not None]
+    found = [p.grad for p in task.encoder.parameters() if p.grad is not None]
+    assert sum(g.norm() for g in expected) > 1e-3
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_conventional_encoder_learns_codes():
+    task = make("conventional", learning_rate=3e-3)
+    torch.manual_seed(0)
+    first = sum(task.step(i)["code"].item() for i in range(5))
+    for i in range(150):
+        torch.manual_seed(i)
+        task.step(i)
+    last = sum(task.step(i)["code"].item() for i in range(5))
+    assert last < 0.85 * first
+
+
+def test_domain_guided_training_lowers_the_held_out_error():
+    task = make(learning_rate=5e-3, lambda_vgg=0.0, lambda_adv=0.0, batch=16)
+    start = task.evaluate()["held_out_mse"]
+    for i in range(60):
+        torch.manual_seed(i)
+        task.step(i)
+    assert task.evaluate()["held_out_mse"] < start
+
+
+def test_learning_rate_decays_smoothly_by_a_factor_every_quarter():
+    task = make(learning_rate=1e-4, kimg=8, decay=0.8)  # 1,000 steps of 8
+    rates = []
+    for step in (0, 250, 500, 1000):
+        task.schedule(step)
+        rates.append(task.optimizers[1].param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-4, 0.8e-4, 0.64e-4, 0.4096e-4])
+
+
+@pytest.mark.parametrize("kind", ["domain_guided", "conventional", "noise"])
+def test_resumed_run_is_the_uninterrupted_run(tmp_path, kind):
+    whole, first, second = make(kind), make(kind), make(kind)
+    assert train(whole, tmp_path / "a", Schedule(0.064, checkpoint_kimg=0.032), progress=False)
+    assert train(first, tmp_path / "b", Schedule(0.032, checkpoint_kimg=0.032), progress=False)
+    assert train(second, tmp_path / "b", Schedule(0.064, checkpoint_kimg=0.032), progress=False)
+    assert same(whole.encoder, second.encoder)
+    assert not same(whole.encoder, first.encoder)
+
+
+def test_perceptual_share_is_an_unbiased_part(monkeypatch):
+    """A quarter of the batch is a mean over that quarter, not a quarter of the mean."""
+    monkeypatch.setattr(training, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+    task = make(vgg_share=0.25)
+    real = torch.rand(8, 3, 8, 8)
+    figures, fake = task.encoder_step(real, task.look(real)[1])
+    expected = losses.reconstruction_terms(fake[:2], real[:2], task.features)["feature"].mean()
+    torch.testing.assert_close(figures["feature"], expected)
+
+
+def test_projected_discriminator_and_perceptual_term_share_a_pass():
+    """One pass through VGG-16 gives what two gave, for the looked-at part of the batch."""
+    torch.manual_seed(0)
+    eyes = VGG16Features().eval()
+    judge = projected.Discriminator(16).look_through(eyes)
+    generator = stylegan.Generator(16, channel_base=64, channel_max=8, z_dim=6, w_dim=6,
+                                   layerwise=True)
+    images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)
+    recipe = training.Recipe(batch=8, vgg_share=0.25)
+    task = training.DomainGuidedTask(nets.Encoder(16, 6, 4, 8), generator, judge, eyes, images,
+                                     recipe, held_out=4)
+    real = torch.rand(8, 3, 16, 16)
+    seen, features = task.look(real)
+    judge.eval()  # spectral norms change with every pass otherwise
+    with training.autocast("cpu"):
+        torch.testing.assert_close(judge(seen), judge(real[:2]))
+        torch.testing.assert_close(features, eyes(real[:2]))
+    assert set(task.step(0)) == {"pixel", "feature", "adversarial", "d_loss"}
+
+
+def test_code_distance_is_one_for_sampled_codes():
+    torch.manual_seed(0)
+    sampled = torch.randn(1000, 2, 3)
+    assert training.code_distance(sampled[500:], sampled) == pytest.approx(1.0)
+    assert training.code_distance(sampled[500:] * 10, sampled) > 3
+
+
+def test_noise_maps_are_trained():
+    """Section 6.3: reconstructions come nearer, and only with the predicted maps."""
+    task = make("noise", learning_rate=2e-2, lambda_vgg=0.0, lambda_adv=0.0, batch=16)
+    start = task.evaluate()["held_out_mse"]
+    for i in range(60):
+        torch.manual_seed(i)
+        task.step(i)
+    x, codes, y = task.reconstruct(8)
+    with torch.no_grad():
+        stored = task.generator.synthesis(codes)
+    error, without = (losses.squared_error(x, images).mean().item() for images in (y, stored))
+    assert error == pytest.approx(task.evaluate()["held_out_mse"])
+    assert error < 0.9 * start and error < 0.9 * without
+
+
+def test_warm_up_sees_no_real_image():
+    """Eq. (1) at first, then Eq. (2) and (3)."""
+    task = make(warmup_kimg=0.016)  # two steps of 8
+    judge = copy.deepcopy(task.discriminator)
+    figures = [set(task.step(i)) for i in range(2)]
+    assert figures == [{"code"}] * 2 and same(task.discriminator, judge)
+    assert "pixel" in task.step(2) and not same(task.discriminator, judge)
+
+
+def test_evaluation_takes_kid_of_reconstructions_on_the_held_out_part():
+    task = make()
+    task.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()
+    figures = task.evaluate()
+    assert set(figures) == {"held_out_mse", "code_distance", "held_out_kid_x1e3"}
+    x, _, y = task.reconstruct(8)
+    with torch.no_grad():
+        expected = 1e3 * kid.mmd2(task.judge(y.clamp(-1, 1)), task.judge(x))
+    assert figures["held_out_kid_x1e3"] == pytest.approx(expected, rel=1e-4)
+    assert task.evaluate() == figures  # whatever the state of the random numbers

@@ -1,0 +1,148 @@
+"""`python -m idinvert.training gan` and `encoder`: models from a folder of images."""
+
+import argparse
+import json
+
+import pytest
+import torch
+from idinvert import models
+from idinvert.cli.train import main
+from idinvert.codes import sample_codes
+from idinvert.data import write_image
+from idinvert.nn import stylegan
+from idinvert.processes import Share
+from idinvert.training import own
+
+NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Forty images, one of which is none, and a registry of one's own."""
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
+    torch.manual_seed(0)
+    for i in range(40):
+        write_image(tmp_path / "photos" / f"{i}.png", torch.rand(3, 9, 12) * 2 - 1)
+    (tmp_path / "photos" / "7.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
+    return main(["gan", "own", "--images", str(folder / "photos"), "--resolution", str(resolution),
+                 "--dimensions", "4", "--kimg", str(kimg), judge, *NETWORK, *extra])
+
+
+def encoder(folder, *extra, kimg=0.016):
+    return main(["encoder", "--generator", "own", "--images", str(folder / "photos"),
+                 "--kimg", str(kimg), "--lambda-vgg", "0", *NETWORK, *extra])
+
+
+@pytest.mark.parametrize("family, extra", [
+    ("stylegan", []), ("stylegan", ["--layerwise"]), ("stylegan2", []),
+    ("stylegan2", ["--layerwise"]),
+])  # fmt: skip
+def test_generator_then_encoder(folder, family, extra, capsys):
+    assert gan(folder, "--architecture", family, *extra) == 0
+    errors = capsys.readouterr().err
+    assert "left out: 7.png is not an image" in errors and "1 images left out, 39 used" in errors
+    card = models.card("own")
+    assert card["architecture"] == f"{family}.Generator" and card["images_used"] == 39
+    assert card["settings"]["layerwise"] == bool(extra) and card["kimg"] == 0.016
+    assert encoder(folder, "--average") == 0
+    generator, trained = models.load("own"), models.load("own-base")
+    codes = trained(torch.rand(2, 3, 8, 8))
+    assert generator.synthesis(codes).shape == (2, 3, 8, 8)
+    average = sample_codes(generator, 10_000).mean(0)
+    torch.testing.assert_close(trained.w_avg, average, rtol=1e-3, atol=1e-3)  # Eq. (6)
+    assert models.card("own-base")["generator"] == "own"
+    assert sorted(models.names()) == ["own", "own-base", "own-d"]
+
+
+def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(folder, vgg16):
+    assert gan(folder, judge="--projected", resolution=16) == 0
+    card = models.card("own-d")
+    assert card["architecture"] == "projected.Discriminator"
+    assert models.card("own")["projected"]
+    assert encoder(folder) == 0
+    assert "adversarial" in (own.zoo.run_folder("own-base") / "log.jsonl").read_text()
+
+
+def test_without_average_the_codes_are_not_offset(folder):
+    gan(folder)
+    encoder(folder)
+    trained = models.load("own-base")
+    assert not trained.w_avg.any() and (trained.w_std > 0).all()
+
+
+def test_a_longer_run_continues_a_shorter_one(folder):
+    gan(folder)
+    gan(folder, kimg=0.032)
+    lines = (folder / "runs" / "own" / "log.jsonl").read_text().splitlines()
+    steps = [json.loads(x)["step"] for x in lines]
+    assert steps == sorted(set(steps)) and steps[-1] == 4
+    assert models.card("own")["kimg"] == 0.032
+
+
+def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
+    gan(folder)
+    assert gan(folder, "--seed", "3", kimg=0.032) == 1
+    assert "was made with seed 0, not 3" in capsys.readouterr().err
+
+
+def test_a_generator_without_discriminator_gets_a_new_one(folder):
+    """As published inversion generators have none."""
+    settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    models.save("own", stylegan.Generator(**settings), "stylegan.Generator", settings)
+    assert encoder(folder) == 0
+    assert models.names() == ["own", "own-base"]
+
+
+def test_models_are_not_overwritten(folder, capsys):
+    settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    models.save("own", stylegan.Generator(**settings), "stylegan.Generator", settings)
+    assert gan(folder) == 1
+    assert "There is a model 'own' already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra, message", [
+    (["--resolution", "9"], "resolution must be a power of two"),
+    (["--split", "ffhq"], "split ffhq needs 70000 images, but there are 40"),
+    (["--images", "nowhere"], "nowhere does not exist"),
+])  # fmt: skip
+def test_errors_are_one_sentence(folder, extra, message, capsys):
+    assert gan(folder, *extra) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("idinvert.training: error: ") and message in error
+
+
+def test_few_images_are_refused(folder, capsys):
+    for path in sorted((folder / "photos").iterdir())[:30]:
+        path.unlink()
+    assert gan(folder) == 1
+    assert "readable images, but at least 16 are needed" in capsys.readouterr().err
+
+
+def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
+    with pytest.raises(ValueError, match="only one can run a ClassifierTask"):
+        own.classifier_task(argparse.Namespace(), Share(0, 2))
+
+
+def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
+    """Images are dark or bright, lit from the left or the right; the table tells both."""
+    rows = ["image,bright,right"]
+    for i in range(64):
+        bright, right = i % 2, i // 2 % 2
+        image = torch.full((3, 16, 16), 0.5 * bright - 0.5)
+        image[:, :, 8 * right : 8 * right + 8] += 0.4
+        write_image(folder / "photos" / f"{i}.png", image)
+        rows.append(f"{i},{bright},{right}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    command = ["classifier", "judge", "--images", str(folder / "photos"), "--resolution", "16",
+               "--labels", str(folder / "labels.csv"), "--batch", "16", "--device", "cpu"]
+    assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
+    card = models.card("judge")
+    assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
+    assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
+    assert main([*command[:1], "other", *command[2:], "--sided", "left"]) == 1
+    assert "has no column 'left'" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+"""Two processes that share each batch take the steps of one."""
+
+import functools
+import os
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from idinvert import processes
+from idinvert.nn import encoder as nets
+from idinvert.nn import projected, stylegan, stylegan2
+from idinvert.nn.vgg import VGG16Features
+from idinvert.processes import Share
+from idinvert.training import encoder as training
+from idinvert.training import gan
+from idinvert.training.parallel import SharedEncoder, SharedGan, SyncedNorm, synchronise
+
+SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
+STEPS = 5
+CASES = ("encoder", "stylegan", "stylegan2", "compiled", "projected")
+GROWTH = ((0.016, 1), (0.048, 0))  # half the resolution for two steps, then one that fades
+
+
+def task(case, share):
+    """A task of sixteen images a step, for one process or for one of several."""
+    torch.manual_seed(1)
+    size = SIZE | ({"resolution": 16} if case == "projected" else {})
+    images = torch.randint(0, 256, (40, 3, size["resolution"], size["resolution"]),
+                           dtype=torch.uint8)
+    module = stylegan if case == "stylegan" else stylegan2
+    generator = module.Generator(**size, z_dim=6, w_dim=6, layerwise=case == "stylegan")
+    discriminator = module.Discriminator(**size)
+    if case == "projected":
+        discriminator = projected.Discriminator(16, width=8).look_through(VGG16Features())
+    if case == "encoder":
+        recipe = training.Recipe(batch=16, learning_rate=1e-3, kimg=1, lambda_vgg=0.5,
+                                 vgg_share=0.25, r1_every=2)
+        parts = (nets.Encoder(8, 6, 4, 8), generator, discriminator, torch.nn.Conv2d(3, 4, 3),
+                 images, recipe, "cpu", 8)
+        alone, shared = training.DomainGuidedTask, SharedEncoder
+    else:
+        for layer in generator.layers:  # noise that shows from the first step on
+            strength = layer.noise_weight if case == "stylegan" else layer.noise_strength
+            torch.nn.init.constant_(strength, 0.5)
+        recipe = gan.Recipe(batch=16, learning_rate=1e-3, r1_every=2, style_mixing=0.5,
+                            ema_kimg=0.1, w_avg_beta=0.5, compile=case == "compiled",
+                            growth=GROWTH if case == "stylegan" else ((0, 0),))
+        parts = (generator, discriminator, images, recipe)
+        alone, shared = gan.GanTask, SharedGan
+    return alone(*parts) if share.world == 1 else shared(share, *parts)
+
+
+def steps(case, share):
+    """Figures of some steps in float32, and the networks at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (training, gan):
+            patch.setattr(module, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+        trained, figures = task(case, share), []
+        for step in range(STEPS):
+            torch.manual_seed(step)
+            figures.append({k: float(v) for k, v in trained.step(step).items()})
+    return figures, {f"{name}.{key}": value.clone() for name, network in trained.networks.items()
+                     for key, value in network.state_dict().items()}
+
+
+def work(rank, port, folder):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                   "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    torch.set_num_threads(1)
+    share = processes.share()
+    processes.connect(share, "cpu")
+    result = {case: steps(case, share) for case in CASES}
+    result["stop"] = processes.any_of(rank == 1)
+    processes.disconnect()
+    torch.save(result, folder / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(work, (port, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_have_the_losses_of_one(results, case):
+    expected, networks = steps(case, Share())
+    terms = {"pixel", "feature", "adversarial"} if case == "encoder" else {"d_real", "g_loss"}
+    penalty = set() if case == "projected" else {"r1"}
+    assert terms | {"d_loss"} | penalty <= set(expected[0])
+    for result in results:
+        figures, state = result[case]
+        for found, wanted in zip(figures, expected, strict=True):
+            assert found == pytest.approx(wanted, rel=2e-3)
+        assert figures[0] == pytest.approx(expected[0], rel=1e-4)
+        assert set(state) == set(networks)
+        for name, value in networks.items():
+            if "running" in name or "w_avg" in name:
+                torch.testing.assert_close(state[name], value, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_processes_stay_the_same(results, case):
+    (figures, state), (others, other) = (result[case] for result in results)
+    assert figures == others
+    trained = [name for name in state if "running" not in name]
+    assert all(torch.equal(state[name], other[name]) for name in trained)
+
+
+def test_processes_agree_to_stop(results):
+    assert all(result["stop"] for result in results)
+
+
+@pytest.mark.parametrize("world, case, multiple", [
+    (3, "encoder", 12), (8, "stylegan", 32), (3, "stylegan2", 12),
+])  # fmt: skip
+def test_a_batch_must_be_divisible_into_whole_groups(world, case, multiple):
+    with pytest.raises(ValueError, match=f"{world} processes cannot share a batch of 16: .*"
+                       f"groups of 4, so it must be a multiple of {multiple}"):
+        task(case, Share(0, world))
+
+
+def test_synced_norm_keeps_names_and_tensors():
+    network = nets.Encoder(8, 6, 4, 8)
+    names, weight = list(network.state_dict()), network.norm.running_var
+    synchronise(network)
+    assert sorted(network.state_dict()) == sorted(names) and network.norm.running_var is weight
+    assert isinstance(network.blocks[0].body[0].norm, SyncedNorm)

@@ -1,0 +1,177 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from idinvert import data
+from idinvert.data import POSITIVE_CLASSES, Split, binary_labels
+from idinvert.nn.classifier import Classifier
+from idinvert.training.classifier import (
+    ClassifierTask,
+    Recipe,
+    degrade,
+    gaussian_blur,
+    learning_rate,
+    mirrored_labels,
+    shift,
+)
+from idinvert.training.loop import Schedule, train
+
+TINY = Recipe(kimg=0.064, batch=8, holdout=8)
+
+
+def labels(domain, count, seed=0):
+    """Random rows that hold what `binary_labels` reads."""
+    rng = np.random.default_rng(seed)
+    values = {
+        "male": ("male", "female"), "old": ("old", "young"), "right": ("right", "left"),
+        "presence": ("presence", "absence"), "smile": ("smile", "neutral"),
+    }  # fmt: skip
+    return pd.DataFrame(
+        {a: rng.choice(values[p], count) for a, p in POSITIVE_CLASSES[domain].values()}
+    )
+
+
+def split(domain="face", count=40, size=16):
+    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
+    return Split(images, labels(domain, count), domain, "train")
+
+
+def task(recipe=TINY, data=None):
+    torch.manual_seed(0)
+    data = data or split()
+    classifier = Classifier(16, len(POSITIVE_CLASSES[data.domain]), channels=(4, 6))
+    return ClassifierTask(classifier, data.images, *both(data), recipe)
+
+
+def both(data):
+    """Labels of the images and of their mirror images."""
+    return (binary_labels(data.labels, data.domain), mirrored_labels(data.labels, data.domain))
+
+
+@pytest.mark.parametrize("domain", data.DOMAINS)
+def test_a_flip_changes_labels_that_name_a_side(domain):
+    table = labels(domain, 50)
+    plain, mirrored = binary_labels(table, domain), mirrored_labels(table, domain)
+    for name in plain:
+        expected = 1 - plain[name] if name == "pose" else plain[name]
+        assert mirrored[name].equals(expected)
+
+
+def test_a_batch_pairs_flipped_images_with_mirrored_labels():
+    """Images are bright on the side that the pose label names, whichever way they are drawn."""
+    faces = split()
+    right = torch.tensor((faces.labels["pose"] == "right").to_numpy())
+    bright_right = (torch.arange(16) >= 8) == right[:, None]
+    faces.images[:] = (bright_right[:, None, None, :] * 200).to(torch.uint8)
+    image, label = task(data=faces).draw()
+    side = image[..., 12].mean((1, 2)) > image[..., 3].mean((1, 2))
+    assert torch.equal(side.float(), label[:, 3])
+    assert label.shape == (8, 5)
+
+
+@pytest.mark.parametrize("domain", data.DOMAINS)
+def test_every_domain_trains(domain, tmp_path):
+    classifier_task = task(data=split(domain))
+    assert train(classifier_task, tmp_path, Schedule(TINY.kimg), progress=False)
+    figures = classifier_task.evaluate()
+    assert set(figures) == {f"accuracy_{x}" for x in (*POSITIVE_CLASSES[domain], "mean")}
+    assert (tmp_path / "sample-00000.png").exists()
+
+
+def test_an_interrupted_run_takes_the_same_steps(tmp_path):
+    whole, first, second = task(), task(), task()
+    train(whole, tmp_path / "whole", Schedule(0.064), progress=False)
+    train(first, tmp_path / "parts", Schedule(0.024), progress=False)
+    train(second, tmp_path / "parts", Schedule(0.064), progress=False)
+    for name in ("classifier", "average"):
+        a, b = whole.state_dict()[name], second.state_dict()[name]
+        assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_held_out_images_are_never_drawn():
+    faces = split()
+    faces.images[:] = 255
+    faces.images[-TINY.holdout :] = 0
+    quiet = Recipe(batch=8, holdout=8, light=0, noise=0)
+    classifier_task = task(quiet, faces)
+    assert all((classifier_task.draw()[0] > 0.99).all() for _ in range(20))
+
+
+def test_it_learns_what_is_there_to_learn():
+    faces = split(count=200)
+    old = torch.tensor((faces.labels["age"] == "old").to_numpy())
+    faces.images[old, 0] = faces.images[old, 0] // 2 + 127
+    classifier_task = task(Recipe(kimg=1.6, batch=32, holdout=40, ema_steps=5), faces)
+    for step in range(50):
+        classifier_task.step(step)
+    assert classifier_task.evaluate()["accuracy_age"] > 0.9
+
+
+def test_unknown_labels_count_for_nothing():
+    """What is not known gives no gradient, no accuracy and no NaN."""
+    faces = split()
+    plain, mirrored = both(faces)
+    unknown = plain.astype(float).assign(gender=float("nan"))
+    torch.manual_seed(0)
+    classifier_task = ClassifierTask(Classifier(16, 5, channels=(4, 6)), faces.images, unknown,
+                                     unknown, TINY)
+    before = classifier_task.classifier.output.weight.clone()
+    figures = classifier_task.step(0)
+    moved = (classifier_task.classifier.output.weight - before).abs().amax(1)
+    decay = (before * TINY.weight_decay * figures["learning_rate"]).abs().amax(1)
+    assert moved[0] <= decay[0] * 1.01 and (moved[1:] > decay[1:]).all()
+    assert all(float(x) == float(x) for x in figures.values())
+    evaluated = classifier_task.evaluate()
+    assert evaluated["accuracy_gender"] != evaluated["accuracy_gender"]
+    known = [evaluated[f"accuracy_{name}"] for name in list(plain)[1:]]
+    assert evaluated["accuracy_mean"] == pytest.approx(sum(known) / 4)
+    assert torch.isfinite(classifier_task.sample()).all()
+
+
+def test_the_average_follows_the_weights():
+    classifier_task = task(Recipe(kimg=1, batch=8, holdout=8, ema_steps=1))
+    classifier_task.step(0)
+    a, b = classifier_task.average.state_dict(), classifier_task.classifier.state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a if a[k].is_floating_point())
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="2 attributes, but there are 5: gender, age"):
+        ClassifierTask(Classifier(16, 2), split().images, *both(split()), TINY)
+    with pytest.raises(ValueError, match="40 images cannot spare 40"):
+        task(Recipe(holdout=40))
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    recipe = Recipe(kimg=6.4, batch=64, learning_rate=1.0)
+    rates = [learning_rate(recipe, step) for step in range(101)]
+    assert rates[0] < rates[3] and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert rates[50] == pytest.approx(0.5) and rates[3:] == sorted(rates[3:], reverse=True)
+
+
+def test_degraded_images_stay_close_and_depend_on_the_global_seed():
+    images = torch.zeros(6, 3, 16, 16)
+    torch.manual_seed(1)
+    a = degrade(images, Recipe())
+    torch.manual_seed(1)
+    assert torch.equal(a, degrade(images, Recipe()))
+    assert a.shape == images.shape and a.abs().max() < 0.2 + 5 * 0.06
+    nothing = Recipe(shift=0, light=0, blur=1e-3, noise=0)
+    torch.testing.assert_close(degrade(images + 0.3, nothing), images + 0.3)
+
+
+def test_shift_moves_pixels_and_repeats_edges():
+    ramp = torch.arange(16.0).expand(32, 1, 16, 16)
+    offset = shift(ramp, 2) - ramp
+    assert offset.abs().max() == 2 and offset.min() == -2
+    middle = offset[:, 0, 8, 2:-2]
+    assert torch.equal(middle, middle[:, :1].expand_as(middle))
+
+
+def test_blur_equals_the_reference():
+    from scipy.ndimage import gaussian_filter
+
+    image = torch.randn(2, 3, 16, 16)
+    expected = gaussian_filter(image.numpy(), (0, 0, 1.2, 1.2), mode="nearest", truncate=2.5)
+    torch.testing.assert_close(gaussian_blur(image, 1.2), torch.from_numpy(expected),
+                               atol=1e-5, rtol=0)

@@ -1,0 +1,305 @@
+"""The list of models: every entry can be built, and a layer-wise child begins as its parent."""
+
+import dataclasses
+
+import pytest
+import torch
+from idinvert import models
+from idinvert.cli import train as command
+from idinvert.nn import stylegan
+from idinvert.processes import Share
+from idinvert.training import zoo
+
+ENTRIES = zoo.zoo()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entry_names_what_it_needs(name):
+    entry = ENTRIES[name]
+    order = list(ENTRIES)
+    for key in ("parent", "relative_to", "teacher", "generator", "classifier"):
+        if key in entry:
+            assert order.index(entry[key]) < order.index(name)
+    assert zoo.domain(name) in ("face", "tower", "church", "bedroom")
+    if entry["kind"] == "gan":
+        generator = models.build(f"{entry['architecture']}.Generator", entry["settings"])
+        assert sum(p.numel() for p in generator.parameters()) < 2e6
+
+
+def test_a_gpu_replaces_settings_and_keeps_the_others():
+    cpu, gpu = (zoo.entry("face-stylegan-layerwise", device) for device in ("cpu", "cuda"))
+    assert (cpu["recipe"]["batch"], gpu["recipe"]["batch"]) == (16, 256)
+    assert cpu["recipe"]["noise_limit"] == gpu["recipe"]["noise_limit"]
+    assert gpu["recipe"]["compile"] and "compile" not in cpu["recipe"]
+    assert gpu["kimg"] > cpu["kimg"] and "gpu" not in cpu | gpu
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_recipe_has_settings_that_there_are(name, device):
+    entry = zoo.entry(name, device)
+    kinds = zoo.RECIPES | {"gan": zoo.gan.Recipe, "classifier": zoo.classifier.Recipe}
+    if entry["kind"] in kinds:
+        kinds[entry["kind"]](**entry.get("recipe", {}))
+
+
+def test_average_code_is_that_of_sampled_codes():
+    """Eq. (6): w_avg is E[M(z)] with `average`, and zero without; the spread is the same."""
+    torch.manual_seed(0)
+    generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32, layerwise=True)
+    torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=50)
+    described = {"settings": {"channel_base": 4, "channel_max": 4}}
+    without = zoo.new_encoder(described, generator)
+    network = zoo.new_encoder(described | {"average": True}, generator)
+    sampled = generator.mapping(torch.randn(20_000, 6)).detach()
+    torch.testing.assert_close(network.w_avg, sampled.mean(0), rtol=0.05, atol=0.02)
+    assert without.w_avg.abs().max() == 0 and torch.equal(without.w_std, network.w_std)
+
+
+def test_noise_encoder_begins_as_its_parent(own_folders):
+    torch.manual_seed(0)
+    generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32)
+    settings = {"channel_base": 4, "channel_max": 4}
+    parent = zoo.new_encoder({"settings": settings}, generator)
+    models.save("parent", parent, "encoder.Encoder", {"resolution": 8, "w_dim": 5, **settings})
+    child = zoo.new_encoder({"architecture": "noise_encoder.NoiseEncoder", "parent": "parent",
+                             "settings": settings | {"noise_blocks": 2}}, generator)
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(child.eval()(x), parent.eval()(x), rtol=1e-2, atol=1e-2)
+
+
+def test_curve_has_the_last_evaluation_and_a_bounded_length(own_folders):
+    folder = zoo.run_folder("any")
+    folder.mkdir(parents=True)
+    lines = [{"step": i, "kimg": i, "seconds": i, "held_out_mse": 1 / i} for i in range(1, 201)]
+    ticks = [{"step": 1, "kimg": 1, "seconds": 1, "images_per_second": 5.0}]
+    (folder / "log.jsonl").write_text("".join(f"{zoo.json.dumps(x)}\n" for x in ticks + lines))
+    curve = zoo.curve("any")
+    assert len(curve) <= 50 and curve[-1] == {"kimg": 200, "held_out_mse": 1 / 200}
+    assert [x["kimg"] for x in curve] == sorted(x["kimg"] for x in curve)
+
+
+def test_unknown_model_names_the_nearest(capsys):
+    assert command.main(["face-stylgan"]) == 1
+    assert "did you mean face-stylegan" in capsys.readouterr().err
+
+
+def test_device_that_is_not_there_is_named(capsys):
+    for device in ("gpu", "cuda:99"):
+        assert command.main(["face-stylegan", "--device", device]) == 1
+        assert capsys.readouterr().err == (
+            f"idinvert.training: error: The device '{device}' cannot be used here.\n")
+
+
+def test_list_shows_every_model(capsys):
+    assert command.main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ENTRIES)
+
+
+class Features(torch.nn.Module):
+    """Stands for VGG and for the features of KID: a few fixed random numbers of an image."""
+
+    def __init__(self, device="cpu"):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 4, 4)
+
+    def forward(self, x):
+        return self.conv(x).flatten(1)
+
+    def layers(self, x, numbers):
+        """Random features of the shapes of VGG's."""
+        pooled = [torch.nn.functional.avg_pool2d(x, 1 << i) for i in range(len(numbers))]
+        return [y.mean(1, keepdim=True).expand(-1, 64 << i, -1, -1) for i, y in enumerate(pooled)]
+
+
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """Registry and runs of their own, 24 test images, and networks of features that are there."""
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
+    for load in ("load_vgg16", "load_efficientnet_lite0"):
+        monkeypatch.setattr(zoo.pretrained, load, Features)
+    monkeypatch.setattr(zoo, "HELD_OUT", 2)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_zoo(own_folders, monkeypatch):
+    """A zoo of one tiny GAN and its encoder."""
+    settings = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    entries = {
+        "tiny": {"kind": "gan", "domain": "face", "architecture": "stylegan",
+                 "settings": settings, "recipe": {"batch": 4}, "kimg": 0.016},
+        "tiny-conventional": {"kind": "conventional", "generator": "tiny", "recipe": {"batch": 4},
+                              "settings": {"channel_base": 4, "channel_max": 4}, "kimg": 0.016},
+    }  # fmt: skip
+    monkeypatch.setattr(zoo, "zoo", lambda: entries)
+    test = zoo.data.load("face", "test", 8)
+    monkeypatch.setattr(zoo.data, "load", lambda domain, split: test)
+    return own_folders
+
+
+def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
+    command.main(["tiny"])
+    task = zoo.make_task("tiny-conventional")
+    sampled = task.generator.mapping(torch.randn(20_000, 4)).std(0)
+    torch.testing.assert_close(task.encoder.w_std, sampled, rtol=0.05, atol=1e-3)
+
+
+def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
+    """Without the run's folder, training goes on from the shipped weights and their kimg."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    first = models.load("tiny").state_dict()
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    card = models.card("tiny")
+    assert card["kimg"] == pytest.approx(0.02)
+    moved = [(a - first[k]).abs().max() for k, a in models.load("tiny").state_dict().items()
+             if a.is_floating_point() and k.startswith("layers")]
+    assert max(moved) < 0.05  # one step away, not a new network
+    log = (tiny_zoo / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
+    assert len(log) == 2
+
+
+def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    parents = models.load("tiny"), models.load("tiny-d")
+    zoo.zoo()["tiny"]["settings"]["channel_base"] = 256
+    task = zoo.make_task("tiny")
+    assert zoo.adopt("tiny", task) == (4, models.card("tiny")["seconds"])
+    assert task.generator.layers[-1].bias.shape[0] == 2 * parents[0].layers[-1].bias.shape[0]
+    code = models.load("tiny").mapping(torch.randn(2, 4))
+    with torch.no_grad():
+        image, before = (g.synthesis(code) for g in (task.average, parents[0]))
+        scores = task.discriminator(before), parents[1](before)
+    assert (image - before).square().mean() < 0.01 * before.var()
+    torch.testing.assert_close(*scores, rtol=0.1, atol=0.1)
+    assert torch.equal(image, task.generator.eval().synthesis(code))
+
+
+def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
+    """It is its layer-wise parent but for its mapping network, whose last layer is the mean."""
+    layerwise = zoo.zoo()["tiny"]["settings"] | {"layerwise": True}
+    zoo.zoo()["each"] = zoo.zoo()["tiny"] | {"settings": layerwise}
+    zoo.zoo()["one"] = zoo.zoo()["tiny"] | {"parent": "each", "relative_to": "each", "kimg": 0}
+    assert command.main(["each", "one", "--device", "cpu"]) == 0
+    each, one = models.load("each"), models.load("one")
+    last = [network.mapping.dense[-1].weight for network in (each, one)]
+    mean = last[0].unflatten(0, (-1, 4)).mean(0)
+    assert (last[1] - mean).abs().max() <= mean.abs().max() / 254 * 1.01
+    assert all(torch.equal(value, each.state_dict()[key]) for key, value in one.state_dict().items()
+               if not key.startswith("mapping") and key != "w_avg")
+    assert (models.card("one")["kimg"], models.card("one")["relative_to"]["name"]) == (0, "each")
+    judges = [zoo.discriminator_of(name).state_dict() for name in ("each", "one")]
+    assert all(torch.equal(value, judges[0][key]) for key, value in judges[1].items())
+    assert command.main(["one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
+    assert models.card("one")["kimg"] == pytest.approx(0.008)
+
+
+def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.zoo()["pupil"] = zoo.zoo()["tiny"] | {"architecture": "stylegan2", "teacher": "tiny"}
+    task = zoo.make_task("pupil")
+    z = torch.randn(2, 4)
+    torch.testing.assert_close(task.generator.mapping(z), models.load("tiny").mapping(z))
+    assert command.main(["pupil", "--device", "cpu"]) == 0
+    codes = [models.load(name).mapping(z) for name in ("pupil", "tiny")]
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-4)
+    assert models.card("pupil")["teacher"] == "tiny"
+
+
+def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
+    """The generator goes on; its card then says by which kind it is judged."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4}}
+    task = zoo.make_task("tiny")
+    zoo.adopt("tiny", task)
+    assert isinstance(task.discriminator, zoo.projected.Discriminator)
+    assert torch.equal(task.generator.const, models.load("tiny").const)
+    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    assert models.card("tiny")["projected"] and models.card("tiny")["kimg"] == 0.02
+    again = zoo.discriminator_of("tiny")
+    assert again(torch.rand(2, 3, 64, 64)).shape == (2, 75)
+
+
+def test_several_processes_train_what_they_can_share(tiny_zoo):
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.zoo()["tiny"]["recipe"]["batch"] = 8
+    second = Share(1, 2)
+    task = zoo.make_task("tiny", share=second)
+    assert task.batch == 8 and len(task.real(0.0)) == 4
+    with pytest.raises(ValueError, match="but only one can run a ConventionalTask"):
+        zoo.make_task("tiny-conventional", share=second)
+
+
+def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
+    """Else its card would name a machine that did not train it."""
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    zoo.shutil.rmtree(tiny_zoo / "runs")
+    files = [p for p in models.folder().iterdir() if p.is_file()]
+    before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in files]
+    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in files] == before
+    assert "--kimg above 0.016" in capsys.readouterr().out
+
+
+def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
+    assert command.main(["--all", "--device", "cpu"]) == 0
+    encoder = models.load("tiny-conventional")
+    images = zoo.data.to_float(zoo.data.load("face", "test").images)
+    assert encoder(images).shape == (8, 10, 4)
+    capsys.readouterr()
+    assert command.main(["--list"]) == 0
+    assert "held_out_mse" in capsys.readouterr().out
+
+
+def shrunk(entry):
+    """An entry with the same networks at 16 px, as narrow as they can be, trained for two steps."""
+    small = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4,
+             "multiplier": 0.1, "widths": (4, 4, 4, 4, 8), "head": 4, "samples": 100, "share": 0.2}
+    kind, settings = entry["kind"], entry.get("settings", {})
+    wanted = set(settings) | ({"head"} if "backbones" in entry.get("architecture", "") else set())
+    if "ResNet" in entry.get("architecture", ""):
+        wanted.add("widths")
+    recipe = entry.get("recipe", {}) | {"batch": 4}
+    if "warmup_kimg" in recipe:
+        recipe["warmup_kimg"] = 0.004
+    if kind == "classifier":
+        wanted, recipe = {"resolution"}, recipe | {"holdout": 4}
+    if kind == "e4e":
+        recipe |= {"offsets_from": 0.0, "offsets_every": 0.5}
+    settings = settings | {name: small[name] for name in small if name in wanted}
+    if "noise_blocks" in settings:
+        settings["noise_blocks"] = min(settings["noise_blocks"], 3)
+    return {key: value for key, value in entry.items() if key != "gpu"} | {
+        "settings": settings, "kimg": 0.008} | ({} if kind == "boundaries" else {"recipe": recipe})
+
+
+def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys):
+    """In the order of the list, at a tiny size, and loaded again from what was published."""
+    tiny = {name: shrunk(entry) for name, entry in ENTRIES.items()}
+    load = zoo.data.load
+
+    def images(domain, split):
+        whole = load(domain, "test", 24)
+        small = torch.nn.functional.avg_pool2d(whole.images.float(), 4).to(torch.uint8)
+        return dataclasses.replace(whole, images=small)
+
+    monkeypatch.setattr(zoo.data, "load", images)
+    monkeypatch.setattr(zoo, "zoo", lambda: tiny)
+    # what classifiers of two steps say of images is all but constant
+    monkeypatch.setattr(zoo.svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
+    assert command.main(["--all", "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert all(zoo.trained(name) for name in ENTRIES)
+    x = torch.rand(2, 3, 16, 16)
+    for name, entry in tiny.items():
+        if entry["kind"] in ("domain_guided", "conventional", "e4e"):
+            network, card = models.load(name), models.card(name)
+            assert network(x).shape == (2, 6, 4)
+            assert card["curve"][-1]["held_out_mse"] == card["evaluation"]["held_out_mse"]
+            assert "held_out_kid_x1e3" in card["evaluation"]
+            assert network.w_avg.abs().max() == 0 or card["average"]
