@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from idinvert.codes import check_count, check_images, encode, frozen, render
-from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG, domain_term, reconstruction_terms
+from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG, equation4
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,6 @@ def invert_batch(networks: Networks, target: Tensor, start: Tensor, settings: Se
     generator, features = networks.generator, networks.features
     codes = start.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([codes], lr=settings.learning_rate)
-    weights = {"pixel": 1.0, "feature": settings.lambda_vgg, "code": settings.lambda_dom}
     history = []
 
     def autocast():
@@ -161,10 +160,10 @@ def invert_batch(networks: Networks, target: Tensor, start: Tensor, settings: Se
     for iteration in range(settings.iterations):
         with autocast():
             image = generator.synthesis(codes)
-            terms = reconstruction_terms(image, target, features, target_features, mask)
-            if settings.lambda_dom:
-                terms["code"] = domain_term(codes, image, networks.encoder)
-        total = sum(weights[name] * value for name, value in terms.items())
+            total, terms = equation4(codes, image, target, features=features,
+                                     target_features=target_features, encoder=networks.encoder,
+                                     lambda_vgg=settings.lambda_vgg, mask=mask,
+                                     lambda_dom=settings.lambda_dom)
         if on_step is not None:
             on_step(iteration, codes.detach(), image.detach())
         (codes.grad,) = torch.autograd.grad(total.sum(), codes)

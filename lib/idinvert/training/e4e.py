@@ -95,7 +95,7 @@ class OffsetTask(encoder.EncoderTask):
         used = int(self.encoder.active) + 1
         real = self.sampled_pool.exchange(self.sampled(self.batch))[:, :used]
         fake = self.encoded_pool.exchange(encoded)[:, :used]
-        loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        loss = losses.equation3(self.discriminator(real), self.discriminator(fake))
         figures = {"d_loss": loss.detach()}
         if step % self.recipe.r1_every == 0:
             penalty = losses.r1_penalty(self.discriminator, real) / used  # of one layer's code

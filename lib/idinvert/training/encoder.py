@@ -85,7 +85,7 @@ class EncoderTask(NetworkTask):
                 images = self.generator.synthesis(codes)
         with autocast(self.device):
             encoded = self.encoder(images)
-        loss = losses.code_loss(codes, encoded)
+        loss = losses.equation1(codes, encoded)
         descend(self.optimizers[0], loss)
         return {"code": loss.detach()}
 
@@ -201,7 +201,7 @@ class DomainGuidedTask(EncoderTask):
         on the images, in float32."""
         with autocast(self.device):
             real_logits, fake_logits = self.discriminator(seen), self.discriminator(shown)
-        loss = losses.discriminator_loss(real_logits, fake_logits)
+        loss = losses.equation3(real_logits, fake_logits)
         figures = {"d_loss": loss.detach()}
         if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
             penalty = losses.r1_penalty(self.discriminator, real)

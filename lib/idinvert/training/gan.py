@@ -221,7 +221,7 @@ class GanTask(NetworkTask):
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
             real_logits, fake_logits = discriminator(real, lod), discriminator(fake, lod)
-        loss = losses.discriminator_loss(real_logits, fake_logits)
+        loss = losses.equation3(real_logits, fake_logits)
         descend(self.optimizers[1], loss)
         return {"d_loss": loss.detach(), "d_real": real_logits.detach().mean(),
                 "d_fake": fake_logits.detach().mean()}
