@@ -38,7 +38,8 @@ def test_imports_point_down(module):
     for other in imported(module):
         if other.startswith("idinvert.") and source_of(other) and room(other) != room(module):
             assert room(other) in LEVEL, f"{other} is in no room"
-            assert LEVEL[room(other)] < LEVEL[room(module)] or {room(other), room(module)} <= TOOLS, (
+            below = LEVEL[room(other)] < LEVEL[room(module)]
+            assert below or {room(other), room(module)} <= TOOLS, (
                 f"{module} imports {other}, which is not below it")
 
 
@@ -67,6 +68,7 @@ def test_the_renderer_knows_nothing_of_the_library():
 
 def test_import_is_light():
     """Neither scikit-learn nor matplotlib nor the renderer come with `import idinvert`."""
-    code = ("import sys, idinvert; heavy = {'sklearn', 'matplotlib', 'worlds', 'pandas', 'IPython'};"
+    code = ("import sys, idinvert;"
+            "heavy = {'sklearn', 'matplotlib', 'worlds', 'pandas', 'IPython'};"
             "found = heavy & {name.split('.')[0] for name in sys.modules}; assert not found, found")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,7 @@
-"""InterFaceGAN boundaries (Shen et al. 2020): a hyperplane in the space of codes, and its normal, an
-editing direction.
+"""InterFaceGAN boundaries (Shen et al. 2020): a hyperplane among codes, and its normal, a
+direction of editing.
 
-`Boundary` and its files are here; `svm` fits one to scored samples, `labelled` to images with labels.
+`Boundary` and its files are here; `svm` fits one to scored samples, `labelled` to labelled images.
 """
 
 from .boundary import SPACES, Boundary, condition

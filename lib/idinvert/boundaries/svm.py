@@ -1,5 +1,5 @@
-"""Fitting boundaries as InterFaceGAN does: sampled codes are scored by a classifier, and a linear SVM
-separates those of the highest from those of the lowest scores."""
+"""Fitting boundaries as InterFaceGAN does: sampled codes are scored by a classifier, and a linear
+SVM separates those of the highest from those of the lowest scores."""
 
 from __future__ import annotations
 

