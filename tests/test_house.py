@@ -51,6 +51,7 @@ def test_networks_know_nothing_of_the_project():
             assert others <= allowed, f"{module} imports {others - allowed}"
 
 
+@pytest.mark.xfail(strict=True, reason="sections still import one another")
 def test_sections_do_not_import_one_another():
     sections = [m for m in MODULES if m.startswith("idinvert.study.sections.")]
     for module in sections:
@@ -66,6 +67,7 @@ def test_the_renderer_knows_nothing_of_the_library():
             assert not any(name.split(".")[0] == "idinvert" for name in names), path
 
 
+@pytest.mark.xfail(strict=True, reason="the package still loads its data, pandas and worlds")
 def test_import_is_light():
     """Neither scikit-learn nor matplotlib nor the renderer come with `import idinvert`."""
     code = ("import sys, idinvert;"
