@@ -1,4 +1,4 @@
-"""Several processes on one task, as `accelerate launch` or `torchrun` start them."""
+"""Several processes on one task, as `torchrun` starts them."""
 
 from __future__ import annotations
 
