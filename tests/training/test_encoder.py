@@ -133,7 +133,7 @@ def test_projected_discriminator_and_perceptual_term_share_a_pass():
     """One pass through VGG-16 gives what two gave, for the looked-at part of the batch."""
     torch.manual_seed(0)
     eyes = VGG16Features().eval()
-    judge = projected.Discriminator(16).look_through(eyes)
+    judge = projected.Discriminator(16).attach(eyes)
     generator = stylegan.Generator(16, channel_base=64, channel_max=8, z_dim=6, w_dim=6,
                                    layerwise=True)
     images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)

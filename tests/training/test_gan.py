@@ -22,7 +22,7 @@ def gan(module=stylegan, width=4, through=False, **recipe):
     generator = module.Generator(16, z_dim=4, w_dim=4, **sizes)
     discriminator = module.Discriminator(16, **sizes)
     if through:
-        discriminator = projected.Discriminator(16, width=4).look_through(VGG16Features())
+        discriminator = projected.Discriminator(16, width=4).attach(VGG16Features())
     images = torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8)
     settings = {"batch": 4, "r1_every": 3, "ema_kimg": 0.01} | recipe
     teacher = None
@@ -41,6 +41,13 @@ def run(task, folder, kimg=0.04, minutes=100):
     """Ten steps of four images, a log line every other step, a checkpoint every four."""
     schedule = Schedule(kimg, tick_kimg=0.008, checkpoint_kimg=0.016, minutes=minutes)
     return train(task, folder, schedule, progress=False)
+
+
+@pytest.mark.parametrize("module, through, name", [
+    (stylegan2, False, "stylegan2.Generator"), (stylegan, True, "projected.Discriminator")])
+def test_growing_what_does_not_grow_is_refused(module, through, name):
+    with pytest.raises(ValueError, match=f"{name} does not grow: leave growth out"):
+        gan(module, through=through, growth=GROWTH)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +122,8 @@ def test_a_projected_discriminator_has_no_penalty():
 def test_the_discriminator_learns_from_the_images_that_judged_the_generator():
     """The features of a batch are looked at once, and give what the images would."""
     task = gan(stylegan2, through=True)
-    looked, look = [], task.discriminator.look
-    task.discriminator.look = lambda x: looked.append(len(x)) or look(x)
+    looked, look = [], task.discriminator.features
+    task.discriminator.features = lambda x: looked.append(len(x)) or look(x)
     figures = task.step(1)
     assert looked == [4, 4]  # the sampled images, then the real ones
     assert {"g_loss", "d_loss", "d_real", "d_fake"} <= set(figures)

@@ -32,7 +32,7 @@ def task(case, share):
     generator = module.Generator(**size, z_dim=6, w_dim=6, layerwise=case == "stylegan")
     discriminator = module.Discriminator(**size)
     if case == "projected":
-        discriminator = projected.Discriminator(16, width=8).look_through(VGG16Features())
+        discriminator = projected.Discriminator(16, width=8).attach(VGG16Features())
     if case == "encoder":
         recipe = training.Recipe(batch=16, learning_rate=1e-3, kimg=1, lambda_vgg=0.5,
                                  vgg_share=0.25, r1_every=2)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architecture import network
 from .classifier import Residual, shortcut
 from .efficientnet import Block
 from .encoder import CodeEncoder, ConvNorm
@@ -62,6 +63,7 @@ class Backbone(CodeEncoder):
         return [self.neck(self.blocks(self.stem(image)))]
 
 
+@network("backbones.ResNet")
 class ResNet(Backbone):
     """He et al. 2016. Stages halve the image, the first as well, where theirs follows a pooling.
 
@@ -94,6 +96,7 @@ class ResNet(Backbone):
                 self.width, size = width * expansion, size // stride
 
 
+@network("backbones.MobileNet")
 class MobileNet(Backbone):
     """MobileNetV2 (Sandler et al. 2018); arguments as `ResNet`, `multiplier` scales all widths."""
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architecture import network
 from .layers import check_resolution
 
 
@@ -37,6 +38,7 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     )
 
 
+@network("classifier.Classifier")
 class Classifier(nn.Module):
     """Images [N, 3, r, r] in [-1, 1] -> logits [N, A], one per binary attribute.
 

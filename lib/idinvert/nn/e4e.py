@@ -7,10 +7,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .architecture import network
 from .encoder import Encoder
 from .layers import EqualLinear, leaky_relu
 
 
+@network("e4e.OffsetEncoder")
 class OffsetEncoder(Encoder):
     """One code for all layers plus small offsets, of which the first `active` are in use.
 

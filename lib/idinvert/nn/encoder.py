@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architecture import network
 from .layers import check_resolution, leaky_relu
-from .stylegan import Noise
+from .protocols import Noise
 
 
 def batch_norm(channels: int, kind: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
@@ -95,6 +96,7 @@ class CodeEncoder(nn.Module, ABC):
         return self(image), "fixed"
 
 
+@network("encoder.Encoder")
 class Encoder(CodeEncoder):
     """The paper's "base".
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .architecture import network
 from .encoder import Encoder
 
 EFFECT = 0.1  # by which a map of standard deviation 1 is to move what a convolution gives
@@ -22,6 +23,7 @@ def map_scales(generator: nn.Module) -> Tensor:
     return torch.stack([EFFECT / w.square().mean().sqrt().clamp_min(1e-8) for w in weights])
 
 
+@network("noise_encoder.NoiseEncoder")
 class NoiseEncoder(Encoder):
     """Predicts noise maps besides codes (section 6.3): B-k for `noise_blocks` k.
 

@@ -1,8 +1,8 @@
-"""Discriminator that looks at images through frozen VGG-16 features (projected GAN).
+"""Discriminator that judges the features of a frozen VGG-16 (projected GAN).
 
-A. Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021. What is trained are small heads
-with spectral normalisation on three layers of the features; the authors' random mixing of channels
-and resolutions is left out, as the first convolution of a head is learned.
+A. Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021. Small heads with spectral
+normalisation are trained on three layers of the features. The authors' fixed random mixing of
+channels and resolutions is left out: here the first convolution of a head is learned.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .architecture import network
 from .layers import check_resolution
 from .vgg import CONVOLUTIONS, VGG16Features
 
@@ -35,11 +36,11 @@ def head(channels: int, width: int, size: int) -> nn.Sequential:
                          convolution(width, 1, 4))
 
 
+@network("projected.Discriminator")
 class Discriminator(nn.Module):
     """Images [N, 3, r, r] in [-1, 1] -> logits [N, P] of P patches, as many of each layer.
 
-    It sees nothing until `look_through` has given it the VGG-16, which is frozen and no part of
-    its state.
+    It needs a VGG-16, see `attach`, which is frozen and not part of its state.
 
     Args:
         resolution: image size in pixels, a power of two of at least 16.
@@ -57,34 +58,34 @@ class Discriminator(nn.Module):
         self.heads = nn.ModuleList(
             head(channels, width, resolution >> i) for i, (channels, _) in
             enumerate(LAYERS.values()))
-        self.eyes: tuple[VGG16Features, ...] = ()  # a tuple keeps them out of the state
+        self.attached: tuple[VGG16Features, ...] = ()  # a tuple keeps it out of the state
 
-    def look_through(self, features: VGG16Features) -> Discriminator:
-        """Take the features, on the device of the images; returns the discriminator."""
-        self.eyes = (features.eval().requires_grad_(False),)
+    def attach(self, vgg: VGG16Features) -> Discriminator:
+        """Take features from this VGG-16, on the device of the images; returns the discriminator.
+        """
+        self.attached = (vgg.eval().requires_grad_(False),)
         return self
 
-    def look(self, image: Tensor) -> list[Tensor]:
-        """Features [N, C, h, w] of images [N, 3, r, r], which `forward` takes in their place."""
-        return self.features.layers(image, LAYERS)
-
-    def look_deeper(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What `look` gives, and the features of conv4_3, in one pass."""
-        *seen, deepest = self.features.layers(image, [*LAYERS, max(CONVOLUTIONS)])
-        return seen, deepest
-
     @property
-    def features(self) -> VGG16Features:
-        """The VGG-16; RuntimeError if there is none yet."""
-        if not self.eyes:
-            raise RuntimeError("the discriminator has no features yet: see look_through")
-        return self.eyes[0]
+    def vgg(self) -> VGG16Features:
+        """The attached VGG-16; RuntimeError: none is attached."""
+        if not self.attached:
+            raise RuntimeError("The discriminator has no VGG-16 yet: call attach(vgg).")
+        return self.attached[0]
 
-    def forward(self, image: Tensor | list[Tensor], lod: float = 0.0) -> Tensor:
-        """Logits [N, P]; `lod` must be 0, as images are judged at full size."""
-        if lod:
-            raise ValueError("a projected discriminator does not grow: lod must be 0")
-        seen = self.look(image) if isinstance(image, Tensor) else image
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The features that the heads judge, [N, C, h, w] of three layers, of images
+        [N, 3, r, r]."""
+        return self.vgg.layers(image, LAYERS)
+
+    def features_and_conv4_3(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """`features`, and those of conv4_3 for the perceptual term, in one pass."""
+        *found, conv4_3 = self.vgg.layers(image, [*LAYERS, max(CONVOLUTIONS)])
+        return found, conv4_3
+
+    def forward(self, image: Tensor | list[Tensor]) -> Tensor:
+        """Logits [N, P] of images [N, 3, r, r], or of what `features` gave for them."""
+        features = self.features(image) if isinstance(image, Tensor) else image
         logits = [head(x / scale) for head, x, (_, scale) in
-                  zip(self.heads, seen, LAYERS.values(), strict=True)]
+                  zip(self.heads, features, LAYERS.values(), strict=True)]
         return torch.cat([x.flatten(1) for x in logits], 1).float()

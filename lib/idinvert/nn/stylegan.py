@@ -8,13 +8,13 @@ resolution, 1 half of it, and a fraction blends the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architecture import network
 from .layers import (
     EqualConv,
     EqualLinear,
@@ -25,8 +25,7 @@ from .layers import (
     minibatch_stddev,
     pixel_norm,
 )
-
-Noise = str | Sequence[Tensor | None]
+from .protocols import Noise
 
 
 class Mapping(nn.Module):
@@ -121,6 +120,7 @@ class NormaliseAndScale(torch.autograd.Function):
         return torch.addcmul(d_x, gradient, scale.to(x.dtype)), d_scale, d_shift, None
 
 
+@network("stylegan.Generator")
 class Generator(nn.Module):
     """StyleGAN generator.
 
@@ -132,6 +132,8 @@ class Generator(nn.Module):
         layerwise: the mapping network yields one code per layer (section 6.2).
         tanh: bound the image by a hyperbolic tangent, as the published face generator does.
     """
+
+    grows = True  # has images of lower resolution, by `lod`
 
     def __init__(self, resolution: int = 64, z_dim: int = 64, w_dim: int = 64,
                  channel_base: int = 2048, channel_max: int = 128,
@@ -210,10 +212,12 @@ class DiscriminatorBlock(nn.Module):
         return leaky_relu(self.conv_down.downsampled(blur(x)))
 
 
+@network("stylegan.Discriminator")
 class Discriminator(nn.Module):
     """StyleGAN discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N]."""
 
     minibatch_group = 4  # images over which the deviation is taken
+    grows = True  # judges images of lower resolution, by `lod`
 
     def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128):
         super().__init__()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architecture import network
 from .layers import (
     EqualConv,
     EqualLinear,
@@ -17,8 +18,9 @@ from .layers import (
     leaky_relu,
     minibatch_stddev,
 )
+from .protocols import Noise
 from .stylegan import Generator as StyleGAN
-from .stylegan import Mapping, Noise, layer_noise
+from .stylegan import Mapping, layer_noise
 
 GAIN = math.sqrt(2)  # of every activation: keeps the variance of the leaky ReLU's output
 
@@ -112,6 +114,7 @@ class ToRGB(nn.Module):
         return y if image is None else y + upsample(image)
 
 
+@network("stylegan2.Generator")
 class Generator(nn.Module):
     """StyleGAN2 generator; arguments as `stylegan.Generator`, and
 
@@ -142,13 +145,8 @@ class Generator(nn.Module):
 
     truncate = StyleGAN.truncate
 
-    def synthesis(self, w: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
-        """Render codes [N, L, D] to images [N, 3, r, r]; see `stylegan.Generator.synthesis`.
-
-        The skip outputs make growing needless, so `lod` must be 0.
-        """
-        if lod:
-            raise ValueError("StyleGAN2 does not grow: lod must be 0")
+    def synthesis(self, w: Tensor, noise: Noise = "fixed") -> Tensor:
+        """Render codes [N, L, D] to images [N, 3, r, r]; see `stylegan.Generator.synthesis`."""
         x, image = self.const.expand(len(w), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             x = layer(x, w[:, i], layer_noise(layer.noise, noise, i, len(w)))
@@ -156,9 +154,9 @@ class Generator(nn.Module):
                 image = self.to_rgb[i // 2](x, w[:, i + 1], image)
         return image
 
-    def forward(self, z: Tensor, noise: Noise = "fixed", lod: float = 0.0) -> Tensor:
+    def forward(self, z: Tensor, noise: Noise = "fixed") -> Tensor:
         """Images [N, 3, r, r] of latents z [N, Z], without truncation."""
-        return self.synthesis(self.mapping(z), noise, lod)
+        return self.synthesis(self.mapping(z), noise)
 
 
 class ResidualBlock(nn.Module):
@@ -179,6 +177,7 @@ class ResidualBlock(nn.Module):
         return (activate(x, self.clamp) + skip) / math.sqrt(2)
 
 
+@network("stylegan2.Discriminator")
 class Discriminator(nn.Module):
     """StyleGAN2 residual discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N].
 
@@ -199,10 +198,8 @@ class Discriminator(nn.Module):
         self.dense = EqualLinear(channels[0] * 16, channels[0], gain=1.0)
         self.output = EqualLinear(channels[0], 1, gain=1.0)
 
-    def forward(self, image: Tensor, lod: float = 0.0) -> Tensor:
-        """Logits [N]; `lod` must be 0."""
-        if lod:
-            raise ValueError("StyleGAN2 does not grow: lod must be 0")
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits [N] of images [N, 3, r, r]."""
         x = activate(self.from_rgb(image), self.clamp)
         for block in self.blocks:
             x = block(x)

@@ -172,7 +172,7 @@ class DomainGuidedTask(EncoderTask):
         with autocast(self.device):
             if penalised(self.discriminator):
                 return images, self.features(part)
-            return self.discriminator.look_deeper(part)
+            return self.discriminator.features_and_conv4_3(part)
 
     def encoder_step(self, real: Tensor, wanted: Tensor
                      ) -> tuple[dict[str, Tensor], Tensor | list[Tensor]]:

@@ -70,6 +70,12 @@ def interpolate(knots: Sequence[tuple[float, float]], kimg: float) -> float:
     return knots[-1][1]
 
 
+def level(lod: float) -> dict[str, float]:
+    """The argument that tells a network its level of detail, below full resolution: only those of
+    StyleGAN, which grow, have one."""
+    return {"lod": lod} if lod else {}
+
+
 class GanTask(NetworkTask):
     """Trains a generator and a discriminator of either StyleGAN generation.
 
@@ -79,7 +85,8 @@ class GanTask(NetworkTask):
         teacher: a frozen generator, if any; the generator has its mapping network, which is frozen
             too.
 
-    ValueError: the recipe begins with a teacher, and there is none.
+    ValueError: the recipe begins with a teacher, and there is none; or it has a growth, and a
+    network does not grow.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
@@ -88,6 +95,10 @@ class GanTask(NetworkTask):
         if recipe.teacher_kimg and teacher is None:
             raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
                              "teacher, but there is none.")
+        for network in (generator, discriminator):
+            if any(lod for _, lod in recipe.growth) and not getattr(network, "grows", False):
+                raise ValueError(f"{network.architecture} does not grow: leave growth out of the "
+                                 "recipe.")
         self.teacher = teacher
         if teacher is not None:
             place(teacher, device).eval()
@@ -193,19 +204,19 @@ class GanTask(NetworkTask):
         noise = self.noise(lod)
         synthesis, _ = self.networks_at(lod)
         with autocast(self.device):
-            return synthesis(codes, noise, lod)
+            return synthesis(codes, noise, **level(lod))
 
     def imitation(self, images: Tensor, codes: Tensor, lod: float) -> Tensor:
         """Mean squared distance to the teacher's images of the same codes, and the perceptual term
         for a part of them where the discriminator looks through VGG-16."""
         with torch.no_grad(), autocast(self.device):
-            wanted = self.teacher.synthesis(codes, lod=lod)
+            wanted = self.teacher.synthesis(codes, **level(lod))
         loss = losses.squared_error(images, wanted).mean()
         if not isinstance(self.discriminator, projected.Discriminator):
             return loss
         pair = looked_at(images, TEACHER_SHARE), looked_at(wanted, TEACHER_SHARE)
         with autocast(self.device):
-            terms = losses.reconstruction_terms(*pair, self.discriminator.features)
+            terms = losses.reconstruction_terms(*pair, self.discriminator.vgg)
         return loss + losses.LAMBDA_VGG * terms["feature"].mean()
 
     def seen(self, images: Tensor) -> Tensor | list[Tensor]:
@@ -213,14 +224,14 @@ class GanTask(NetworkTask):
         if not isinstance(self.discriminator, projected.Discriminator):
             return images
         with autocast(self.device):
-            return self.discriminator.look(images)
+            return self.discriminator.features(images)
 
     def discriminator_step(self, real: Tensor, fake: Tensor | list[Tensor], lod: float
                            ) -> dict[str, Tensor]:
         """Eq. (3) without its penalty, on what the generator was just judged by."""
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            real_logits, fake_logits = discriminator(real, lod), discriminator(fake, lod)
+            real_logits, fake_logits = (discriminator(x, **level(lod)) for x in (real, fake))
         loss = losses.equation3(real_logits, fake_logits)
         descend(self.optimizers[1], loss)
         return {"d_loss": loss.detach(), "d_real": real_logits.detach().mean(),
@@ -228,7 +239,7 @@ class GanTask(NetworkTask):
 
     def r1_step(self, real: Tensor, lod: float, gamma: float) -> dict[str, Tensor]:
         """The penalty of Eq. (3), in float32, weighted for the steps it is left out of."""
-        penalty = losses.r1_penalty(lambda x: self.discriminator(x, lod), real)
+        penalty = losses.r1_penalty(lambda x: self.discriminator(x, **level(lod)), real)
         descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
@@ -238,7 +249,7 @@ class GanTask(NetworkTask):
         self.discriminator.requires_grad_(False)
         _, discriminator = self.networks_at(lod)
         with autocast(self.device):
-            logits = discriminator(fake, lod)
+            logits = discriminator(fake, **level(lod))
         loss = losses.adversarial_loss(logits)
         figures = {"g_loss": loss.detach()}
         if imitation is not None:
@@ -274,7 +285,7 @@ class GanTask(NetworkTask):
         """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
         z = torch.randn(64, self.average.z_dim, generator=torch.Generator().manual_seed(0))
         lod = self.lod(self.step_count)
-        images = torch.cat([self.average(x.to(self.device), "fixed", lod) for x in z.split(16)])
+        images = torch.cat([self.average(x.to(self.device), **level(lod)) for x in z.split(16)])
         return grid(images.cpu(), columns=8)
 
 

@@ -118,9 +118,9 @@ def new_discriminator(described: dict, device: str = "cpu") -> nn.Module:
 
 
 def seeing(discriminator: nn.Module, device: str) -> nn.Module:
-    """A discriminator with the features through which it looks, if it does."""
+    """A discriminator, with a VGG-16 attached if it judges features."""
     if isinstance(discriminator, projected.Discriminator):
-        discriminator.look_through(pretrained.load_vgg16(device))
+        discriminator.attach(pretrained.load_vgg16(device))
     return discriminator
 
 
