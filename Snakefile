@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, "lib")
-from idinvert.study import chapters
+from idinvert.publish import chapters
 from idinvert.training import zoo
 
 ZOO = zoo.zoo()
@@ -25,14 +25,15 @@ def present(*patterns):
     return sorted(str(p) for pattern in patterns for p in Path().glob(pattern) if p.is_file())
 
 
-def mark(name):
-    """Bring the stamp of a notebook up to date: old if its execution is still valid, else new."""
-    stamp, reason = Path("build/inputs", name), chapters.stale(name)
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(f"{reason or 'unchanged'}\n")
-    if not reason or not EXECUTE:
-        os.utime(stamp, (0, 0))
-    return str(stamp)
+def reason(wildcards):
+    """If the executed notebook is out of date, a file that is newer, which holds the reason."""
+    found = chapters.stale(wildcards.name) if EXECUTE else None
+    if not found:
+        return []
+    path = Path("build/stale", wildcards.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{found}\n")
+    return str(path)
 
 
 def made_from(wildcards):
@@ -51,7 +52,8 @@ def trained_on(wildcards):
 
 def loaded_by(wildcards):
     """Models that the notebook loaded when it was last executed, as a compiler notes headers."""
-    return [f"results/weights/{name}.safetensors" for name in chapters.models(wildcards.name)]
+    found = chapters.noted(wildcards.name).get("models", {})
+    return [f"results/weights/{name}.safetensors" for name in found]
 
 
 localrules: all, vendor
@@ -78,7 +80,7 @@ rule train:
 
 
 rule notebook:
-    input: ancient(loaded_by), lambda wildcards: mark(wildcards.name)
+    input: ancient(loaded_by), reason
     output: update("results/notebooks/{name}.ipynb")
     wildcard_constraints: name="|".join(NOTEBOOKS)
     threads: workflow.cores
@@ -96,7 +98,7 @@ rule book:
     input:
         "build/vendor",
         expand("results/notebooks/{name}.ipynb", name=NOTEBOOKS) if EXECUTE else [],
-        present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/study/*.py",
+        present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/study/*.py", "lib/idinvert/publish/*.py",
                 "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
     output: BOOK
     resources: mem_mb=4000, runtime=20

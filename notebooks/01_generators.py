@@ -82,7 +82,7 @@ for name in shown:
 # without detail, or a few pictures again and again.
 
 # %%
-rows = [row for name, subject in shown.items() for row in generators.quality(name, subject, run.num_images, run.device)]
+rows = [row for name, subject in shown.items() for row in generators.quality(name, subject, run.settings.num_images, run.device)]
 table = run.table("generators", generators.judged(pd.DataFrame(rows).drop_duplicates(["domain", "generator"])))
 table[["domain", "generator", "images", "fd", "kid", "swd", "samples"]].round(1)
 

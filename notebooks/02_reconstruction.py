@@ -55,11 +55,11 @@ run.settings
 
 # %%
 sizes = {d: m.generator.resolution for d, m in subjects.items()}
-targets = {d: run.subject(d).photos(size, stop=run.num_images).to(run.device) for d, size in sizes.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in methods.available(m)} for d, m in subjects.items()}
+targets = {d: run.subject(d).photos(size, stop=run.settings.num_images).to(run.device) for d, size in sizes.items()}
+codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in methods.available(m)} for d, m in subjects.items()}
 found = {d: reconstruction.reconstruct(m, codes[d]) for d, m in subjects.items()}
 real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
-others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.num_images).to(run.device)) for d, m in subjects.items()}
+others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.settings.num_images).to(run.device)) for d, m in subjects.items()}
 
 # %% [markdown]
 # ## Table 1: reconstruction by four methods
@@ -92,7 +92,7 @@ for domain in subjects:
 
 # %%
 first = next(iter(subjects))
-times = reconstruction.seconds(first, subjects[first], targets[first][:methods.BATCH], run.iterations)
+times = reconstruction.seconds(first, subjects[first], targets[first][:methods.BATCH], run.settings.iterations)
 run.table("seconds", times).round(4)
 
 # %% [markdown]

@@ -42,10 +42,10 @@ subjects = networks.load_domains(run, domains, needs=("boundaries",))
 run.settings
 
 # %%
-tests = {d: run.subject(d).test(m, run.num_images) for d, m in subjects.items()}
+tests = {d: run.subject(d).test(m, run.settings.num_images) for d, m in subjects.items()}
 targets = {d: t.floats().to(run.device) for d, t in tests.items()}
 labels = {d: t.labels for d, t in tests.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in separation.METHODS if name in methods.available(m)} for d, m in subjects.items()}
+codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in separation.METHODS if name in methods.available(m)} for d, m in subjects.items()}
 pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives").to_frame().round(2)
 
 # %% [markdown]

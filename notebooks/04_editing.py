@@ -46,10 +46,10 @@ run.settings
 
 # %%
 tests = {d: run.subject(d).test(m) for d, m in subjects.items()}
-labels = {d: t.labels[: run.num_images] for d, t in tests.items()}
-targets = {d: t.floats(stop=run.num_images).to(run.device) for d, t in tests.items()}
-real = {d: scores.see(m, tests[d].floats(-run.num_real).to(run.device)) for d, m in subjects.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.iterations) for name in editing.METHODS} for d, m in subjects.items()}
+labels = {d: t.labels[: run.settings.num_images] for d, t in tests.items()}
+targets = {d: t.floats(stop=run.settings.num_images).to(run.device) for d, t in tests.items()}
+real = {d: scores.see(m, tests[d].floats(-run.settings.num_real).to(run.device)) for d, m in subjects.items()}
+codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in editing.METHODS} for d, m in subjects.items()}
 
 # %% [markdown]
 # ## Interpolation
@@ -72,7 +72,7 @@ for d, m in subjects.items():
 # classifier sees the attribute in 60 % of the samples that lacked it.
 
 # %%
-steps = {d: editing.step_sizes(m, list(labels[d]), sample_codes(m.generator, run.num_sampled, seed=seed + 1)) for d, m in subjects.items()}
+steps = {d: editing.step_sizes(m, list(labels[d]), sample_codes(m.generator, run.settings.num_sampled, seed=seed + 1)) for d, m in subjects.items()}
 edits = {
     d: {name: {a: editing.switch(m, w, a, step, labels[d][a].to_numpy(), targets[d]) for a, step in steps[d].items()} for name, w in codes[d].items()}
     for d, m in subjects.items()
@@ -120,10 +120,10 @@ seen.pivot(index=["domain", "attribute", "step"], columns="method", values=["suc
 
 # %%
 domain = "face" if "face" in subjects else next(iter(subjects))
-m, count = subjects[domain], run.num_diffused
+m, count = subjects[domain], run.settings.num_diffused
 pair = targets[domain][:count], targets[domain][count : 2 * count]
 sides = [round(share * m.generator.resolution) for share in crops]
-results = [editing.diffusion(m, *pair, side, run.iterations["in_domain"]) for side in sides]
+results = [editing.diffusion(m, *pair, side, run.settings.iterations["in_domain"]) for side in sides]
 middle = results[len(results) // 2]
 rows = [x[:8] for x in (*pair, middle.pasted, middle.images)]
 run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]))

@@ -55,7 +55,7 @@ run.settings
 
 # %%
 sizes = {d: m.generator.resolution for d, m in subjects.items()}
-targets = {d: run.subject(d).photos(size, stop=run.num_images).to(run.device) for d, size in sizes.items()}
+targets = {d: run.subject(d).photos(size, stop=run.settings.num_images).to(run.device) for d, size in sizes.items()}
 real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
 found = {}
 for d, m in subjects.items():
@@ -89,12 +89,12 @@ for d in subjects:
 # between two codes with other real images.
 
 # %%
-second = encoders.load_generator(run, domain, run.stylegan2)
+second = encoders.load_generator(run, domain, run.settings.stylegan2)
 size = second.generator.resolution
-targets2 = run.subject(domain).photos(size, stop=run.num_images).to(run.device)
+targets2 = run.subject(domain).photos(size, stop=run.settings.num_images).to(run.device)
 real2 = scores.see(second, targets2)
-others2 = scores.see(second, run.subject(domain).photos(size, start=-run.num_images).to(run.device))
-found2 = encoders.encode_all(second, run.stylegan2, encoders.trained(run.stylegan2, averages.VARIANTS), targets2)
+others2 = scores.see(second, run.subject(domain).photos(size, start=-run.settings.num_images).to(run.device))
+found2 = encoders.encode_all(second, run.settings.stylegan2, encoders.trained(run.settings.stylegan2, averages.VARIANTS), targets2)
 
 # %% [markdown]
 # ## Table 4: with and without the average code, and e4e
@@ -133,7 +133,7 @@ run.figure("fig14b", encoders.learning_curves(lines))
 # %%
 first = encoders.load_generator(run, domain, run.subject(domain).generator)
 begin = {run.subject(domain).generator: averages.starts(first, run.subject(domain).generator, targets2, seed),
-         run.stylegan2: averages.starts(second, run.stylegan2, targets2, seed)}
+         run.settings.stylegan2: averages.starts(second, run.settings.stylegan2, targets2, seed)}
 run.table("fig17", pd.concat([averages.start_table(domain, begin[name], m, others2) for name, m in zip(begin, (first, second))])).round(2)
 
 # %%

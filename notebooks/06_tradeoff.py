@@ -57,7 +57,7 @@ run.settings
 # %%
 test = run.subject(domain).test(m)
 wears = test.labels[attribute].to_numpy() == 1
-targets = data.to_float(test.images[~wears][: run.num_images]).to(run.device)
+targets = data.to_float(test.images[~wears][: run.settings.num_images]).to(run.device)
 real = scores.see(m, data.to_float(test.images[wears]).to(run.device))
 print(f"{len(targets)} faces to invert, {len(real)} real faces with {attribute}")
 
@@ -74,7 +74,7 @@ alpha = tradeoff.calibrate(m, attribute, sample_codes(m.generator, 200, seed=see
 print(f"step along the {attribute} boundary: {alpha:.2f}")
 
 # %%
-outcomes = tradeoff.sweep(m, targets, lambdas, run.iterations, attribute, alpha)
+outcomes = tradeoff.sweep(m, targets, lambdas, run.settings.iterations, attribute, alpha)
 
 # %% [markdown]
 # ## Figure 10: what $\lambda_{dom}$ costs and buys

@@ -46,9 +46,9 @@ run.settings
 
 # %%
 size = m.generator.resolution
-targets = run.subject(domain).photos(size, stop=run.num_images).to(run.device)
+targets = run.subject(domain).photos(size, stop=run.settings.num_images).to(run.device)
 real = scores.see(m, targets)
-others = scores.see(m, run.subject(domain).photos(size, start=-run.num_images).to(run.device))
+others = scores.see(m, run.subject(domain).photos(size, start=-run.settings.num_images).to(run.device))
 found = encoders.encode_all(m, generator, encoders.trained(generator, noise.VARIANTS), targets)
 
 # %% [markdown]

@@ -43,8 +43,8 @@ m = networks.load(run.subject("face"), run.device)
 test = run.subject("face").test(m)
 wears = test.labels["eyeglasses"].to_numpy() == 1
 faces = data.to_float(test.images[~wears]).to(run.device)
-targets = faces[: run.num_images]
-outcomes = tradeoff.sweep(m, targets, explorer.LAMBDAS, run.iterations, "eyeglasses", 4.0)
+targets = faces[: run.settings.num_images]
+outcomes = tradeoff.sweep(m, targets, explorer.LAMBDAS, run.settings.iterations, "eyeglasses", 4.0)
 
 # %% [markdown]
 # ## The weight of the regulariser

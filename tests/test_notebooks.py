@@ -6,7 +6,7 @@ import jupytext
 import papermill
 import pytest
 from idinvert import models
-from idinvert.study.run import PROFILES, ROOT
+from idinvert.study.profiles import PROFILES, ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import pkgutil
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,21 +20,29 @@ PROJECT = ("idinvert", "worlds")
 def code_hash(modules: Iterable[str], without: Iterable[str] = ()) -> str:
     """16 hexadecimal digits that name the code of modules and of what they import, directly or not.
 
-    without: modules that are taken not to matter, such as those that only draw.
+    without: modules that are taken not to matter, such as those that only draw; of a package, all
+    of it.
     """
     digest = hashlib.sha256()
-    for module in sorted(closure(modules, without)):
-        digest.update(f"{module} {source_hash(source_of(module))}\n".encode())
+    for module, code in code_hashes(modules, without).items():
+        digest.update(f"{module} {code}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def code_hashes(modules: Iterable[str], without: Iterable[str] = ()) -> dict[str, str]:
+    """The same of each module by itself, in alphabetical order."""
+    found = sorted(closure(modules, without))
+    return {module: source_hash(source_of(module))[:16] for module in found}
 
 
 def closure(modules: Iterable[str], without: Iterable[str] = ()) -> set[str]:
     """The modules of this project that some of its modules need, themselves included."""
     found: set[str] = set()
-    skipped, waiting = set(without), list(modules)
+    skipped, waiting = tuple(f"{name}." for name in without), list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in skipped and source_of(module):
+        skip = f"{module}.".startswith(skipped)
+        if module not in found and not skip and source_of(module):
             found.add(module)
             waiting += imported(module)
     return found
@@ -58,7 +67,8 @@ def imported(module: str) -> tuple[str, ...]:
 
 
 def imports_of(code: str, package: str = "") -> list[str]:
-    """The modules of this project that a piece of code in `package` imports."""
+    """The modules of this project that a piece of code in `package` imports, itself or through a
+    registry that it makes: `Registry("metric", package="idinvert.metrics")`."""
     found = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -67,7 +77,19 @@ def imports_of(code: str, package: str = "") -> list[str]:
             parents = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(parents if node.level else []), *filter(None, [node.module])])
             found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Registry":
+            texts = [a.value for a in (*node.args, *(k.value for k in node.keywords))
+                     if isinstance(a, ast.Constant)]
+            found += [name for text in texts for name in modules_in(str(text))]
     return [name for name in found if name.split(".")[0] in PROJECT]
+
+
+def modules_in(package: str) -> list[str]:
+    """The modules of a package of this project; none if the text names no such package."""
+    if package.split(".")[0] not in PROJECT or not source_of(package):
+        return []
+    return [f"{package}.{module.name}"
+            for module in pkgutil.iter_modules([source_of(package).parent])]
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import pydantic
 from pydantic import ConfigDict, Field, ValidationError
 
-from .registry import nearest
+from .registry import RegistryError, nearest
 
 Kind = TypeVar("Kind")
 
@@ -88,6 +88,8 @@ def sentence(kind: type, where: str, error: ValidationError) -> str:
         return f"{where}: unknown setting {name!r}: {hint}"
     if fault["type"] in ("missing", "missing_argument"):
         return f"{where}: the setting {name!r} is missing."
+    if isinstance(cause := fault.get("ctx", {}).get("error"), SettingsError | RegistryError):
+        return f"{where}: {cause}"  # a sentence already
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message[:1].lower() + message[1:]
     if not name:

@@ -1,7 +1,6 @@
 """Profiles, verdicts and the measures of the trade-off notebook."""
 
 import io
-import json
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, figures, methods, networks, run
+from idinvert.study import begin, claims, execution, figures, methods, networks, run
 from idinvert.study.sections import tradeoff
 
 
@@ -22,29 +21,79 @@ def test_unknown_profile_names_the_nearest():
 
 
 def test_overrides_replace_settings_unless_none():
-    settings = begin("06_tradeoff", "smoke", "cpu", num_images=7, iterations=None)
-    assert settings.num_images == 7
-    assert settings.iterations == 3
-    with pytest.raises(AttributeError, match="no setting 'colour'"):
-        _ = settings.colour
+    settings = begin("06_tradeoff", "smoke", "cpu", num_images=7, iterations=None).settings
+    assert (settings.num_images, settings.iterations) == (7, 3)
 
 
-def test_only_the_reference_profile_writes_into_results():
-    assert begin("06_tradeoff", "reference", "cpu").folder == run.ROOT / "results"
-    assert begin("06_tradeoff", "smoke", "cpu").folder == run.ROOT / "build" / "smoke"
+@pytest.mark.parametrize("notebook, overrides, message", [
+    ("06_tradeof", {}, "Unknown notebook '06_tradeof': did you mean '06_tradeoff'"),
+    ("06_tradeoff", {"num_image": 3}, "06_tradeoff: unknown setting 'num_image': did you mean "
+                                      "'num_images'"),
+    ("06_tradeoff", {"num_images": 0}, "num_images is 0, but should be greater than or equal to 1"),
+    ("08_noise", {"num_images": "many"}, "num_images is 'many', but should be a valid integer"),
+])  # fmt: skip
+def test_what_a_notebook_cannot_take_is_one_sentence(notebook, overrides, message):
+    with pytest.raises(ValueError, match=message) as error:
+        begin(notebook, "smoke", "cpu", **overrides)
+    assert "\n" not in str(error.value)
 
 
-def test_run_keeps_tables_figures_and_resolved_settings(tmp_path):
-    settings = run.Run("n", "smoke", "cpu", 1, {"a": 2}, tmp_path)
+def test_no_run_writes_into_results_by_itself(tmp_path, monkeypatch):
+    assert begin("06_tradeoff", "reference", "cpu").folder == run.ROOT / "build" / "reference"
+    monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path))
+    assert begin("06_tradeoff", "smoke", "cpu").folder == tmp_path / "smoke"
+
+
+def test_run_keeps_tables_figures_and_what_it_was_made_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path))
+    made = begin("08_noise", "smoke", "cpu", seed=1, num_images=2)
+    folder = tmp_path / "smoke"
     frame = pd.DataFrame({"x": [0.5]})
-    settings.table("t", frame)
-    settings.figure("f", figures.image_grid([torch.zeros(2, 3, 4, 4)], ["row"], ["one", "two"]))
-    settings.finish()
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "t.csv"), frame)
-    assert (tmp_path / "figures" / "f.jpg").stat().st_size > 500
-    kept = json.loads((tmp_path / "settings" / "n.json").read_text())
-    assert (kept["settings"], kept["seed"], kept["torch"]) == ({"a": 2}, 1, torch.__version__)
-    assert kept["judge"] == "EfficientNet-Lite0"
+    made.table("t", frame)
+    grid = figures.image_grid([torch.zeros(2, 3, 4, 4)], ["row"], ["one", "two"])
+    assert made.figure("f", grid).metadata == {"kind": "figure", "name": "f"}
+    made.finish()
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "t.csv"), frame)
+    assert (folder / "figures" / "f.jpg").stat().st_size > 500
+    note = run.read_note(folder, "08_noise")
+    assert (note["settings"], note["seed"], note["torch"]) == ({"num_images": 2}, 1,
+                                                               torch.__version__)
+    assert note["judge"] == "EfficientNet-Lite0" and note["files"] == ["figures/f.jpg",
+                                                                       "tables/t.csv"]
+    assert {"notebook", "idinvert.losses", "idinvert.study.scores"} <= set(note["code"])
+    assert not [name for name in note["code"] if name.startswith("idinvert.training")]
+
+
+def test_tables_of_the_reference_run_appear_with_their_notebook(tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    monkeypatch.setattr(execution, "RESULTS", results)
+    monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path / "build"))
+
+    def run_once(table, failing=False):
+        def execute(source, target, parameters, **options):
+            made = begin("08_noise", parameters["profile"], "cpu")
+            made.table(table, pd.DataFrame({"x": [0.5]}))
+            if failing:
+                raise OSError
+            target.write_text(table)
+            made.finish()
+        monkeypatch.setattr(execution.papermill, "execute_notebook", execute)
+        return execution.execute("08_noise", "reference")
+
+    def tables():
+        return [path.stem for path in (results / "tables").glob("*")]
+
+    with pytest.raises(OSError):
+        run_once("first", failing=True)
+    assert not results.exists()
+    executed = run_once("first")
+    assert (executed, executed.read_text()) == (results / "notebooks" / "08_noise.ipynb", "first")
+    assert tables() == ["first"] and run.read_note(results, "08_noise")
+    with pytest.raises(OSError):
+        run_once("second", failing=True)
+    assert tables() == ["first"] and executed.read_text() == "first"
+    run_once("second")
+    assert tables() == ["second"] and executed.read_text() == "second"
 
 
 def test_photographs_are_shown_as_jpeg_and_curves_with_a_palette():

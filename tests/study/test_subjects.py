@@ -10,7 +10,7 @@ from idinvert.boundaries import Boundary, save
 from idinvert.models import importing
 from idinvert.nn import classifier
 from idinvert.study import methods, networks
-from idinvert.study.run import PROFILES
+from idinvert.study.profiles import PROFILES
 from idinvert.study.sections import generators
 
 
@@ -48,7 +48,8 @@ def write(folder, described):
 def test_a_profile_of_ones_own_adds_to_the_embedded_one(own):
     run = study.begin("06_tradeoff", own, "cpu")
     embedded = study.begin("06_tradeoff", "embedded", "cpu")
-    assert run.iterations == 7 != embedded.iterations and run.num_images == embedded.num_images
+    assert run.settings.iterations == 7 != embedded.settings.iterations
+    assert run.settings.num_images == embedded.settings.num_images
     assert list(run.subjects) == list(run.listed) == ["grey"] and run.folder.name == "mine"
     assert list(embedded.subjects) == list(data.DOMAINS)
     with pytest.raises(ValueError, match="'mine' has no subject 'face': expected one of grey"):
@@ -104,7 +105,10 @@ def test_generators_of_a_profile_are_shown(own):
     ({"images": "nowhere"}, "test images of grey are expected at .*nowhere, where nothing is: put"),
     ({"images": "$IDINVERT_UNSET/x"}, "nothing is: set IDINVERT_UNSET to the folder they are in"),
     ({"files": ["g.pth"]}, "published weights are expected at .*g.pth"),
-    ({"photos": "x"}, "'grey' has the unknown setting 'photos'"),
+    ({"photos": "x"}, "Subject 'grey': unknown setting 'photos': expected one of generator"),
+    ({"image": "x"}, "Subject 'grey': unknown setting 'image': did you mean 'images'"),
+    ({"split": "al"}, "Subject 'grey': split is 'al', but should be 'ffhq', 'lsun' or 'all'"),
+    ({"images": None}, "Subject 'grey': its test images are missing"),
 ])  # fmt: skip
 def test_what_is_missing_is_told_in_a_sentence(own, tmp_path, change, message):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
@@ -152,7 +156,10 @@ def test_the_profile_of_the_paper_names_its_data():
 
 def test_damaged_profiles_are_refused(tmp_path):
     path = tmp_path / "mine.yml"
-    for text, message in (("a: [", "no readable YAML"), ("- a", "lists no settings")):
+    for text, message in (("a: [", "no readable YAML"), ("- a", "lists no settings"),
+                          ("06_tradeof: {}", "'06_tradeof', which is no notebook: did you mean"),
+                          ("subjects: [a]", "subjects should be listed by domain"),
+                          ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             study.begin("06_tradeoff", str(path), "cpu")

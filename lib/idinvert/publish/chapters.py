@@ -1,13 +1,13 @@
-"""Executed notebooks as chapters of the book, and whether they are still those of the sources.
+"""Executed notebooks as chapters of the book, and whether they are still what a run would make.
 
 The prose of a chapter is that of the source, its outputs are those of the executed notebook in
-results/notebooks: prose is corrected without executing anything. Figures and tables that have a
-number in the paper keep it ("fig10", "table1"); others are numbered by chapter and letter ("6-A").
+results/notebooks: prose is corrected without executing anything. Outputs carry the names of the
+figures and tables that they are (see `Run.figure` and `Run.table`): "fig10" and "table1" keep the
+number of the paper; others are numbered by chapter and letter ("6-A").
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +18,15 @@ from string import ascii_uppercase
 import jupytext
 import nbformat
 import pandas as pd
-import yaml
 from nbformat import NotebookNode
 
-from idinvert import models as weights
-from idinvert.study.run import PROFILES, ROOT
+from idinvert import models
+from idinvert.provenance import syntax_hash
+from idinvert.settings import resolved
+from idinvert.study import profiles, run
+from idinvert.study.profiles import ROOT
 
-RESULT = re.compile(r'run\.(figure|table)\(\s*(f?)"([\w{}-]+)"')
-PAPER_NUMBER = re.compile(r"(?:fig|table)0*(\d+[a-z]?)")
+PAPER_NUMBER = re.compile(r"(?:fig|table)0*(\d+[a-z]?)(?=_|$)")
 OWN_HEADING = re.compile(r"(Figure|Table)s? \d+[a-z]?( and \d+)?[:.] ")
 
 
@@ -46,41 +47,62 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def stale(name: str) -> str | None:
-    """Why the executed notebook is not that of the present inputs, or None if it is.
+    """Why the executed notebook is no longer what a run would make, or None if it is still that.
 
-    Compared by content, so that a fresh checkout is not executed again: the code, the settings of
-    the reference profile and, where the run noted them, the models it loaded.
+    What the last run noted of its settings, weights, judge and code is compared by content, so that
+    a fresh checkout need not execute anything; the prose does not count.
     """
-    if not executed_path(name).exists():
-        return "never executed"
-    source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
-    executed = nbformat.read(executed_path(name), 4)
-    if [c.source for c in code(source)] != [c.source for c in code(executed)]:
-        return "other code"
-    wanted = yaml.safe_load((PROFILES / "reference.yml").read_text()).get(name)
-    if noted(name).get("settings", wanted) != wanted:
-        return "other settings"
-    changed = [m for m, seen in models(name).items() if weights.digest(m) != seen]
-    return f"other weights: {', '.join(changed)}" if changed else None
+    note = noted(name)
+    if not executed_path(name).exists() or not note:
+        return "it was never executed"
+    if differing := changes(note.get("code", {}), run.code_of(name)):
+        first, *others = differing
+        more = f" and of {len(others)} more module{'s'[:len(others) - 1]}" if others else ""
+        return f"the code of {'the notebook' if first == 'notebook' else first}{more} changed"
+    executed = code(nbformat.read(executed_path(name), 4))
+    if syntax_hash("\n".join(cell.source for cell in executed))[:16] != note["code"]["notebook"]:
+        return "its tables are those of another run"
+    wanted = resolved(profiles.load("reference").settings(name))
+    if differing := changes(note["settings"], wanted):
+        first = differing[0]
+        return f"the setting {first} was {note['settings'].get(first)} and is {wanted.get(first)}"
+    if differing := [m for m, sha256 in note["models"].items() if models.digest(m) != sha256]:
+        return f"the weights of {' and '.join(differing)} changed"
+    if note["judge"] != run.judge():
+        return f"the judge was {note['judge']} and is {run.judge()}"
+    return None
+
+
+def changes(old: dict, new: dict) -> list[str]:
+    """Names under which two mappings do not hold the same, in alphabetical order but for
+    "notebook", which comes first."""
+    found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return sorted(found, key=lambda name: (name != "notebook", name))
 
 
 def noted(name: str) -> dict:
     """What the last run of a notebook noted of itself; empty if it has not run."""
-    path = ROOT / "results" / "settings" / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def models(name: str) -> dict[str, str]:
-    """The models that the last run of a notebook loaded, with their SHA-256."""
-    return noted(name).get("models", {})
+    return run.read_note(ROOT / "results", name)
 
 
 def chapter(name: str, tables: Path) -> NotebookNode:
     """The chapter of a notebook: figures and tables numbered and captioned, code folded away.
 
-    One that is out of date is shown as it was executed, and says so. tables: folder of the CSV
-    files that the notebook wrote.
+    One that is out of date says so. tables: folder of the CSV files that the notebook wrote.
     """
+    made = joined(name)
+    for cell in code(made):
+        cell.outputs = kept(cell.outputs)
+    made.cells = list(numbered(made.cells, name, tables))
+    if reason := stale(name):
+        note = f":::{{warning}}\nThese are results of an earlier run ({reason}).\n:::"
+        made.cells.insert(1, nbformat.v4.new_markdown_cell(note))
+    return made
+
+
+def joined(name: str) -> NotebookNode:
+    """The prose of the source with the outputs of the executed notebook; where their code differs,
+    the executed notebook with its own prose."""
     source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
     executed = nbformat.read(executed_path(name), 4)
     cells, done = code(source), code(executed)
@@ -89,13 +111,7 @@ def chapter(name: str, tables: Path) -> NotebookNode:
             cell.outputs, cell.execution_count = same.outputs, same.execution_count
     else:
         source.cells = [c for c in executed.cells if c.cell_type != "code" or c in done]
-    for cell in code(source):
-        cell.outputs = kept(cell.outputs)
     source.metadata = executed.metadata
-    source.cells = list(numbered(source.cells, name, tables))
-    if reason := stale(name):
-        note = f":::{{warning}}\nThese are results of an earlier run ({reason} since).\n:::"
-        source.cells.insert(1, nbformat.v4.new_markdown_cell(note))
     return source
 
 
@@ -106,13 +122,12 @@ def kept(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 @dataclass(frozen=True)
 class Result:
-    """A figure or table that a notebook saves, with its number in the book."""
+    """A figure or table that a notebook saved, with its number in the book."""
 
     kind: str  # "figure" or "table"
     name: str  # of its file
-    label: str  # "Figure 10"
+    label: str  # "Figure 10", "Figure 4 (1 of 3)"
     text: str  # of the caption
-    many: bool = False  # one of several that a loop makes, as run.figure(f"fig04_{domain}", ...)
 
     @property
     def anchor(self) -> str:
@@ -125,79 +140,92 @@ class Result:
         return f"**{self.label}.** {self.text}"
 
 
-def labelled(cells: list[NotebookNode], name: str) -> Iterator[tuple[NotebookNode, list[Result]]]:
-    """Each cell with the results it saves; a caption's text is the heading that precedes it."""
+def marks(output: NotebookNode) -> dict[str, str]:
+    """{"kind": "figure" or "table", "name": ..} of an output that `Run` made; else empty."""
+    data, metadata = output.get("data", {}), output.get("metadata", {})
+    for found in (metadata, *(metadata.get(kind, {}) for kind in data)):
+        if found.get("kind") in ("figure", "table"):
+            return found
+    return {}
+
+
+def labelled(cells: list[NotebookNode], name: str
+             ) -> Iterator[tuple[NotebookNode, list[tuple[NotebookNode, Result]]]]:
+    """Each cell with its outputs that are figures or tables, and what they are called.
+
+    A caption's text is the heading that precedes the cell. The figures of one cell share a number.
+    """
     heading, letters = name, {"figure": iter(ascii_uppercase), "table": iter(ascii_uppercase)}
     chapter_number = name.split("_")[0].lstrip("0") if name[0].isdigit() else "E"
+    taken: set[str] = set()
     for cell in cells:
-        found = []
-        if cell.cell_type == "code":
-            for kind, in_loop, result in RESULT.findall(cell.source):
-                if in_loop and kind == "table":
-                    continue  # shown as the notebook shows it
-                result = re.sub(r"_?\{\w+\}", "", result)
-                number = PAPER_NUMBER.fullmatch(result)
-                text = OWN_HEADING.sub("", heading)
-                if number and not result.startswith(kind[:3]):  # a table named after a figure
-                    number, text = None, f"The values of Figure {number[1]}"
-                label = number[1] if number else f"{chapter_number}-{next(letters[kind])}"
-                text = text[:1].upper() + text[1:]
-                label = f"{kind.capitalize()} {label}"
-                found.append(Result(kind, result, label, text, bool(in_loop)))
-        else:
+        if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
+        found = []
+        for kind, outputs in groups(cell.get("outputs", [])):
+            text, first = OWN_HEADING.sub("", heading), marks(outputs[0])["name"]
+            number = PAPER_NUMBER.match(first)
+            if number and not first.startswith(kind[:3]):  # a table named after a figure
+                number, text = None, f"The values of Figure {number[1]}"
+            label = f"{kind.capitalize()} {number[1]}" if number else ""
+            if not label or label in taken:
+                label = f"{kind.capitalize()} {chapter_number}-{next(letters[kind])}"
+            taken.add(label)
+            for count, output in enumerate(outputs, 1):
+                which = f" ({count} of {len(outputs)})" if len(outputs) > 1 else ""
+                found.append((output, Result(kind, marks(output)["name"], label + which,
+                                             text[:1].upper() + text[1:])))
         yield cell, found
+
+
+def groups(outputs: list[NotebookNode]) -> list[tuple[str, list[NotebookNode]]]:
+    """The outputs of a cell that share a number: its figures together, each table by itself."""
+    figures = [output for output in outputs if marks(output).get("kind") == "figure"]
+    tables = [output for output in outputs if marks(output).get("kind") == "table"]
+    return [("figure", figures)][:len(figures)] + [("table", [output]) for output in tables]
 
 
 def results(name: str) -> list[Result]:
     """The figures and tables of a chapter."""
-    cells = jupytext.read(ROOT / "notebooks" / f"{name}.py").cells
-    return [result for _, found in labelled(cells, name) for result in found]
+    return [result for _, found in labelled(joined(name).cells, name) for _, result in found]
 
 
 def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[NotebookNode]:
-    """The cells with numbered figures, and a table of the book in place of each one of pandas."""
+    """The cells, each followed by its numbered figures and by a table of the book for each frame.
+    """
     for cell, found in labelled(cells, name):
-        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
-            cell.metadata.setdefault("tags", []).append("hide-input")
-        series = []
-        for result in found:
-            if result.many:
-                series += separate(cell, result)
-            elif result.kind == "figure":
-                figure = {"name": result.anchor, "caption": result.caption}
-                cell.metadata["mystnb"] = {"figure": figure}
-            else:
-                cell.outputs = [o for o in cell.outputs if "text/html" not in o.get("data", {})]
-        yield cell
-        yield from series
-        for result in found:
-            path = tables / f"{result.name}.csv"
-            if result.kind == "table" and path.exists():
-                shown = table(pd.read_csv(path), result.caption, result.anchor)
-                yield nbformat.v4.new_markdown_cell(shown)
-
-
-def separate(cell: NotebookNode, result: Result) -> list[NotebookNode]:
-    """Take the pictures of a loop out of its cell: one cell with a caption for each of them, in
-    which stands the Markdown that was displayed right before it."""
-    pictures, kept = [], []
-    for before, output in pairwise([{}, *cell.outputs]):
-        if {"image/png", "image/jpeg"} & set(output.get("data", {})):
-            name = before.get("data", {}).get("text/markdown")
-            pictures.append((output, f"{result.text}: {name}" if name else result.text))
-            kept = kept[:-1] if name else kept
+        if cell.cell_type == "code":
+            if "parameters" not in cell.metadata.get("tags", []):
+                cell.metadata.setdefault("tags", []).append("hide-input")
+            yield from apart(cell, {id(output): result for output, result in found}, tables)
         else:
-            kept.append(output)
-    cell.outputs = kept
-    cells = []
-    for count, (output, text) in enumerate(pictures, 1):
-        which = f" ({count} of {len(pictures)})" if len(pictures) > 1 else ""
-        figure = {"name": f"{result.anchor}-{count}",
-                  "caption": f"**{result.label}{which}.** {text}"}
-        metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
-        # Jupyter Book leaves out a cell without code, and its outputs with it.
-        cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))
+            yield cell
+
+
+def apart(cell: NotebookNode, found: dict[int, Result], tables: Path) -> list[NotebookNode]:
+    """A cell without its figures and tables, and one cell with a caption for each of them.
+
+    found: results by the id of their output. Markdown that was displayed right before a figure goes
+    into its caption; a frame that is shown right after a table's mark gives way to that table.
+    """
+    left, cells = [], [cell]
+    for before, output in pairwise([{}, *cell.outputs]):
+        result = found.get(id(output))
+        if result and result.kind == "figure":
+            name = before.get("data", {}).get("text/markdown")
+            left = left[:-1] if name else left
+            figure = {"name": result.anchor,
+                      "caption": f"{result.caption}: {name}" if name else result.caption}
+            metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
+            # Jupyter Book leaves out a cell without code, and its outputs with it.
+            cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))
+        elif result:
+            frame = pd.read_csv(tables / f"{result.name}.csv")
+            shown = table(frame, result.caption, result.anchor)
+            cells.append(nbformat.v4.new_markdown_cell(shown))
+        elif marks(before).get("kind") != "table" or "text/html" not in output.get("data", {}):
+            left.append(output)
+    cell.outputs = left
     return cells
 
 

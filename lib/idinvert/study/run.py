@@ -1,57 +1,58 @@
-"""One run of a notebook: settings and subjects from a profile, where tables and figures go."""
+"""One run of a notebook: its settings, where its tables and figures go, and what it was made from.
+"""
 
 from __future__ import annotations
 
-import difflib
 import json
+import os
 import platform
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pandas as pd
 import torch
-import yaml
-from IPython.display import Image
+from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from idinvert import devices
-from idinvert import models as weights
+from idinvert import devices, models, provenance
 from idinvert.files import replacing
 from idinvert.models import pretrained
+from idinvert.settings import resolved
 
-from . import figures, subjects
+from . import figures, profiles, subjects
+from .profiles import ROOT
 from .subjects import Subject
 
-ROOT = Path(__file__).resolve().parents[3]
-PROFILES = ROOT / "notebooks" / "profiles"
 VERSIONS = ("torch", "numpy", "pandas", "scikit-learn", "matplotlib")
+# Code that no number of a notebook depends on: what training made is in the weights and what an
+# importer read in the model, which are compared themselves, as settings are; `figures` only draws.
+WITHOUT = ("idinvert.training", "idinvert.models.importers", "idinvert.models.importing",
+           "idinvert.study.profiles", "idinvert.study.figures")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """Resolved settings of a notebook, and its output folder.
+    """Settings of a notebook, the subjects of its profile, and its output folder.
 
-    The profile "reference" writes into results/, which is committed; every other one into
-    build/PROFILE, so that a quick run never overwrites a long one.
+    Output goes to build/PROFILE of the checkout, or to PROFILE in the folder that
+    `$IDINVERT_BUILD` names; `execution.keep` takes that of the profile "reference" to results/.
     """
 
     notebook: str
     profile: str
     device: str
     seed: int
-    settings: dict
+    settings: Any  # the notebook's class of `profiles.NOTEBOOKS`
     folder: Path
     listed: dict[str, Subject] = field(default_factory=dict)  # the profile's subjects, by domain
+    code: dict[str, str] = field(default_factory=dict)  # see `code_of`
     start: float = field(default_factory=time.monotonic)
-
-    def __getattr__(self, name: str):
-        settings = self.__dict__.get("settings", {})
-        if name in settings:
-            return settings[name]
-        raise AttributeError(f"{self.notebook} has no setting {name!r} in profile {self.profile}")
+    files: list[str] = field(default_factory=list)  # what it wrote, relative to the folder
 
     @cached_property
     def subjects(self) -> dict[str, Subject]:
@@ -67,74 +68,86 @@ class Run:
         return self.listed[domain]
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Write tables/NAME.csv; returns the frame."""
-        with replacing(self.folder / "tables" / f"{name}.csv") as temporary:
+        """Write tables/NAME.csv; returns the frame.
+
+        An empty output with the metadata {"kind": "table", "name": NAME} stands before what the
+        notebook shows of it, and tells the book which table that is.
+        """
+        with replacing(self.place(f"tables/{name}.csv")) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
+        display({"text/html": ""}, metadata={"kind": "table", "name": name}, raw=True)
         return frame
 
     def figure(self, name: str, figure: Figure) -> Image:
         """Write figures/NAME at 150 dots an inch, .jpg if it shows photographs, else .png; returns
-        what the notebook shows of it."""
-        file = self.folder / "figures" / f"{name}.{figures.file_format(figure)}"
+        what the notebook shows of it, with the metadata {"kind": "figure", "name": NAME}."""
+        file = self.place(f"figures/{name}.{figures.file_format(figure)}")
         with replacing(file) as temporary:
             figures.save(figure, temporary, dpi=150)
-        return figures.shown(figure)
+        shown = figures.shown(figure)
+        shown.metadata = {"kind": "figure", "name": name}
+        return shown
+
+    def place(self, file: str) -> Path:
+        """The path of a file that the run writes, noted among its files."""
+        if file not in self.files:
+            self.files.append(file)
+        return self.folder / file
 
     def finish(self) -> str:
-        """Write the resolved settings, models, versions and time; returns a line about them."""
+        """Write settings/NOTEBOOK.json: what the run was made from, its files and its time; returns
+        a line about it."""
         seconds = round(time.monotonic() - self.start, 1)
-        described = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
-                     "seed": self.seed, "settings": self.settings, "seconds": seconds,
-                     "models": dict(sorted(weights.loaded.items())),
-                     "judge": "Inception" if pretrained.gives_fid() else "EfficientNet-Lite0",
-                     "machine": platform.machine(), "python": platform.python_version(),
-                     **{name: metadata.version(name) for name in VERSIONS}}
-        with replacing(self.folder / "settings" / f"{self.notebook}.json") as temporary:
-            temporary.write_text(json.dumps(described, indent=1) + "\n")
+        note = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
+                "seed": self.seed, "settings": resolved(self.settings), "seconds": seconds,
+                "models": dict(sorted(models.loaded.items())), "judge": judge(),
+                "machine": platform.machine(), "python": platform.python_version(),
+                **{name: metadata.version(name) for name in VERSIONS},
+                "files": sorted(self.files), "code": self.code}
+        with replacing(note_path(self.folder, self.notebook)) as temporary:
+            temporary.write_text(json.dumps(note, indent=1) + "\n")
         where = self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder
         return f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in {where}/"
 
 
 def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: int = 0,
-          **overrides) -> Run:
-    """Settings of a notebook in a profile; an override that is not None replaces its setting.
+          **overrides: Any) -> Run:
+    """Start a run of a notebook in a profile: see `profiles.load` and `Profile.settings`.
 
-    profile: a name of `notebooks/profiles`, or the path of a .yml file of one's own: what that
-    leaves out is as in "embedded".
-    ValueError: unknown profile (the nearest are named), or a notebook that it does not have.
+    SettingsError or RegistryError, one sentence: something is unknown or out of range.
     """
-    path = profile_path(profile)
-    described = read_profile(path)
-    defaults = read_profile(PROFILES / "embedded.yml") if path.parent != PROFILES else {}
-    if notebook not in {**defaults, **described}:
-        raise ValueError(f"The profile {profile!r} has no settings for the notebook {notebook!r}.")
-    settings = defaults.get(notebook, {}) | described.get(notebook, {})
-    settings |= {k: v for k, v in overrides.items() if v is not None}
-    device = devices.pick(device)
+    found = profiles.load(profile)
+    settings = found.settings(notebook, **overrides)
     torch.manual_seed(seed)
-    folder = ROOT / "results" if profile == "reference" else ROOT / "build" / path.stem
-    return Run(notebook, path.stem, device, seed, settings, folder,
-               subjects.of_profile(described.get("subjects"), path.parent))
+    return Run(notebook, found.name, devices.pick(device), seed, settings,
+               output_folder(found.name), found.subjects, code_of(notebook))
 
 
-def profile_path(profile: str) -> Path:
-    """The file of a profile; ValueError names the nearest ones."""
-    if profile.endswith(".yml") and Path(profile).is_file():
-        return Path(profile).resolve()
-    known = sorted(p.stem for p in PROFILES.glob("*.yml"))
-    if profile not in known:
-        near = difflib.get_close_matches(profile, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}."
-        raise ValueError(f"Unknown profile {profile!r}: {hint}")
-    return PROFILES / f"{profile}.yml"
+def output_folder(profile: str) -> Path:
+    """Where notebooks write in a profile."""
+    return Path(os.environ.get("IDINVERT_BUILD") or ROOT / "build") / profile
 
 
-def read_profile(path: Path) -> dict:
-    """Settings by notebook; ValueError if the file is no such list."""
-    try:
-        described = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no readable YAML file.") from error
-    if not isinstance(described, dict):
-        raise ValueError(f"{path} is no profile: it lists no settings.")
-    return described
+def read_note(folder: Path, notebook: str) -> dict[str, Any]:
+    """What a run noted of itself (`Run.finish`); empty if it did not."""
+    path = note_path(folder, notebook)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note_path(folder: Path, notebook: str) -> Path:
+    """Where a run notes what it was made from."""
+    return folder / "settings" / f"{notebook}.json"
+
+
+def judge() -> str:
+    """The network in whose features FD and KID are taken."""
+    return "Inception" if pretrained.gives_fid() else "EfficientNet-Lite0"
+
+
+def code_of(notebook: str) -> dict[str, str]:
+    """What a notebook runs: a hash of its own code, as "notebook", and one of each module of this
+    project that it imports, directly or not, but for WITHOUT."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return {"notebook": provenance.syntax_hash(code)[:16],
+            **provenance.code_hashes(provenance.imports_of(code), WITHOUT)}

@@ -1,4 +1,4 @@
-"""What a study looks at: for each domain a generator with its networks, and test images.
+"""Subjects: for each domain of a study, a generator with its networks, and test images.
 
 A profile lists its subjects; without a list they are the embedded worlds. Paths in a profile may
 hold variables of the environment, and relative ones start at the profile's folder.
@@ -7,10 +7,9 @@ hold variables of the environment, and relative ones start at the profile's fold
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
@@ -21,6 +20,7 @@ from idinvert.boundaries import labelled
 from idinvert.data import sources
 from idinvert.files import present
 from idinvert.models import importing
+from idinvert.settings import SettingsError, read, settings
 
 if TYPE_CHECKING:
     from .networks import Models
@@ -30,6 +30,18 @@ class SubjectError(ValueError):
     """A subject that the profile does not have; the message names those that it has."""
 
 
+@settings
+class Entry:
+    """A subject as a profile lists it, under the name of its domain."""
+
+    generator: str
+    classifier: str | None = None  # None: GENERATOR-classifier
+    images: Path | None = None  # folder, zip or LMDB; None: the test images of the embedded world
+    split: Literal["ffhq", "lsun", "all"] = "all"  # which images are the test images
+    labels: Path | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
+    files: tuple[Path, ...] = ()  # published files that the models are imported from
+
+
 @dataclass(frozen=True)
 class Subject:
     """One domain: its models by name, and where its own images are if it is no embedded world."""
@@ -37,10 +49,10 @@ class Subject:
     domain: str
     generator: str
     classifier: str
-    images: Path | None = None  # folder, zip or LMDB
-    split: str = "all"  # which of the images are the test images: of `data.sources.SPLITS`
-    labels: Path | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
-    files: Sequence[Path] = ()  # published files that the models are imported from
+    images: Path | None = None
+    split: str = "all"
+    labels: Path | None = None
+    files: tuple[Path, ...] = ()
 
     def prepare(self) -> None:
         """Import published files that the registry lacks; FileNotFoundError if a path is wrong."""
@@ -54,7 +66,7 @@ class Subject:
         if self.images is None:
             return data.to_float(data.load(self.domain, "test", size=size).images[start:stop])
         source, names = self.listed()
-        return data.to_float(read(source, names[start:stop], size)[0])
+        return data.to_float(read_named(source, names[start:stop], size)[0])
 
     def test(self, models: Models, count: int | None = None) -> LabelledImages:
         """The first `count` test images (default: all) with their labels.
@@ -68,12 +80,12 @@ class Subject:
             return LabelledImages(split.images, data.binary_labels(split.labels, self.domain))
         source, names = self.listed()
         if self.labels is None:
-            images, _ = read(source, names[:count], size)
+            images, _ = read_named(source, names[:count], size)
             labels = opinions(models, images)
         else:
             table = labelled.read_labels(self.labels).dropna().astype("int64")
             pairs = labelled.match(table, names)
-            images, kept = read(source, list(pairs)[:count], size)
+            images, kept = read_named(source, list(pairs)[:count], size)
             labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
         if len(images) < (count or 1):
             raise ValueError(f"{self.domain} has {len(images)} test images, fewer than {count}.")
@@ -102,14 +114,16 @@ class LabelledImages:
         return data.to_float(self.images[start:stop])
 
 
-def of_profile(described: dict | None, folder: Path) -> dict[str, Subject]:
-    """The subjects of a profile by domain; `described` is its list, `folder` where it lies.
+def of_profile(listed: Any, folder: Path) -> dict[str, Subject]:
+    """The subjects of a profile by domain; `listed` is its list, `folder` where it lies.
 
-    ValueError: a subject lacks its generator, or has an unknown setting.
+    SettingsError: a subject lacks its generator or its images, or has an unknown setting.
     """
-    if described is None:
+    if listed is None:
         return {d: Subject(d, f"{d}-stylegan-layerwise", f"{d}-classifier") for d in data.DOMAINS}
-    return {domain: subject(domain, dict(entry), folder) for domain, entry in described.items()}
+    if not isinstance(listed, dict):
+        raise SettingsError(f"The subjects should be listed by domain, not {listed!r:.40}.")
+    return {str(domain): subject(str(domain), entry, folder) for domain, entry in listed.items()}
 
 
 def ready(described: dict[str, Subject]) -> dict[str, Subject]:
@@ -130,26 +144,23 @@ def ready(described: dict[str, Subject]) -> dict[str, Subject]:
     return found
 
 
-def subject(domain: str, entry: dict, folder: Path) -> Subject:
+def subject(domain: str, listed: Any, folder: Path) -> Subject:
     """One subject of a profile."""
-    known = [field.name for field in fields(Subject)][1:]
-    for name in entry:
-        if name not in known:
-            raise ValueError(f"The subject {domain!r} has the unknown setting {name!r}: expected "
-                             f"{', '.join(known)}.")
-    if not {"generator", "images"} <= set(entry):
-        raise ValueError(f"The subject {domain!r} needs a generator and images.")
-    entry |= {key: resolved(entry[key], folder) for key in ("images", "labels") if key in entry}
-    entry["files"] = tuple(resolved(path, folder) for path in entry.get("files", ()))
-    return Subject(domain, **{"classifier": f"{entry['generator']}-classifier"} | entry)
+    entry = read(Entry, listed, f"Subject {domain!r}")
+    if entry.images is None and domain not in data.DOMAINS:
+        raise SettingsError(f"Subject {domain!r}: its test images are missing (images: PATH); only "
+                            f"{', '.join(data.DOMAINS)} have embedded ones.")
+    return Subject(domain, entry.generator, entry.classifier or f"{entry.generator}-classifier",
+                   located(entry.images, folder), entry.split, located(entry.labels, folder),
+                   tuple(located(path, folder) for path in entry.files))
 
 
-def resolved(path: str, folder: Path) -> Path:
-    """A path of a profile."""
-    return folder / Path(os.path.expandvars(path)).expanduser()
+def located(path: Path | None, folder: Path) -> Path | None:
+    """A path of a profile that lies in `folder`, its variables of the environment filled in."""
+    return path and folder / Path(os.path.expandvars(path)).expanduser()
 
 
-def read(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:
+def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:
     """One's own images and the names of those that can be read; the others are told."""
     images, kept, errors = sources.load_images(source, size, names)
     for error in errors:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from idinvert import data
-from idinvert.study.run import PROFILES, ROOT
+from idinvert.study.profiles import PROFILES, ROOT
 from test_genforce import state
 
 NAMES = ("pose", "age")

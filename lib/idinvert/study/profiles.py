@@ -1,0 +1,168 @@
+"""Profiles: the settings of every notebook, and the subjects that the notebooks work on.
+
+A profile is a file of `notebooks/profiles`, or a .yml file of one's own. It holds the settings of
+each notebook under the notebook's name, and under `subjects` what `subjects.Subject` describes.
+What a profile of one's own leaves out is as in "embedded". A notebook's settings are the class
+below that is registered by its name: a new notebook gets one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idinvert.registry import Registry, nearest
+from idinvert.settings import Count, SettingsError, read, settings
+
+from . import subjects
+from .subjects import Subject
+
+ROOT = Path(__file__).resolve().parents[3]  # of the checkout
+PROFILES = ROOT / "notebooks" / "profiles"
+NOTEBOOKS: Registry[type] = Registry("notebook", package="")
+
+
+@NOTEBOOKS.register("01_generators")
+@settings
+class Generators:
+    """Samples of the generators beside test images."""
+
+    num_images: Count  # samples, and test images, behind each distance
+
+
+@NOTEBOOKS.register("02_reconstruction")
+@settings
+class Reconstruction:
+    """Every inversion method on the same test images."""
+
+    num_images: Count  # test images of each domain
+    iterations: dict[str, Count]  # Adam steps by method
+
+
+@NOTEBOOKS.register("03_attributes")
+@settings
+class Attributes(Reconstruction):
+    """Inverted codes of the same methods, on either side of the boundaries."""
+
+
+@NOTEBOOKS.register("04_editing")
+@settings
+class Editing(Reconstruction):
+    """Interpolation, manipulation and semantic diffusion of inverted images."""
+
+    num_diffused: Count  # pairs of images in the semantic diffusion
+    num_real: Count  # real test images that edited ones are compared with
+    num_sampled: Count  # sampled codes on which the size of a step is set
+
+
+@NOTEBOOKS.register("05_encoders")
+@settings
+class Encoders:
+    """Backbones, and the average code of StyleGAN2."""
+
+    num_images: Count  # test images of each domain
+    stylegan2: str  # the generator of Table 4
+
+
+@NOTEBOOKS.register("06_tradeoff")
+@settings
+class Tradeoff:
+    """In-domain inversion for several values of lambda_dom."""
+
+    num_images: Count  # test images to invert
+    iterations: Count  # Adam steps
+
+
+@NOTEBOOKS.register("08_noise")
+@settings
+class Noise:
+    """Encoders that predict noise maps too."""
+
+    num_images: Count  # test images
+
+
+@NOTEBOOKS.register("explore")
+@settings
+class Explore(Tradeoff):
+    """The pictures of the explorer's page."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile that was read and checked: subjects by domain, settings by notebook."""
+
+    name: str
+    subjects: dict[str, Subject]
+    notebooks: dict[str, Mapping]
+
+    def settings(self, notebook: str, **overrides: Any) -> Any:
+        """Settings of a notebook; an override that is not None replaces a setting or, where a
+        setting holds several values by name, those that it names.
+
+        RegistryError: no such notebook. SettingsError: the profile lacks it, or a value is wrong.
+        """
+        kind = NOTEBOOKS[notebook]
+        if notebook not in self.notebooks:
+            raise SettingsError(f"The profile {self.name!r} has no settings for {notebook!r}.")
+        given = {name: value for name, value in overrides.items() if value is not None}
+        values = merged(self.notebooks[notebook], given)
+        return read(kind, values, f"Profile {self.name!r}, {notebook}")
+
+
+def load(profile: str) -> Profile:
+    """Read a profile: a name of `notebooks/profiles`, or the path of a .yml file of one's own.
+
+    All of it is checked. SettingsError, one sentence: there is no such profile, it is no list of
+    settings, or something in it is unknown or out of range.
+    """
+    path = profile_path(profile)
+    values = read_file(path)
+    if path.parent != PROFILES:
+        values = merged({k: v for k, v in read_file(PROFILES / "embedded.yml").items()
+                         if k != "subjects"}, values)
+    listed = values.pop("subjects", None)
+    for notebook in values:
+        if notebook not in NOTEBOOKS:
+            known = nearest(notebook, [*NOTEBOOKS, "subjects"])
+            raise SettingsError(f"{path.name} has settings for {notebook!r}, which is no notebook: "
+                                f"{known}")
+    found = Profile(path.stem, subjects.of_profile(listed, path.parent), values)
+    for notebook in values:
+        found.settings(notebook)
+    return found
+
+
+def profile_path(profile: str) -> Path:
+    """The file of a profile; SettingsError names the nearest ones."""
+    if profile.endswith((".yml", ".yaml")):
+        if not Path(profile).is_file():
+            raise SettingsError(f"There is no profile {profile}.")
+        return Path(profile).resolve()
+    known = sorted(path.stem for path in PROFILES.glob("*.yml"))
+    if profile not in known:
+        raise SettingsError(f"Unknown profile {profile!r}: {nearest(profile, known)}")
+    return PROFILES / f"{profile}.yml"
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """What a profile's file holds; SettingsError if that is no list of settings."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no readable YAML file.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} is no profile: it lists no settings.")
+    return {str(name): value for name, value in values.items()}
+
+
+def merged(values: Mapping, over: Mapping) -> dict[str, Any]:
+    """`values` with those of `over` in their place; mappings in them are merged likewise."""
+    both = dict(values)
+    for name, value in over.items():
+        deeper = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)
+        both[name] = merged(both[name], value) if deeper else value
+    return both
