@@ -67,7 +67,7 @@ rule data:
     output: touch("build/data/{domain}.done")
     threads: workflow.cores
     resources: mem_mb=4000, runtime=240
-    shell: PYTHON + " -m idinvert.data render {wildcards.domain}"
+    shell: PYTHON + " -m idinvert data render {wildcards.domain}"
 
 
 rule train:
@@ -76,7 +76,7 @@ rule train:
     wildcard_constraints: name="|".join(ZOO)
     threads: workflow.cores
     resources: mem_mb=8000, runtime=1440
-    shell: PYTHON + " -m idinvert.training {wildcards.name}"
+    shell: PYTHON + " -m idinvert train {wildcards.name}"
 
 
 rule notebook:
@@ -102,4 +102,4 @@ rule book:
                 "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
     output: BOOK
     resources: mem_mb=4000, runtime=20
-    shell: PYTHON + " -m idinvert.publish.book build/book --vendor build/vendor"
+    shell: PYTHON + " -m idinvert book build/book --vendor build/vendor"

@@ -1,4 +1,4 @@
-"""Boundaries from labels in a CSV file: `python -m idinvert.boundaries`."""
+"""Boundaries from labels in a CSV file: `idinvert boundaries`."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 import torch
 from idinvert import models
 from idinvert.boundaries import labelled
-from idinvert.cli.boundaries import main
+from idinvert.cli import main
 from idinvert.data import write_image
 
 
@@ -29,6 +29,10 @@ def folder(tmp_path, own_registry):
 def command(folder, **options):
     options = {"model": "own", "labels": folder / "labels.csv", "images": folder / "photos",
                "device": "cpu"} | options
+    return ["boundaries", *words(options)]
+
+
+def words(options):
     return [x for k, v in options.items() if v is not None for x in (f"--{k}", str(v))]
 
 
@@ -84,7 +88,7 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     (folder / "labels.csv").write_text(text)
     assert main(command(folder)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("idinvert.boundaries: error: ") and message in error
+    assert error.startswith("idinvert boundaries: error: ") and message in error
 
 
 def test_labels_of_minus_one_count_as_zero(tmp_path):

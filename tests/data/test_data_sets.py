@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import torch
 import worlds
-from idinvert.cli.data import main, write_archive
+from idinvert.cli import main
+from idinvert.cli.data import write_archive
 from idinvert.data import DOMAINS, archive, binary_labels, load, sets
 from worlds import dataset
 
@@ -195,7 +196,7 @@ def test_archive_is_reproducible(cache, tmp_path, capsys):
     images, labels = archive.read(tmp_path / "first.zip")
     assert labels.index.tolist() == [7, 8, 9]
     assert np.array_equal(images[0], worlds.render("face", 7, 16)[0].transpose(2, 0, 1))
-    assert main(["archive", "face", "--source", str(source), "--out", str(tmp_path / "c.zip")]) == 0
+    assert main(["data", "archive", "face", "--source", str(source), "--out", str(tmp_path / "c.zip")]) == 0
     assert (tmp_path / "c.zip").read_bytes() == first
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import yaml
+from idinvert.cli import main
 from idinvert.publish import book
 from idinvert.publish.drawings import DRAWINGS, draw
 from idinvert.study.claims import PAPER_TABLES
@@ -81,6 +82,6 @@ def test_drawings_are_the_same_each_time(tmp_path):
 
 def test_bad_target_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert book.main([str(tmp_path / "file"), "--vendor", str(tmp_path)]) == 1
+    assert main(["book", str(tmp_path / "file"), "--vendor", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("idinvert.publish.book: error: ") and error.count("\n") == 1
+    assert error.startswith("idinvert book: error: ") and error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`python -m idinvert.training gan` and `encoder`: models from a folder of images."""
+"""`idinvert train gan` and `encoder`: models from a folder of images."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from idinvert import models
-from idinvert.cli.train import main
+from idinvert.cli import main
 from idinvert.codes import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
@@ -29,12 +29,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
-    return main(["gan", "own", "--images", str(folder / "photos"), "--resolution", str(resolution),
+    return main(["train", "gan", "own", "--images", str(folder / "photos"), "--resolution", str(resolution),
                  "--dimensions", "4", "--kimg", str(kimg), judge, *NETWORK, *extra])
 
 
 def encoder(folder, *extra, kimg=0.016):
-    return main(["encoder", "--generator", "own", "--images", str(folder / "photos"),
+    return main(["train", "encoder", "--generator", "own", "--images", str(folder / "photos"),
                  "--kimg", str(kimg), "--lambda-vgg", "0", *NETWORK, *extra])
 
 
@@ -138,11 +138,11 @@ def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
         write_image(folder / "photos" / f"{i}.png", image)
         rows.append(f"{i},{bright},{right}")
     (folder / "labels.csv").write_text("\n".join(rows))
-    command = ["classifier", "judge", "--images", str(folder / "photos"), "--resolution", "16",
+    command = ["train", "classifier", "judge", "--images", str(folder / "photos"), "--resolution", "16",
                "--labels", str(folder / "labels.csv"), "--batch", "16", "--device", "cpu"]
     assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
     card = models.card("judge")
     assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
     assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
-    assert main([*command[:1], "other", *command[2:], "--sided", "left"]) == 1
+    assert main([*command[:2], "other", *command[3:], "--sided", "left"]) == 1
     assert "has no column 'left'" in capsys.readouterr().err

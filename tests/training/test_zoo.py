@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from idinvert import models
-from idinvert.cli import train as command
+from idinvert.cli import main
 from idinvert.nn import stylegan
 from idinvert.processes import Share
 from idinvert.training import zoo
@@ -80,19 +80,19 @@ def test_curve_has_the_last_evaluation_and_a_bounded_length(own_folders):
 
 
 def test_unknown_model_names_the_nearest(capsys):
-    assert command.main(["face-stylgan"]) == 1
+    assert main(["train", "face-stylgan"]) == 1
     assert "did you mean face-stylegan" in capsys.readouterr().err
 
 
 def test_device_that_is_not_there_is_named(capsys):
     for device in ("gpu", "cuda:99"):
-        assert command.main(["face-stylegan", "--device", device]) == 1
+        assert main(["train", "face-stylegan", "--device", device]) == 1
         assert capsys.readouterr().err == (
-            f"idinvert.training: error: The device '{device}' cannot be used here.\n")
+            f"idinvert train: error: The device '{device}' cannot be used here.\n")
 
 
 def test_list_shows_every_model(capsys):
-    assert command.main(["--list"]) == 0
+    assert main(["train", "--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ENTRIES)
 
@@ -142,7 +142,7 @@ def tiny_zoo(own_folders, monkeypatch):
 
 
 def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
-    command.main(["tiny"])
+    main(["train", "tiny"])
     task = zoo.make_task("tiny-conventional")
     sampled = task.generator.mapping(torch.randn(20_000, 4)).std(0)
     torch.testing.assert_close(task.encoder.w_std, sampled, rtol=0.05, atol=1e-3)
@@ -150,10 +150,10 @@ def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
 
 def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
     """Without the run's folder, training goes on from the shipped weights and their kimg."""
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     first = models.load("tiny").state_dict()
     zoo.shutil.rmtree(tiny_zoo / "runs")
-    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    assert main(["train", "tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
     card = models.card("tiny")
     assert card["kimg"] == pytest.approx(0.02)
     moved = [(a - first[k]).abs().max() for k, a in models.load("tiny").state_dict().items()
@@ -164,7 +164,7 @@ def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
 
 
 def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     zoo.shutil.rmtree(tiny_zoo / "runs")
     parents = models.load("tiny"), models.load("tiny-d")
     zoo.zoo()["tiny"]["settings"]["channel_base"] = 256
@@ -185,7 +185,7 @@ def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
     layerwise = zoo.zoo()["tiny"]["settings"] | {"layerwise": True}
     zoo.zoo()["each"] = zoo.zoo()["tiny"] | {"settings": layerwise}
     zoo.zoo()["one"] = zoo.zoo()["tiny"] | {"parent": "each", "relative_to": "each", "kimg": 0}
-    assert command.main(["each", "one", "--device", "cpu"]) == 0
+    assert main(["train", "each", "one", "--device", "cpu"]) == 0
     each, one = models.load("each"), models.load("one")
     last = [network.mapping.dense[-1].weight for network in (each, one)]
     mean = last[0].unflatten(0, (-1, 4)).mean(0)
@@ -195,17 +195,17 @@ def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
     assert (models.card("one")["kimg"], models.card("one")["relative_to"]["name"]) == (0, "each")
     judges = [zoo.discriminator_of(name).state_dict() for name in ("each", "one")]
     assert all(torch.equal(value, judges[0][key]) for key, value in judges[1].items())
-    assert command.main(["one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
+    assert main(["train", "one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
     assert models.card("one")["kimg"] == pytest.approx(0.008)
 
 
 def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     zoo.zoo()["pupil"] = zoo.zoo()["tiny"] | {"architecture": "stylegan2", "teacher": "tiny"}
     task = zoo.make_task("pupil")
     z = torch.randn(2, 4)
     torch.testing.assert_close(task.generator.mapping(z), models.load("tiny").mapping(z))
-    assert command.main(["pupil", "--device", "cpu"]) == 0
+    assert main(["train", "pupil", "--device", "cpu"]) == 0
     codes = [models.load(name).mapping(z) for name in ("pupil", "tiny")]
     torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-4)
     assert models.card("pupil")["teacher"] == "tiny"
@@ -213,21 +213,21 @@ def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
 
 def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
     """The generator goes on; its card then says by which kind it is judged."""
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     zoo.shutil.rmtree(tiny_zoo / "runs")
     zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4}}
     task = zoo.make_task("tiny")
     zoo.adopt("tiny", task)
     assert isinstance(task.discriminator, zoo.projected.Discriminator)
     assert torch.equal(task.generator.const, models.load("tiny").const)
-    assert command.main(["tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
+    assert main(["train", "tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
     assert models.card("tiny")["projected"] and models.card("tiny")["kimg"] == 0.02
     again = zoo.discriminator_of("tiny")
     assert again(torch.rand(2, 3, 64, 64)).shape == (2, 75)
 
 
 def test_several_processes_train_what_they_can_share(tiny_zoo):
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     zoo.zoo()["tiny"]["recipe"]["batch"] = 8
     second = Share(1, 2)
     task = zoo.make_task("tiny", share=second)
@@ -238,22 +238,22 @@ def test_several_processes_train_what_they_can_share(tiny_zoo):
 
 def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
     """Else its card would name a machine that did not train it."""
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     zoo.shutil.rmtree(tiny_zoo / "runs")
     files = [p for p in models.folder().iterdir() if p.is_file()]
     before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in files]
-    assert command.main(["tiny", "--device", "cpu"]) == 0
+    assert main(["train", "tiny", "--device", "cpu"]) == 0
     assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in files] == before
     assert "--kimg above 0.016" in capsys.readouterr().out
 
 
 def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
-    assert command.main(["--all", "--device", "cpu"]) == 0
+    assert main(["train", "--all", "--device", "cpu"]) == 0
     encoder = models.load("tiny-conventional")
     images = zoo.data.to_float(zoo.data.load("face", "test").images)
     assert encoder(images).shape == (8, 10, 4)
     capsys.readouterr()
-    assert command.main(["--list"]) == 0
+    assert main(["train", "--list"]) == 0
     assert "held_out_mse" in capsys.readouterr().out
 
 
@@ -293,7 +293,7 @@ def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys)
     monkeypatch.setattr(zoo, "zoo", lambda: tiny)
     # what classifiers of two steps say of images is all but constant
     monkeypatch.setattr(zoo.svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
-    assert command.main(["--all", "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
     assert all(zoo.trained(name) for name in ENTRIES)
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():

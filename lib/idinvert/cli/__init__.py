@@ -1,0 +1,212 @@
+"""The command `idinvert`. A subcommand is a module of this package; it is imported when it is called.
+
+The module's docstring is its help: a first line, an example, what comes out. Its function
+`main(arguments)` reads the options with `read_options`, does the work and returns None or a status.
+Whatever it raises becomes one sentence and a status here, and nowhere else: 1 for an error, 2 for
+a command line that cannot be understood, 130 where the user stopped it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import errno
+import importlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+Options = TypeVar("Options")
+
+HERE = Path(__file__).resolve().parent
+LIBRARY = HERE.parents[1]
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where a package is not named like its module
+STATUS = {"error": 1, "usage": 2, "stopped": 130}
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood; the message is one sentence."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    arguments = [word for word in argv if word != "--traceback"]
+    name = next(iter(arguments), "")
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        try:
+            return run(name, arguments[1:]) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            if "--traceback" in argv:
+                traceback.print_exc()
+            if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return STATUS["error"]
+            sentence, kind = explained(error, shlex.join(["idinvert", "--traceback", *arguments]))
+            known = name in commands()
+            print(f"idinvert{f' {name}' if known else ''}: {sentence}", file=sys.stderr)
+            return STATUS[kind]
+
+
+def run(name: str, arguments: list[str]) -> int | None:
+    """Run the subcommand `name`, or what the command does without one."""
+    if name in ("", "-h", "--help"):
+        print(overview())
+        return None if name else STATUS["usage"]
+    if name == "--version":
+        print(version())
+        return None
+    known = commands()
+    if name not in known:
+        from idinvert.registry import nearest
+
+        raise UsageError(f"there is no command {name!r}: {nearest(name, known)}")
+    return importlib.import_module(f"{__name__}.{known[name]}").main(arguments)
+
+
+def commands() -> dict[str, str]:
+    """The module of every subcommand; one that is named like a word of Python ends in "_"."""
+    return {path.stem.rstrip("_"): path.stem for path in sorted(HERE.glob("*.py"))
+            if not path.stem.startswith("_")}
+
+
+def overview() -> str:
+    """The help of the whole command: every subcommand with the first line of its docstring."""
+    lines = []
+    for name, module in commands().items():
+        described = ast.get_docstring(ast.parse((HERE / f"{module}.py").read_text("utf-8")))
+        lines.append(f"  {name:12}{described.splitlines()[0]}")
+    return "\n".join((
+        "usage: idinvert COMMAND ..", "", "In-domain GAN inversion of photographs.", "", *lines, "",
+        "  idinvert invert photo.jpg              # inverted/images/photo.png and its code",
+        "  idinvert edit photo.jpg age=+3         # edited.png", "",
+        "`idinvert COMMAND --help` tells the rest. Every command takes --traceback, which shows",
+        "where an error comes from; `idinvert --version` shows the version."))
+
+
+def version() -> str:
+    """The version and, in a checkout, its commit."""
+    found = f"idinvert {metadata.version('idinvert')}"
+    root = LIBRARY.parent
+    if not (root / ".git").exists():
+        return found
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    with contextlib.suppress(OSError):
+        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return f"{found} (commit {commit})" if commit else found
+    return found
+
+
+def read_options(kind: type[Options], arguments: Sequence[str], module: str,
+                 described: str) -> Options:
+    """Options of a typed class, or of one of several, from a command line.
+
+    Args:
+        module: the module of the subcommand, after which the command is named in its help.
+        described: what the help says, a module's docstring.
+
+    UsageError: a command line that does not fit. SystemExit after --help.
+    """
+    import tyro
+
+    name = module.rpartition(".")[2].rstrip("_")
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, prog=f"idinvert {name}", args=list(arguments),
+                            description=described, config=(
+                                tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes,
+                                tyro.conf.OmitSubcommandPrefixes, tyro.conf.DisallowNone,
+                                tyro.conf.PositionalMetavarFromFieldName))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(usage_sentence(errors.getvalue(), f"idinvert {name}")) from None
+
+
+def usage_sentence(box: str, command: str) -> str:
+    """The sentence in a box that tyro draws, with what it proposes instead."""
+    parts = [" ".join(part.split()) for part in re.split(r"\n\W*─{5,}\W*\n", re.sub(
+        r"^[│|] ?|[ ]*[│|]$|^[╭╰].*[╮╯]$", "", box, flags=re.MULTILINE))]
+    hints = [part for part in parts[1:] if part.startswith("Perhaps")]
+    first = parts[0].replace(" (required)", "").replace("• ", "").rstrip(".")
+    end = f": p{hints[0][1:]}" if hints else ""
+    return f"{first}{end}; see `{command} --help`."
+
+
+def explained(error: BaseException, again: str) -> tuple[str, str]:
+    """One sentence on an error, and its kind: a key of STATUS.
+
+    again: the command that shows where the error comes from, for those that nobody foresaw.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; the same command continues.", "stopped"
+    if isinstance(error, UsageError):
+        return f"error: {text}", "usage"
+    if is_out_of_memory(error, text):
+        return "error: out of memory: take a smaller --batch, or fewer or smaller images.", "error"
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+        return f"error: the disk is full{of_file(error)}: free some space, then the same command " \
+            "continues.", "error"
+    if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
+        return f"error: {missing_package(error.name)}", "error"
+    if isinstance(error, OSError) and error.strerror:
+        return f"error: {error.strerror}{of_file(error)}.", "error"
+    foreseen = isinstance(error, (ValueError, OSError, ImportError, LookupError))
+    if foreseen and raised_on_purpose(error):
+        return f"error: {text}", "error"
+    reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    return f"error: {reason.rstrip('.')} (not foreseen; `{again}` shows where).", "error"
+
+
+def is_out_of_memory(error: BaseException, text: str) -> bool:
+    """Whether memory of the machine or of its GPU ran out; PyTorch has errors of its own."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(
+        sign in text for sign in ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC"))
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module belongs to this project."""
+    return module.partition(".")[0] in ("idinvert", "worlds")
+
+
+def raised_on_purpose(error: BaseException) -> bool:
+    """Whether a `raise` statement of this project raised the error, not what it calls."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(frame.filename)
+    return file.is_relative_to(LIBRARY) and is_ours(file.relative_to(LIBRARY).parts[0]) and (
+        frame.line or "raise").startswith("raise")
+
+
+def of_file(error: BaseException) -> str:
+    """`: NAME` of the file that an error is about, if it names one."""
+    name = getattr(error, "filename", None)
+    return f": {name}" if name else ""
+
+
+def missing_package(module: str) -> str:
+    """What to install for a module: the extra that has it, or its package."""
+    package = DISTRIBUTIONS.get(module.partition(".")[0], module.partition(".")[0])
+    for line in metadata.requires("idinvert") or ():
+        named = re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if named == package.lower().replace("_", "-") and extra:
+            return (f"this needs the package {package}: install it with pip install "
+                    f"'idinvert[{extra[1]}]'.")
+    return f"this needs the package {package}: install it with pip install {package}."
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """A warning as one line on standard error, without the line of code that gave it."""
+    print(f"idinvert: warning: {' '.join(str(message).split())}", file=sys.stderr)

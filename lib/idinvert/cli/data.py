@@ -1,30 +1,68 @@
-"""Command line: `python -m idinvert.data render DOMAIN` fills the cache before it is needed,
-`python -m idinvert.data archive DOMAIN` writes the archive of a domain's test images."""
+"""Render the embedded worlds, or write their archives.
+
+    idinvert data render face --size 64
+
+renders the training images of a domain into the cache before they are needed;
+
+    idinvert data archive face --out face-test.zip
+
+writes the archive of a domain's test images, as it travels with the library.
+"""
 
 from __future__ import annotations
 
-import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+import tyro
+from tyro.conf import Positional
 from worlds import dataset
 
 from idinvert.data import archive, sets
 from idinvert.files import cache_folder
 
+from . import read_options
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of both commands."""
-    parser = argparse.ArgumentParser(prog="idinvert.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    render = commands.add_parser("render", help="render the training images into the cache")
-    render.add_argument("--size", type=int, default=sets.ARCHIVE_SIZE, help="px, 64 unless told")
-    pack = commands.add_parser("archive", help="write the archive of the test images")
-    pack.add_argument("--source", type=Path, help="rendered folder that holds them")
-    pack.add_argument("--out", type=Path, help="zip file, the package's own unless told")
-    for sub in (render, pack):
-        sub.add_argument("domain", choices=sets.DOMAINS)
-    return parser
+Domain = Literal[sets.DOMAINS]
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render the training images of a domain into the cache; what is there already stays."""
+
+    domain: Positional[Domain]
+    size: int = sets.ARCHIVE_SIZE
+    """of the images, px"""
+
+    def run(self) -> None:
+        """Render them and say how many there are."""
+        split = sets.load(self.domain, "train", size=self.size)
+        print(f"{len(split)} training images of {self.domain} are in the cache")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Write the archive of a domain's test images; prints its path."""
+
+    domain: Positional[Domain]
+    source: Path | None = None
+    """rendered folder that holds them; rendered anew if not given"""
+    out: Path | None = None
+    """zip file; the library's own if not given"""
+
+    def run(self) -> None:
+        """Write the archive and print its path."""
+        print(write_archive(self.domain, self.source, self.out))
+
+
+Command = (Annotated[Render, tyro.conf.subcommand("render")]
+           | Annotated[Archive, tyro.conf.subcommand("archive")])
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of both commands."""
+    read_options(Command, arguments, __name__, __doc__).run()
 
 
 def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:
@@ -42,25 +80,3 @@ def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:
     with dataset.replacing(out) as temporary, open(source / "attributes.csv", newline="") as table:
         archive.write(temporary, wanted, (images[index] for index in wanted), table)
     return out
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.command == "render":
-            split = sets.load(arguments.domain, "train", size=arguments.size)
-            print(f"{len(split)} training images of {arguments.domain} are in the cache")
-        else:
-            print(write_archive(arguments.domain, arguments.source, arguments.out))
-    except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        print("idinvert.data: stopped; run the same command to continue", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,32 +1,50 @@
-"""Command line: `python -m idinvert.training NAME` trains or continues a model of the zoo,
-`python -m idinvert.training gan`, `encoder` and `classifier` models on images of one's own."""
+"""Train a generator, an encoder or a classifier.
+
+    idinvert train --list
+    idinvert train face-stylegan-layerwise --kimg 1000
+    idinvert train --all --budget-minutes 60
+
+trains models of the study, or continues them where they stopped: the log, checkpoints and samples
+are in runs/NAME, the weights and their card among the models.
+
+    idinvert train gan mine --images photos/ --resolution 32
+    idinvert train encoder --generator mine --images photos/
+    idinvert train classifier mine-classifier --images photos/ --labels labels.csv
+
+train on images of your own (`idinvert train gan --help`). Several GPUs share the batches:
+torchrun --nproc-per-node 4 -m idinvert train NAME.
+"""
 
 from __future__ import annotations
 
-import argparse
-import sys
+from dataclasses import dataclass, replace
+
+from tyro.conf import Positional
 
 from idinvert import boundaries, processes
 from idinvert import models as weights
 from idinvert.training import own, zoo
 from idinvert.training.loop import Schedule, train
 
+from . import UsageError, read_options
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="idinvert.training", description="Train or continue models of the zoo; "
-        "`gan --help`, `encoder --help` and `classifier --help` tell how to train on images of "
-        "one's own.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models, see --list")
-    parser.add_argument("--list", action="store_true", help="show every model and its state")
-    parser.add_argument("--all", action="store_true", help="train what is missing, in order")
-    parser.add_argument("--kimg", type=float, help="thousand images, as in the zoo unless told")
-    parser.add_argument("--budget-minutes", type=float, default=float("inf"),
-                        help="stop cleanly after this time; the same command continues")
-    parser.add_argument("--checkpoint-kimg", type=float, default=10.0)
-    parser.add_argument("--device", default="auto", help="cuda if there is one")
-    return parser
+
+@dataclass(frozen=True)
+class Command:
+    names: Positional[tuple[str, ...]] = ()
+    """models of the study, see --list"""
+    list: bool = False
+    """show every model and its state"""
+    all: bool = False
+    """train what is missing, in order"""
+    kimg: float | None = None
+    """thousand images; as the study has them if not given"""
+    budget_minutes: float = float("inf")
+    """stop cleanly after this time; the same command continues"""
+    checkpoint_kimg: float = 10.0
+    """thousand images between two checkpoints"""
+    device: str = "auto"
+    """cuda if there is one, else cpu"""
 
 
 def state(name: str) -> str:
@@ -41,7 +59,7 @@ def state(name: str) -> str:
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
 
 
-def train_one(name: str, arguments: argparse.Namespace, share: processes.Share) -> bool:
+def train_one(name: str, options: Command, share: processes.Share) -> bool:
     """Train one model and publish it, also where it was stopped early; True if finished.
 
     A model published elsewhere at that length stays as it is, and so does what its card says. Of
@@ -49,18 +67,18 @@ def train_one(name: str, arguments: argparse.Namespace, share: processes.Share) 
     """
     if zoo.entry(name)["kind"] == "boundaries":
         if share.first:
-            zoo.fit_boundaries(name, arguments.device)
+            zoo.fit_boundaries(name, options.device)
             print(state(name))
         return True
-    kimg = arguments.kimg or zoo.entry(name, arguments.device)["kimg"]
+    kimg = options.kimg or zoo.entry(name, options.device)["kimg"]
     started = (zoo.run_folder(name) / "checkpoint.pt").exists()
     if not started and zoo.trained(name) and weights.card(name)["kimg"] >= kimg:
         if share.first:
             print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")
         return True
-    task = zoo.make_task(name, arguments.device, kimg, share)
-    schedule = Schedule(kimg, checkpoint_kimg=arguments.checkpoint_kimg,
-                        seed=zoo.entry(name).get("seed", 0), minutes=arguments.budget_minutes)
+    task = zoo.make_task(name, options.device, kimg, share)
+    schedule = Schedule(kimg, checkpoint_kimg=options.checkpoint_kimg,
+                        seed=zoo.entry(name).get("seed", 0), minutes=options.budget_minutes)
     start = zoo.adopt(name, task, writes=share.first)
     finished = train(task, zoo.run_folder(name), schedule, share.first, start, writes=share.first)
     if share.first:
@@ -70,43 +88,30 @@ def train_one(name: str, arguments: argparse.Namespace, share: processes.Share) 
     return finished
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in own.TASKS:
-        return own.main(argv)
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+def main(arguments: list[str]) -> int | None:
+    """Train what is asked for; 130 where a budget ended it before it was finished."""
+    if arguments and arguments[0] in own.TASKS:
+        return own.main(arguments)
+    options = read_options(Command, arguments, __name__, __doc__)
+    if options.list:
+        print("\n".join(map(state, zoo.zoo())))
+        return None
+    names = options.names
+    if options.all:
+        names = [name for name in zoo.zoo() if not zoo.trained(name)]
+    if not names and not options.all:
+        raise UsageError("name at least one model, or use --all or --list.")
+    for name in names:
+        zoo.entry(name)
+    share = processes.share()
+    options = replace(options, device=share.device(options.device))
+    processes.connect(share, options.device)
     try:
-        if arguments.list:
-            print("\n".join(map(state, zoo.zoo())))
-            return 0
-        names = arguments.names
-        if arguments.all:
-            names = [name for name in zoo.zoo() if not zoo.trained(name)]
-        if not names:
-            parser.error("name at least one model, or use --all or --list")
         for name in names:
-            zoo.entry(name)
-        share = processes.share()
-        arguments.device = share.device(arguments.device)
-        processes.connect(share, arguments.device)
-        for name in names:
-            finished = train_one(name, arguments, share)
+            finished = train_one(name, options, share)
             processes.wait()  # the next model may need this one
             if not finished:
-                print("Stopped; the same command continues.", file=sys.stderr)
-                return 130
-    except KeyboardInterrupt:
-        print("Stopped; the same command continues.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"idinvert.training: error: {error}", file=sys.stderr)
-        return 1
+                raise KeyboardInterrupt
     finally:
         processes.disconnect()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return None

@@ -1,6 +1,6 @@
 """Builds the book: hand-written pages, chapters, and the pages made of results.
 
-    python -m idinvert.publish.book build/book
+    idinvert book build/book
 
 takes whatever chapters `results/notebooks` has; what is not there yet is listed as such. Jupyter
 Book then makes build/book/_build/html of it; `make book` does all of that and what it needs.
@@ -8,7 +8,6 @@ Book then makes build/book/_build/html of it; `make book` does all of that and w
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -38,21 +37,6 @@ TASKS = ("reconstruction", "interpolation", "manipulation")
 # and scripts that would fetch a kernel from elsewhere.
 UNWANTED = re.compile(r'<link rel="preload" as="font"[^>]*>|<script>const THEBE_JS_URL.*?</script>'
                       r'|<script[^>]*sphinx-thebe[^>]*></script>')
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Build the book; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="idinvert.publish.book", description="Build the book.")
-    parser.add_argument("target", type=Path, help="folder of its sources, and of _build/html")
-    parser.add_argument("--vendor", type=Path, required=True,
-                        help="folder of JavaScript, from tools/vendor.py")
-    arguments = parser.parse_args(argv)
-    try:
-        assemble(arguments.target, arguments.vendor)
-        return build(arguments.target)
-    except (OSError, ValueError) as error:
-        print(f"idinvert.publish.book: error: {error}", file=sys.stderr)
-        return 1
 
 
 def build(target: Path) -> int:
@@ -261,6 +245,3 @@ def contact_sheets(folder: Path, columns: int = 12, rows: int = 4) -> None:
         sheet = data.to_uint8(data.grid(data.to_float(images), columns))
         Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(folder / f"{domain}.webp", quality=90)
 
-
-if __name__ == "__main__":
-    sys.exit(main())

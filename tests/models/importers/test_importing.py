@@ -1,10 +1,10 @@
-"""Files of other projects become models of the registry: `python -m idinvert.models import`."""
+"""Files of other projects become models of the registry: `idinvert import`."""
 
 import numpy as np
 import pytest
 import torch
 from idinvert import models
-from idinvert.cli.models import main
+from idinvert.cli import main
 from idinvert.models import importing
 from idinvert.models.importers import rosinality
 from idinvert.nn import encoder, stylegan, stylegan2
@@ -88,7 +88,7 @@ def test_other_files_are_refused_in_one_sentence(
     capsys.readouterr()
     assert main(["import", str(path), "own", "--replace"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("idinvert.models: error: ") and error.count("\n") == 1
+    assert error.startswith("idinvert import: error: ") and error.count("\n") == 1
     assert message in error and sorted(registry.iterdir()) == files
 
 

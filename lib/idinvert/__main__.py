@@ -1,0 +1,8 @@
+"""`python -m idinvert` is the command `idinvert`; `torchrun -m idinvert train ..` starts several."""
+
+import sys
+
+from idinvert.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

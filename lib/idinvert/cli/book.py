@@ -1,0 +1,34 @@
+"""Build the HTML book of results.
+
+    idinvert book build/book
+
+assembles the pages, tables and executed notebooks of the checkout, and leaves the book in
+build/book/_build/html; open index.html there. It takes notebooks as they were executed last:
+`make book` executes again what is out of date, and fetches the scripts that the book serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from idinvert.publish import book
+
+from . import read_options
+
+
+@dataclass(frozen=True)
+class Command:
+    target: Positional[Path] = Path("build/book")
+    """folder of the book's sources, and of _build/html"""
+    vendor: Path = Path("build/vendor")
+    """folder of JavaScript, which tools/vendor.py fetches"""
+
+
+def main(arguments: list[str]) -> int:
+    """Build the book; the status is that of Jupyter Book."""
+    options = read_options(Command, arguments, __name__, __doc__)
+    book.assemble(options.target, options.vendor)
+    return book.build(options.target)
