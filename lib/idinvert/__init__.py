@@ -17,6 +17,7 @@ from idinvert.data import read_image, read_images, write_image
 
 __all__ = ["invert", "manipulate", "read_image", "read_images", "write_image"]
 
+__version__ = "0.2.0"
 DEFAULT_MODEL = "face-stylegan-layerwise"
 
 

@@ -25,6 +25,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
+import idinvert
+
 Options = TypeVar("Options")
 
 HERE = Path(__file__).resolve().parent
@@ -96,7 +98,7 @@ def overview() -> str:
 
 def version() -> str:
     """The version and, in a checkout, its commit."""
-    found = f"idinvert {metadata.version('idinvert')}"
+    found = f"idinvert {idinvert.__version__}"
     root = LIBRARY.parent
     if not (root / ".git").exists():
         return found
@@ -135,13 +137,16 @@ def read_options(kind: type[Options], arguments: Sequence[str], module: str,
 
 
 def usage_sentence(box: str, command: str) -> str:
-    """The sentence in a box that tyro draws, with what it proposes instead."""
-    parts = [" ".join(part.split()) for part in re.split(r"\n\W*─{5,}\W*\n", re.sub(
-        r"^[│|] ?|[ ]*[│|]$|^[╭╰].*[╮╯]$", "", box, flags=re.MULTILINE))]
-    hints = [part for part in parts[1:] if part.startswith("Perhaps")]
-    first = parts[0].replace(" (required)", "").replace("• ", "").rstrip(".")
-    end = f": p{hints[0][1:]}" if hints else ""
-    return f"{first}{end}; see `{command} --help`."
+    """The sentence in a box that tyro draws, or underlines if there is no Unicode, with what it
+    proposes instead."""
+    lines = [line.strip(" │") for line in box.splitlines() if line[:1] not in ("╭", "╰")]
+    parts = [" ".join(part.split()) for part in re.split(r"\n[─-]{5,}\n", "\n".join(lines))]
+    if not box.startswith("╭"):  # then the title is a part too
+        parts = parts[1:]
+    first = re.sub(r"no type matching .* <class '\w+'>: ", "", parts[0])
+    found = first.replace(" (required)", "").replace("• ", "").rstrip(".")
+    hints = [f": p{part[1:]}" for part in parts[1:] if part.startswith("Perhaps")]
+    return f"{found}{''.join(hints)}; see `{command} --help`."
 
 
 def explained(error: BaseException, again: str) -> tuple[str, str]:
@@ -198,7 +203,10 @@ def of_file(error: BaseException) -> str:
 def missing_package(module: str) -> str:
     """What to install for a module: the extra that has it, or its package."""
     package = DISTRIBUTIONS.get(module.partition(".")[0], module.partition(".")[0])
-    for line in metadata.requires("idinvert") or ():
+    required = []
+    with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout that is not installed
+        required = metadata.requires("idinvert")
+    for line in required:
         named = re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
         if named == package.lower().replace("_", "-") and extra:

@@ -1,8 +1,9 @@
-"""Images: the embedded worlds as data sets, and image files of the user's own."""
+"""Images: the embedded worlds as data sets, and image files of the user's own.
+
+The worlds, whose tables need pandas, are imported when one of their names is first used.
+"""
 
 from .images import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
-from .labels import POSITIVE_CLASSES, binary_labels
-from .sets import DOMAINS, Split, load
 from .sources import Source, load_images, open_source
 
 __all__ = [
@@ -22,3 +23,11 @@ __all__ = [
     "to_uint8",
     "write_image",
 ]
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import labels, sets
+
+    return getattr(sets if hasattr(sets, name) else labels, name)

@@ -1,0 +1,147 @@
+"""The command `idinvert` as a whole: its help, and the one place where errors become sentences."""
+
+import errno
+import subprocess
+import sys
+
+import idinvert
+import pytest
+import torch
+from idinvert import cli
+from idinvert.cli import main
+
+
+def python(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Make `idinvert models` raise an error."""
+    from idinvert.cli import models
+
+    def set_error(error):
+        def raising(arguments):
+            raise error
+        monkeypatch.setattr(models, "main", raising)
+    return set_error
+
+
+def test_help_lists_every_command_by_the_first_line_of_its_module(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("book", "boundaries", "data", "import", "invert", "models", "train"):
+        assert f"\n  {name} " in shown
+    assert "Make models of another project's file." in shown
+
+
+@pytest.mark.parametrize("name", [c for c in cli.commands() if c != "invert"])
+def test_help_of_a_command_shows_an_example(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: idinvert {name} ") and f"\n    idinvert {name}" in shown
+
+
+def test_commands_load_only_what_they_need():
+    """The help of all of them no library at all; the list of models no scikit-learn."""
+    heavy = "{'tyro', 'sklearn', 'matplotlib', 'pandas', 'worlds'}"
+    for argument, unwanted in (("--help", heavy), ("models", "{'sklearn', 'matplotlib', 'pandas'}")):
+        code = (f"import sys; from idinvert.cli import main; main([{argument!r}]);"
+                f"found = {unwanted} & set(sys.modules); assert not found, found")
+        result = python("-c", code)
+        assert result.returncode == 0, result.stderr
+
+
+def test_module_and_version():
+    result = python("-m", "idinvert", "--version")
+    assert result.returncode == 0 and result.stdout.split()[:2] == ["idinvert", idinvert.__version__]
+    assert result.stdout == f"{cli.version()}\n"
+
+
+@pytest.mark.parametrize("words, message", [
+    (["modles"], "there is no command 'modles': did you mean 'models'"),
+    (["import", "file"], "Missing from idinvert import: NAME"),
+    (["train", "x", "--kmg", "1"], "Unrecognized options: --kmg, 1: perhaps you meant: --kimg FLOAT"),
+    (["train", "x", "--kimg", "many"], "Error parsing --kimg: could not convert"),
+    (["data", "render", "dog"], "invalid choice 'dog' for argument"),
+    (["boundaries", "--model", "x", "--labels", "y"], "--images, --inverted"),
+    (["train"], "name at least one model, or use --all or --list"),
+])  # fmt: skip
+def test_a_command_line_that_does_not_fit_is_one_sentence(words, message, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("idinvert") and error.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 2
+    assert "usage: idinvert COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error, status, message", [
+    (KeyboardInterrupt(), 130, "stopped; the same command continues."),
+    (MemoryError(), 1, "out of memory: take a smaller --batch"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "a smaller --batch"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "a smaller --batch"),
+    (OSError(errno.ENOSPC, "No space left on device", "a.npz"), 1, "the disk is full: a.npz: free"),
+    (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "Permission denied: out."),
+    (ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"), 1,
+     "needs the package scikit-learn: install it with pip install"),
+    (TypeError("f() takes 1\npositional argument"), 1, "TypeError: f() takes 1 positional argument "
+     "(not foreseen; `idinvert --traceback models --x` shows where)"),
+    (RuntimeError("shapes do not fit"), 1, "RuntimeError: shapes do not fit (not foreseen"),
+    (ValueError("cannot reshape array"), 1, "not foreseen"),
+    (AssertionError(), 1, "AssertionError (not foreseen"),
+], ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else None)
+def test_every_error_is_one_sentence(fails, error, status, message, capsys):
+    fails(error)
+    assert main(["models", "--x"]) == status
+    shown = capsys.readouterr().err
+    assert shown.startswith("idinvert models: ") and shown.count("\n") == 1
+    assert message in shown and "Traceback" not in shown
+
+
+def test_traceback_shows_where(fails, capsys):
+    fails(TypeError("wrong"))
+    assert main(["--traceback", "models"]) == 1
+    shown = capsys.readouterr().err
+    assert "in raising" in shown and shown.endswith("shows where).\n")
+
+
+def test_memory_that_runs_out_is_told():
+    """A real allocation that no machine can serve."""
+    code = ("import sys, torch; from idinvert.cli import main, models;"
+            "models.main = lambda _: torch.empty(1 << 50); sys.exit(main(['models']))")
+    result = python("-c", code)
+    assert result.returncode == 1
+    assert result.stderr == ("idinvert models: error: out of memory: take a smaller --batch, or fewer "
+                             "or smaller images.\n")
+
+
+def test_a_full_disk_is_told(own_registry, tmp_path):
+    """/dev/full says what a full disk does."""
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([sys.executable, "-u", "-m", "idinvert", "models"], stdout=full,
+                                stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and "the disk is full" in result.stderr
+
+
+def test_who_stops_reading_is_not_bothered(own_registry):
+    reader = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-u', '-m', 'idinvert', " \
+        "'models'], stdout=subprocess.PIPE, stderr=subprocess.PIPE); p.stdout.close();" \
+        "print(p.stderr.read().decode())"
+    assert python("-c", reader).stdout.strip() == ""
+
+
+def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path):
+    (tmp_path / "broken_plugin.py").write_text("1 / 0")
+    result = python("-c", "from idinvert import cli; import idinvert.registry as r, sys;"
+                    "from idinvert.cli import models; models.main = lambda _: r.import_plugins();"
+                    "sys.exit(cli.main(['models']))",
+                    env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}",
+                         "IDINVERT_PLUGINS": "broken_plugin"})
+    assert result.returncode == 0
+    assert result.stderr == ("idinvert: warning: The plug-in broken_plugin is left out: "
+                             "ZeroDivisionError: division by zero\n")
