@@ -1,4 +1,4 @@
-"""`python -m idinvert` is the command `idinvert`; `torchrun -m idinvert train ..` starts several."""
+"""`python -m idinvert` is the command `idinvert`; `torchrun -m idinvert train ..` shares it."""
 
 import sys
 

@@ -196,7 +196,8 @@ def test_archive_is_reproducible(cache, tmp_path, capsys):
     images, labels = archive.read(tmp_path / "first.zip")
     assert labels.index.tolist() == [7, 8, 9]
     assert np.array_equal(images[0], worlds.render("face", 7, 16)[0].transpose(2, 0, 1))
-    assert main(["data", "archive", "face", "--source", str(source), "--out", str(tmp_path / "c.zip")]) == 0
+    assert main(["data", "archive", "face", "--source", str(source),
+                 "--out", str(tmp_path / "c.zip")]) == 0
     assert (tmp_path / "c.zip").read_bytes() == first
 
 

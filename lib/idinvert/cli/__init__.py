@@ -1,4 +1,4 @@
-"""The command `idinvert`. A subcommand is a module of this package; it is imported when it is called.
+"""The command `idinvert`. A subcommand is a module of this package, imported when it is called.
 
 The module's docstring is its help: a first line, an example, what comes out. Its function
 `main(arguments)` reads the options with `read_options`, does the work and returns None or a status.
@@ -178,7 +178,7 @@ def explained(error: BaseException, again: str) -> tuple[str, str]:
 def is_out_of_memory(error: BaseException, text: str) -> bool:
     """Whether memory of the machine or of its GPU ran out; PyTorch has errors of its own."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(
-        sign in text for sign in ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC"))
+        sign in text for sign in ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC"))
 
 
 def is_ours(module: str) -> bool:
