@@ -30,7 +30,8 @@ def folder(tmp_path, monkeypatch):
 
 def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
     return main(["train", "gan", "own", "--images", str(folder / "photos"),
-                 "--resolution", str(resolution), "--dimensions", "4", "--kimg", str(kimg), judge, *NETWORK, *extra])
+                 "--resolution", str(resolution), "--dimensions", "4",
+                 "--kimg", str(kimg), judge, *NETWORK, *extra])
 
 
 def encoder(folder, *extra, kimg=0.016):
@@ -139,7 +140,8 @@ def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
         rows.append(f"{i},{bright},{right}")
     (folder / "labels.csv").write_text("\n".join(rows))
     command = ["train", "classifier", "judge", "--images", str(folder / "photos"),
-               "--resolution", "16", "--labels", str(folder / "labels.csv"), "--batch", "16", "--device", "cpu"]
+               "--resolution", "16", "--labels", str(folder / "labels.csv"),
+               "--batch", "16", "--device", "cpu"]
     assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
     card = models.card("judge")
     assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
