@@ -33,7 +33,7 @@ def efficientnet():
 @pytest.fixture
 def own_registry(tmp_path, monkeypatch):
     """A registry of a tiny generator, "own", and its encoder."""
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     torch.manual_seed(0)
     generator = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     network = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}

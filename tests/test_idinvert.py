@@ -14,7 +14,7 @@ ENCODER = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 4}
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path))
     monkeypatch.setattr(pretrained, "load_vgg16", lambda device: None)
     torch.manual_seed(0)
     generator = stylegan.Generator(**SETTINGS)

@@ -37,7 +37,8 @@ def invert(images: Tensor, model: str = DEFAULT_MODEL, device: str = "auto",
             f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see read_image."
         )
     device = devices.pick(device)
-    generator, encoder = models.load(model, device), models.load(f"{model}-base", device)
+    generator, encoder = models.load(model, device), models.load(
+        models.companion(model, "encoder"), device)
     features = pretrained.load_vgg16(device)
     return _inversion.in_domain(generator, encoder, images.to(device), features, **options)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from idinvert import boundaries, models
+from idinvert.models import codec
 from idinvert.nn import stylegan
 from safetensors.torch import load_file, save_file
 
@@ -13,7 +14,7 @@ SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path))
     torch.manual_seed(0)
     generator = stylegan.Generator(**SETTINGS)
     models.save("face-tiny", generator, "stylegan.Generator", SETTINGS, kind="gan", seed=3)
@@ -50,8 +51,8 @@ def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
 def test_few_bits_store_what_they_gave_again():
     """What was read and is saved again is the same: a zoo that is copied does not lose anything."""
     torch.manual_seed(0)
-    once = models.unpacked(models.packed({"weight": torch.randn(4, 3, 2)}, 5))
-    again = models.unpacked(models.packed(once, 5))
+    once = codec.unpacked(codec.packed({"weight": torch.randn(4, 3, 2)}, 5))
+    again = codec.unpacked(codec.packed(once, 5))
     torch.testing.assert_close(again["weight"], once["weight"])
     assert again["weight"].shape == (4, 3, 2)
 
@@ -103,7 +104,7 @@ def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
     models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
     for end in ("json", "safetensors"):
         (tmp_path / f"face-tiny.{end}").unlink()
-    with pytest.raises(models.WeightsError, match="child is stored as the difference from a face"):
+    with pytest.raises(models.ModelsError, match="child is stored as the difference from a face"):
         models.load("child")
 
 
@@ -125,17 +126,17 @@ def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
     for end in ("json", "safetensors"):
         (tmp_path / f"other.{end}").replace(tmp_path / f"face-tiny.{end}")
     assert (tmp_path / "face-tiny.json").read_text() != old
-    with pytest.raises(models.WeightsError, match="child is stored as the difference from a face"):
+    with pytest.raises(models.ModelsError, match="child is stored as the difference from a face"):
         models.load("child")
     models.save("face-tiny", saved, "stylegan.Generator", SETTINGS)  # is not kept from training
 
 
 def test_few_bits_of_zeros_are_zeros():
     state = {"weight": torch.zeros(2, 3), "count": torch.tensor(4)}
-    again = models.unpacked(models.packed(state, 8))
+    again = codec.unpacked(codec.packed(state, 8))
     assert torch.equal(again["weight"], state["weight"]) and again["count"] == 4
     with pytest.raises(ValueError, match="from 2 to 8, not 1"):
-        models.packed(state, 1)
+        codec.packed(state, 1)
 
 
 def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
@@ -148,7 +149,7 @@ def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
     card = json.loads((tmp_path / "face-tiny.json").read_text())
     card["sha256"] = models.file_sha256(path)
     (tmp_path / "face-tiny.json").write_text(json.dumps(card))
-    with pytest.raises(models.WeightsError, match=r"unknown key .*\|scales"):
+    with pytest.raises(models.ModelsError, match=r"unknown key .*\|scales"):
         models.load("face-tiny")
 
 
@@ -158,7 +159,7 @@ def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
     state = load_file(path)
     key = next(key for key, value in state.items() if value.dtype == torch.uint8)
     save_file(state | {key: state[key][:-20].clone()}, path)
-    with pytest.raises(models.WeightsError, match="small.safetensors is not a readable"):
+    with pytest.raises(models.ModelsError, match="small.safetensors is not a readable"):
         models.read(path)
 
 
@@ -170,7 +171,7 @@ def test_card_keeps_the_facts(saved):
 
 
 def test_unknown_name_is_answered_with_the_nearest(saved):
-    with pytest.raises(models.WeightsError, match=r"'face-tini'.*face-tiny"):
+    with pytest.raises(models.ModelsError, match=r"'face-tini'.*face-tiny"):
         models.load("face-tini")
 
 
@@ -179,14 +180,14 @@ def test_altered_file_is_refused(saved, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(models.WeightsError, match="not the file that its card describes"):
+    with pytest.raises(models.ModelsError, match="not the file that its card describes"):
         models.load("face-tiny")
 
 
 def test_truncated_file_without_a_hash_is_refused(saved, tmp_path):
     path = tmp_path / "face-tiny.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(models.WeightsError, match="not a readable safetensors file"):
+    with pytest.raises(models.ModelsError, match="not a readable safetensors file"):
         models.read(path)
 
 
@@ -203,14 +204,14 @@ def test_weights_of_another_shape_name_the_key(saved, tmp_path, change, message)
     card = tmp_path / "face-tiny.json"
     described = json.loads(card.read_text()) | {"sha256": models.file_sha256(path)}
     card.write_text(json.dumps(described))
-    with pytest.raises(models.WeightsError, match=message):
+    with pytest.raises(models.ModelsError, match=message):
         models.load("face-tiny")
 
 
 def test_boundaries_are_found_by_the_name_of_their_generator(saved, tmp_path):
-    with pytest.raises(models.WeightsError, match="face-tiny has no boundaries"):
+    with pytest.raises(models.ModelsError, match="face-tiny has no boundaries"):
         models.load_boundaries("face-tiny")
-    with pytest.raises(models.WeightsError, match=r"'face-tini'.*face-tiny"):
+    with pytest.raises(models.ModelsError, match=r"'face-tini'.*face-tiny"):
         models.load_boundaries("face-tini")
     age = boundaries.Boundary("age", torch.ones(2, 4) / 8**0.5, 0.5, (0, 1))
     boundaries.save([age], tmp_path / "face-tiny-boundaries.safetensors")
@@ -219,6 +220,8 @@ def test_boundaries_are_found_by_the_name_of_their_generator(saved, tmp_path):
     assert models.names() == ["face-tiny"]
 
 
-def test_unknown_architecture(saved):
-    with pytest.raises(models.WeightsError, match="stylegan9.Generator"):
-        models.build("stylegan9.Generator", {})
+def test_unknown_architecture(saved, tmp_path):
+    card = json.loads((tmp_path / "face-tiny.json").read_text())
+    (tmp_path / "face-tiny.json").write_text(json.dumps(card | {"architecture": "stylegan9.X"}))
+    with pytest.raises(models.ModelsError, match="card of face-tiny .*stylegan9.X"):
+        models.load("face-tiny")

@@ -28,7 +28,7 @@ def seen(noise=0.0, seed=0, count=40):
 @pytest.fixture
 def found(tmp_path, monkeypatch):
     """Backbones of falling error, of which the base one was trained for longer."""
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path))
     made = {}
     for i, name in enumerate(("base", "resnet18", "resnet34", "resnet50", "mobilenet")):
         card = {"kimg": 150 if name == "base" else 40, "parameters": 10 * (i + 1)}
@@ -78,7 +78,7 @@ def test_what_is_not_trained_is_named(found, capsys):
         (models.folder() / f"g-{name}.safetensors").touch()
     assert encoders.trained("g", encoders.BACKBONES) == ["resnet18", "resnet34"]
     assert "left out: g-base, g-resnet50, g-mobilenet" in capsys.readouterr().out
-    with pytest.raises(models.WeightsError, match="too few encoders.*g-b1, g-b2"):
+    with pytest.raises(models.ModelsError, match="too few encoders.*g-b1, g-b2"):
         encoders.trained("g", ["b1", "b2"])
 
 
@@ -166,7 +166,7 @@ def test_trend_of_kid_follows_the_order():
 
 
 def test_curves_are_those_of_the_logs(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     (tmp_path / "logs").mkdir()
     lines = [{"kimg": 2.0, "pixel": 0.3}, {"kimg": 4.0, "pixel": 0.2},
              {"kimg": 4.0, "held_out_mse": 0.25}]

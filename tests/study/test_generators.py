@@ -17,7 +17,7 @@ SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "
 def registry(tmp_path, monkeypatch):
     """A registry of one generator, its discriminator and a log."""
     folder = tmp_path / "results" / "weights"
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(folder))
+    monkeypatch.setenv("IDINVERT_MODELS", str(folder))
     torch.manual_seed(0)
     facts = {"domain": "face", "kimg": 12.0, "seconds": 90.0, "hardware": "a machine",
              "evaluation": {"kid_x1e3": 12.3}}

@@ -19,7 +19,7 @@ NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--devi
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Forty images, one of which is none, and a registry of one's own."""
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "results" / "weights"))
     monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
     torch.manual_seed(0)
     for i in range(40):

@@ -116,7 +116,7 @@ class Features(torch.nn.Module):
 @pytest.fixture
 def own_folders(tmp_path, monkeypatch):
     """Registry and runs of their own, 24 test images, and networks of features that are there."""
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "results" / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "results" / "weights"))
     monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
     for load in ("load_vgg16", "load_efficientnet_lite0"):

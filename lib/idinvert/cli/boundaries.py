@@ -54,12 +54,11 @@ def main(arguments: list[str]) -> None:
     """Fit the boundaries and save them."""
     options = read_options(Command, arguments, __name__, __doc__)
     labels = labelled.read_labels(options.labels)
-    known = check(options, labels)
+    check(options, labels)
     codes, names = codes_of(options, labels)
     fitted = labelled.fit_labels(codes, labels.loc[names], options.space, options.layers or None,
                                  options.seed)
-    path = models.folder() / f"{options.model}-boundaries.safetensors"
-    boundaries.save((known | {b.name: b for b in fitted}).values(), path)
+    models.save_boundaries(options.model, fitted, add=True)
     for boundary in fitted:
         print(f"{boundary.name:24} accuracy {boundary.accuracy:.3f} on held-out codes")
 
@@ -73,22 +72,22 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
         return codes[kept], [pairs[names[i]] for i in kept]
     source = open_source(options.images)
     pairs = labelled.match(labels, source.names)
-    encoder = models.load(options.encoder or f"{options.model}-base", devices.pick(options.device))
+    encoder = models.load(options.encoder or models.companion(options.model, "encoder"),
+                          devices.pick(options.device))
     codes, names, errors = labelled.encoded_codes(encoder, source, list(pairs))
     for error in errors:
         print(f"idinvert boundaries: left out: {error}", file=sys.stderr)
     return codes, [pairs[name] for name in names]
 
 
-def check(options: Command, labels) -> dict[str, boundaries.Boundary]:
-    """The boundaries that the model has; ValueError if one is to be overwritten, or of layers."""
+def check(options: Command, labels) -> None:
+    """ValueError if a boundary is to be overwritten, or is for layers that there are not."""
     depth = models.load(options.model).num_layers
     if any(not 0 <= layer < depth for layer in options.layers):
         raise ValueError(f"--layers must be from 0 to {depth - 1}.")
-    path = models.folder() / f"{options.model}-boundaries.safetensors"
-    known = models.load_boundaries(options.model) if path.exists() else {}
+    fitted = models.companions(options.model, "boundaries")
+    known = models.load_boundaries(options.model) if fitted else {}
     for name in labels:
         if name in known and not options.replace:
             raise ValueError(f"{options.model} has a boundary {name!r}: name the column "
                              "differently, or --replace.")
-    return known

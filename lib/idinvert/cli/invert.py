@@ -58,12 +58,17 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
                     arguments.bf16)
 
 
+def encoder_of(arguments: argparse.Namespace) -> str:
+    """Name of the encoder."""
+    return arguments.encoder or models.companion(arguments.model, "encoder")
+
+
 def load_networks(arguments: argparse.Namespace, settings: Settings, device: str) -> Networks:
     """The networks that the method needs."""
     generator = models.load(arguments.model, device)
     encoder = features = None
     if arguments.method != "image2stylegan":
-        encoder = models.load(arguments.encoder or f"{arguments.model}-base", device)
+        encoder = models.load(encoder_of(arguments), device)
     if settings.lambda_vgg and settings.iterations:
         features = pretrained.load_vgg16(device)
     return Networks(generator, features, encoder)
@@ -74,7 +79,7 @@ def notes_of(arguments: argparse.Namespace, settings: Settings) -> dict:
     notes = {"model": arguments.model, "sha256": models.card(arguments.model)["sha256"],
              "method": arguments.method, **asdict(settings), "crop": not arguments.squeeze}
     if arguments.method != "image2stylegan":
-        name = arguments.encoder or f"{arguments.model}-base"
+        name = encoder_of(arguments)
         notes |= {"encoder": name, "encoder_sha256": models.card(name)["sha256"]}
     return notes
 

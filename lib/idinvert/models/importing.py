@@ -13,28 +13,30 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from idinvert import boundaries
 from idinvert.files import present
 from idinvert.nn import encoder, stylegan, stylegan2
 
 from . import (
     ARCHITECTURES,
-    WeightsError,
+    ROLES,
+    ModelsError,
     card,
     check_name,
+    companion_name,
+    companions,
+    exists,
     file_sha256,
-    folder,
     load,
     load_boundaries,
     names,
     save,
+    save_boundaries,
 )
 from .importers import boundaries as published_boundaries
 from .importers import genforce, nvidia, rosinality, states
 
 KINDS = {stylegan.Generator: "generator", stylegan2.Generator: "generator",
          stylegan2.Discriminator: "discriminator", encoder.Encoder: "encoder"}
-SUFFIXES = {"generator": "", "discriminator": "-d", "encoder": "-base"}
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -52,9 +54,9 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     if beginning.startswith(b"\x93NUMPY"):
         return [import_boundary(path, name, attribute or path.stem, replace)]
     networks, origin = read_networks(path, beginning)
-    targets = {f"{name}{SUFFIXES[KINDS[type(n)]]}": n for n in networks}
+    targets = {companion_name(name, KINDS[type(n)]): n for n in networks}
     for target, network in targets.items():
-        check_free(f"{target}.safetensors", replace)
+        check_free(target, replace)
         check_fits(target, network, name)
     for target, network in targets.items():
         save_network(target, network, name, path, origin)
@@ -66,19 +68,19 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 
     FileNotFoundError says where a file is expected.
     """
-    own = [x for x in names() if x == name or x.startswith(f"{name}-")]
-    known = {card(x).get("imported") for x in own}
-    if (folder() / f"{name}-boundaries.safetensors").exists():
+    own = [x for role in ROLES for x in companions(name, role).values()]
+    known = {card(x).get("imported") for x in own if x in names()}
+    if companions(name, "boundaries"):
         known |= {f"{attribute}.npy" for attribute in load_boundaries(name)}
     for path in paths:
         if path.name not in known:
             import_file(present(path, "published weights"), name)
 
 
-def check_free(file: str, replace: bool) -> None:
-    """WeightsError if the registry has a file that is not to be replaced."""
-    if not replace and (folder() / file).exists():
-        raise WeightsError(f"{folder() / file} exists: take another name, or --replace.")
+def check_free(name: str, replace: bool) -> None:
+    """ModelsError if the registry has a model that is not to be replaced."""
+    if not replace and exists(name):
+        raise ModelsError(f"A model {name} exists: take another name, or --replace.")
 
 
 def read_networks(path: Path, beginning: bytes) -> tuple[list[nn.Module], str]:
@@ -92,7 +94,7 @@ def read_networks(path: Path, beginning: bytes) -> tuple[list[nn.Module], str]:
         found = nvidia.read_file(path)
         networks = [nvidia.generator(found["G_ema"])]
         return networks + [nvidia.discriminator(found[x]) for x in found if x == "D"], "NVIDIA"
-    raise WeightsError(f"{path} is of no known format: .pkl of NVIDIA, .pt or .pth of PyTorch, "
+    raise ModelsError(f"{path} is of no known format: .pkl of NVIDIA, .pt or .pth of PyTorch, "
                        ".npy of NumPy.")
 
 
@@ -111,26 +113,27 @@ def rosinality_networks(path: Path, content: Mapping) -> list[nn.Module]:
 def genforce_network(path: Path, content: Mapping) -> nn.Module:
     """Generator or encoder of the published inversion code."""
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path} holds no networks of a known project.")
+        raise ModelsError(f"{path} holds no networks of a known project.")
     if any(key.startswith("block0.") for key in content):
         return genforce.encoder(content)
     return genforce.generator(content)
 
 
 def check_fits(target: str, network: nn.Module, name: str) -> None:
-    """WeightsError if an encoder does not fit the generator `name`, where that is there."""
-    if not isinstance(network, encoder.Encoder) or not (folder() / f"{name}.json").exists():
+    """ModelsError if an encoder does not fit the generator `name`, where that is there."""
+    if not isinstance(network, encoder.Encoder) or not exists(name):
         return
     other = load(name)
     own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, other))
     if own != theirs:
-        raise WeightsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
+        raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
 
 def save_network(target: str, network: nn.Module, name: str, path: Path, origin: str) -> None:
     """A network and its card, which names the file it was read from."""
     family = next(key for key, kind in ARCHITECTURES.items() if kind is type(network))
-    facts = {"kind": KINDS[type(network)], "imported": path.name, "format": origin,
+    role = KINDS[type(network)]
+    facts = {"role": role, "kind": role, "imported": path.name, "format": origin,
              "imported_sha256": file_sha256(path)}
     if target != name:
         facts["generator"] = name
@@ -161,12 +164,10 @@ def settings_of(network: nn.Module) -> dict:
 def import_boundary(path: Path, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
     card(name)  # names the nearest models if there is no such generator
-    target = folder() / f"{name}-boundaries.safetensors"
-    known = load_boundaries(name) if target.exists() else {}
+    known = load_boundaries(name) if companions(name, "boundaries") else {}
     if attribute in known and not replace:
-        raise WeightsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
+        raise ModelsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
                            "or --replace.")
     values, layers = published_boundaries.read_file(path)
     fitted = published_boundaries.boundary(values, layers, load(name).w_avg, attribute)
-    boundaries.save((known | {attribute: fitted}).values(), target)
-    return f"{name}-boundaries"
+    return save_boundaries(name, [fitted], add=True)

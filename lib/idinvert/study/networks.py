@@ -58,15 +58,16 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     """Everything for one subject; imports published files and fetches the ImageNet networks if
     need be (`$IDINVERT_VGG16` and `$IDINVERT_INCEPTION` name others, see `pretrained`).
 
-    needs: of NEEDS, what is wanted beside generator and encoder. WeightsError or FileNotFoundError
+    needs: of NEEDS, what is wanted beside generator and encoder. ModelsError or FileNotFoundError
     says how to get what is missing.
     """
     subject.prepare()
     check_there(subject, needs)
     generator = subject.generator
-    names = {"generator": generator, "encoder": f"{generator}-base",
-             "classifier": subject.classifier, "conventional": f"{generator}-conventional"}
-    names = {part: name for part, name in names.items() if zoo.trained(name)}
+    names = {role: found["base"] for role in ("generator", "encoder", "conventional")
+             if "base" in (found := models.companions(generator, role))}
+    if models.exists(subject.classifier):
+        names["classifier"] = subject.classifier
     networks = {part: models.load(name, device) for part, name in names.items()}
     networks |= {"vgg": pretrained.load_vgg16(device),
                  "judge": pretrained.load_judge(device)}
@@ -76,29 +77,31 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     hashes = {part: card["sha256"] for part, card in cards.items()}
     if pretrained.user_file("IDINVERT_VGG16"):
         hashes["vgg"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
-    fitted = zoo.trained(f"{generator}-boundaries")
+    fitted = models.companions(generator, "boundaries")
     return Models(boundaries=models.load_boundaries(generator) if fitted else {},
                   attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],
                   hashes=hashes, **{"classifier": None} | networks)
 
 
 def check_there(subject: Subject, needs: Sequence[str]) -> None:
-    """WeightsError if the registry lacks a model of a subject, with the commands that make it."""
+    """ModelsError if the registry lacks a model of a subject, with the commands that make it."""
     generator, labelled = subject.generator, "--images PATH --labels labels.csv"
     of_own_images = {
         generator: f"train gan {generator} --images PATH",
-        f"{generator}-base": f"train encoder --generator {generator} --images PATH",
+        models.companion_name(generator, "encoder"):
+            f"train encoder --generator {generator} --images PATH",
     }
     if "classifier" in needs:
         of_own_images[subject.classifier] = f"train classifier {subject.classifier} {labelled}"
     if "boundaries" in needs:
-        of_own_images[f"{generator}-boundaries"] = f"boundaries --model {generator} {labelled}"
+        fitted = models.companion_name(generator, "boundaries")
+        of_own_images[fitted] = f"boundaries --model {generator} {labelled}"
     missing = [name for name in of_own_images if not zoo.trained(name)]
     if missing:
         commands = [f"python -m idinvert.{of_own_images[name]}" for name in missing]
         if subject.images is None:
             commands = [f"python -m idinvert.training {' '.join(missing)}"]
-        raise models.WeightsError(
+        raise models.ModelsError(
             f"Not trained: {', '.join(missing)}. Run {'; '.join(commands)}")
 
 
@@ -113,7 +116,7 @@ def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] =
     for domain in domains or run.listed:
         try:
             found[domain] = load(run.subject(domain), run.device, needs)
-        except (models.WeightsError, SubjectError, FileNotFoundError) as error:
+        except (models.ModelsError, SubjectError, FileNotFoundError) as error:
             print(f"{domain} is left out: {error}")
             reasons.append(error)
     if not found:

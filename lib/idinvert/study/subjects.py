@@ -19,7 +19,7 @@ from idinvert import data
 from idinvert.boundaries import labelled
 from idinvert.data import sources
 from idinvert.files import present
-from idinvert.models import importing
+from idinvert.models import companion_name, importing
 from idinvert.settings import SettingsError, read, settings
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def of_profile(listed: Any, folder: Path) -> dict[str, Subject]:
     SettingsError: a subject lacks its generator or its images, or has an unknown setting.
     """
     if listed is None:
-        return {d: Subject(d, f"{d}-stylegan-layerwise", f"{d}-classifier") for d in data.DOMAINS}
+        return {d: Subject(d, f"{d}-stylegan-layerwise", companion_name(d, "classifier"))
+                for d in data.DOMAINS}
     if not isinstance(listed, dict):
         raise SettingsError(f"The subjects should be listed by domain, not {listed!r:.40}.")
     return {str(domain): subject(str(domain), entry, folder) for domain, entry in listed.items()}
@@ -150,8 +151,9 @@ def subject(domain: str, listed: Any, folder: Path) -> Subject:
     if entry.images is None and domain not in data.DOMAINS:
         raise SettingsError(f"Subject {domain!r}: its test images are missing (images: PATH); only "
                             f"{', '.join(data.DOMAINS)} have embedded ones.")
-    return Subject(domain, entry.generator, entry.classifier or f"{entry.generator}-classifier",
-                   located(entry.images, folder), entry.split, located(entry.labels, folder),
+    classifier = entry.classifier or companion_name(entry.generator, "classifier")
+    return Subject(domain, entry.generator, classifier, located(entry.images, folder),
+                   entry.split, located(entry.labels, folder),
                    tuple(located(path, folder) for path in entry.files))
 
 

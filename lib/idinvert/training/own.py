@@ -196,7 +196,7 @@ TASKS = {"gan": gan_task, "encoder": encoder_task, "classifier": classifier_task
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     """The discriminator of a generator, or a new one where it was imported without."""
-    if f"{name}-d" in models.names():
+    if models.companions(name, "discriminator"):
         return zoo.discriminator_of(name, device)
     return zoo.new_discriminator(models.card(name), device)
 
@@ -228,8 +228,8 @@ def publish(arguments: argparse.Namespace, task: Task, settings: dict) -> dict:
                             kind="classifier", attributes=task.names, **facts)
     described = {"architecture": f"{arguments.architecture}.Generator", "settings": settings,
                  "kind": "gan", "projected": arguments.projected}
-    models.save(f"{name}-d", task.discriminator, *zoo.discriminator_kind(described),
-                 kind="discriminator", **facts)
+    models.save(models.companion_name(name, "discriminator"), task.discriminator,
+                *zoo.discriminator_kind(described), kind="discriminator", **facts)
     return models.save(name, task.average, **described, **facts)
 
 
@@ -257,7 +257,8 @@ def main(argv: list[str]) -> int:
         share = processes.share()
         arguments.device = share.device(arguments.device)
         if arguments.command == "encoder":
-            arguments.name = arguments.name or f"{arguments.generator}-base"
+            arguments.name = arguments.name or models.companion_name(
+                arguments.generator, "encoder")
         processes.connect(share, arguments.device)
         if train_own(arguments, share):
             return 0

@@ -65,7 +65,10 @@ def domain(name: str) -> str:
 
 def run_folder(name: str) -> Path:
     """Where checkpoint, log and sample sheets of a run lie."""
-    default = models.folder().parents[1] / "runs"
+    registry = models.folder()
+    above = registry.parent.parent  # results/weights, own/weights; but not above where we are
+    beside = registry.parent in (Path.cwd(), Path(registry.anchor))
+    default = (registry.parent if beside else above) / "runs"
     return Path(os.environ.get("IDINVERT_RUNS") or default) / name
 
 
@@ -126,12 +129,12 @@ def seeing(discriminator: nn.Module, device: str) -> nn.Module:
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     """The discriminator that a generator was trained with, ready to judge images."""
-    return seeing(models.load(f"{name}-d"), device)
+    return seeing(models.load(models.companion(name, "discriminator")), device)
 
 
 def go_on(discriminator: nn.Module, name: str) -> None:
     """Give a discriminator the weights of a generator's own, unless that is of another kind."""
-    shipped = models.load(f"{name}-d")
+    shipped = models.load(models.companion(name, "discriminator"))
     if type(shipped) is type(discriminator):
         discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
 
@@ -249,9 +252,10 @@ def publish(name: str, task: Task) -> dict:
     facts |= {key: described[key] for key in kept if key in described}
     if kind == "gan":
         facts["evaluation"] = generator_figures(task.average, domain(name))
-        models.save(f"{name}-d", task.discriminator, *discriminator_kind(described),
-                     bits=BITS["discriminator"], relative_to=other and f"{other}-d",
-                     **facts | {"kind": "discriminator"})
+        models.save(models.companion_name(name, "discriminator"), task.discriminator,
+                    *discriminator_kind(described), bits=BITS["discriminator"],
+                    relative_to=other and models.companion(other, "discriminator"),
+                    **facts | {"kind": "discriminator"})
         saved = models.save(name, task.average, f"{described['architecture']}.Generator",
                              described["settings"], **stored, **facts)
     elif kind == "classifier":
@@ -292,13 +296,13 @@ def fit_boundaries(name: str, device: str = "cpu") -> list[boundaries.Boundary]:
         svm.fit(codes.cpu(), scores[:, i], settings["share"], name=attribute)
         for i, attribute in enumerate(models.card(described["classifier"])["attributes"])
     ]
-    boundaries.save(fitted, models.folder() / f"{name}.safetensors")
+    models.save_boundaries(described["generator"], fitted)
     return fitted
 
 
 def trained(name: str) -> bool:
     """Whether the registry holds what an entry describes."""
-    return (models.folder() / f"{name}.safetensors").exists()
+    return models.exists(name)
 
 
 def keep_log(name: str) -> None:

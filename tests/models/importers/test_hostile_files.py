@@ -84,7 +84,7 @@ def refused_or_read(path, folder):
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
     folder = tmp_path / "registry"
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(folder))
+    monkeypatch.setenv("IDINVERT_MODELS", str(folder))
     torch.manual_seed(0)
     settings = {"resolution": 16, "z_dim": 4, "w_dim": 4, "channel_base": 64, "channel_max": 4}
     models.save("own", models.build("stylegan2.Generator", settings), "stylegan2.Generator",

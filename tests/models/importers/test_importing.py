@@ -14,7 +14,7 @@ from test_rosinality import discriminator, generator
 
 @pytest.fixture(autouse=True)
 def registry(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     return tmp_path / "weights"
 
 
@@ -94,7 +94,7 @@ def test_other_files_are_refused_in_one_sentence(
 
 @pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", "", "a b"])
 def test_names_stay_in_the_registry(checkpoint, name):
-    with pytest.raises(models.WeightsError, match="is no name of a model"):
+    with pytest.raises(models.ModelsError, match="is no name of a model"):
         importing.import_file(checkpoint, name)
 
 

@@ -17,7 +17,7 @@ NAMES = ("pose", "age")
 def profile(tmp_path, monkeypatch):
     """Files as the profile "paper" wants them, of 128 px networks; the path of the profile."""
     monkeypatch.setenv("IDINVERT_PAPER", str(tmp_path))
-    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     torch.manual_seed(0)
     for part, prefix in (("generator_layerwise", "G."), ("encoder", "E.")):
         torch.save(state(part, prefix), tmp_path / f"{part}.pth")

@@ -60,7 +60,8 @@ def starts(m: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
     found = []
     for average in (True, False):
         torch.manual_seed(seed)
-        described = {"settings": weights.card(f"{name}-base")["settings"], "average": average}
+        card = weights.card(weights.companion_name(name, "encoder"))
+        described = {"settings": card["settings"], "average": average}
         encoder = zoo.new_encoder(described, m.generator).to(targets.device)
         codes = settled(encoder, targets)
         title = f"{name}, {'with' if average else 'without'} average"

@@ -50,15 +50,15 @@ def load_generator(run: Run, domain: str, generator: str) -> Models:
 def trained(generator: str, variants: Sequence[str], fewest: int = 2) -> list[str]:
     """Those of the variants GENERATOR-VARIANT that the registry holds; a line names the others.
 
-    WeightsError: there are fewer than can be compared.
+    ModelsError: there are fewer than can be compared.
     """
-    names = {variant: f"{generator}-{variant}" for variant in variants}
+    names = {variant: weights.companion_name(generator, "encoder", variant) for variant in variants}
     found = [variant for variant, name in names.items() if zoo.trained(name)]
     missing = ", ".join(name for variant, name in names.items() if variant not in found)
     if missing:
         print(f"not trained, and left out: {missing}")
     if len(found) < fewest:
-        raise weights.WeightsError(f"{generator} has too few encoders to compare: train {missing}.")
+        raise weights.ModelsError(f"{generator} has too few encoders to compare: train {missing}.")
     return found
 
 
@@ -67,7 +67,7 @@ def encode_all(m: Models, generator: str, variants: Sequence[str], images: Tenso
     """What each variant of the encoder makes of images [N, 3, H, W]."""
     found = {}
     for variant in variants:
-        name = f"{generator}-{variant}"
+        name = weights.companion(generator, "encoder", variant)
         encoder = weights.load(name, images.device)
         codes, noise = encode_with_noise(encoder, images)
         seen = scores.see(m, render_with_noise(m.generator, codes, noise))

@@ -1,0 +1,404 @@
+"""The registry's files: a model is NAME.safetensors, its weights, and NAME.json, its card.
+
+The card tells architecture and settings, the SHA-256 of the weights, how the model came about, and
+what it is to others: its role, its generator and its variant. Saving a model is one step for those
+who read it: its new weights lie under a name with their hash until the new card is there.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from idinvert import boundaries
+from idinvert.files import cache_folder, locked, replacing, stamp
+
+from . import codec
+from .architectures import build
+
+CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
+SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
+DEFAULT = "base"  # variant
+ENDINGS = {"discriminator": "-d", "conventional": "-conventional", "classifier": "-classifier",
+           "boundaries": "-boundaries"}
+ROLES = ("generator", "encoder", *ENDINGS)
+TRIES = 20  # at reading a model that other processes save again and again
+
+loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
+kept: dict[str, nn.Module] = {}  # networks that were read, by what `identity` says
+
+
+class ModelsError(ValueError):
+    """A model that is unknown or whose files do not fit; the message is one sentence."""
+
+
+# --- folders and files ---------------------------------------------------------------------------
+
+
+def folders() -> list[Path]:
+    """Where models are looked for, the first one first: `$IDINVERT_MODELS` (or, as it was called,
+    `$IDINVERT_WEIGHTS`); without it the checkout's results/weights, then the cache. Last come the
+    models inside an installed package."""
+    named = os.environ.get("IDINVERT_MODELS") or os.environ.get("IDINVERT_WEIGHTS")
+    if named:
+        return [Path(named).expanduser().resolve(), SHIPPED]
+    return [*([CHECKOUT] if CHECKOUT.is_dir() else []), cache_folder("models"), SHIPPED]
+
+
+def folder() -> Path:
+    """The folder that models are written to: the first of `folders` that can be."""
+    own = [path for path in folders() if path != SHIPPED]
+    return next((path for path in own if writable(path)), own[0])
+
+
+def writable(path: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself."""
+    while not path.exists():
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK)
+
+
+def find(file: str) -> Path | None:
+    """The path of a file of the registry; None if no folder has it."""
+    return next((path / file for path in folders() if (path / file).exists()), None)
+
+
+def names() -> list[str]:
+    """Names of all models, sorted."""
+    return sorted({path.stem for place in folders() for path in place.glob("*.json")})
+
+
+def exists(name: str) -> bool:
+    """Whether the registry holds a model, or boundaries, of this name."""
+    return weights_path(name) is not None
+
+
+def check_name(name: str) -> None:
+    """ModelsError unless a name can be that of a file."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name):
+        raise ModelsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
+
+
+@lru_cache(4096)
+def sha256_of(path: Path, unchanged: tuple) -> str:
+    """SHA-256 of a file that has this stamp."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file; it is read again only if it has changed."""
+    return sha256_of(path, stamp(path))
+
+
+def digest(name: str) -> str | None:
+    """SHA-256 of the weights of a model or of boundaries; None if there are none."""
+    path = weights_path(name)
+    try:
+        return None if path is None else file_sha256(path)
+    except FileNotFoundError:  # the weights have just got their own name
+        return digest(name)
+
+
+def weights_path(name: str) -> Path | None:
+    """The weights of a model or of boundaries, None if there are none: they have their hash in the
+    file's name for the moment between their appearing and the card's."""
+    described = find(f"{name}.json")
+    sha256 = read_card(described, stamp(described)).get("sha256", "") if described else ""
+    return find(f"{name}.{sha256[:12]}.safetensors") or find(f"{name}.safetensors")
+
+
+# --- cards and companions ------------------------------------------------------------------------
+
+
+def card(name: str) -> dict:
+    """The card of a model; ModelsError names the nearest models if there is none.
+
+    One that was written before cards had roles gets role, generator and variant from its name.
+    """
+    path = find(f"{name}.json")
+    if path is None:
+        near = difflib.get_close_matches(name, names(), 3, 0.4) or names()
+        known = f"did you mean {', '.join(near)}?" if near else f"{folder()} holds no models."
+        raise ModelsError(f"Unknown model {name!r}: {known}")
+    return copy.deepcopy(read_card(path, stamp(path)))
+
+
+@lru_cache(4096)
+def read_card(path: Path, unchanged: tuple) -> dict:
+    """The card in a file that has this stamp; ModelsError if it is none."""
+    try:
+        return with_role(path.stem, json.loads(path.read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelsError(f"{path} is no card of a model: fetch it again.") from error
+
+
+def with_role(name: str, described: dict) -> dict:
+    """A card that tells role, generator and variant, which older ones leave to kind and name."""
+    found = dict(described)
+    role = found.setdefault("role", role_of(name, described))
+    ending = ENDINGS.get(role, "")
+    if role == "encoder":
+        generator = found.setdefault("generator", name.rpartition("-")[0])
+        found.setdefault("variant", name.removeprefix(f"{generator}-"))
+    elif ending and name.endswith(ending) and not (role == "classifier" and "domain" in found):
+        found.setdefault("generator", name.removesuffix(ending))
+    return found
+
+
+def role_of(name: str, described: dict) -> str:
+    """Role of a model whose card does not tell it."""
+    if described.get("kind") in ("conventional", "discriminator", "classifier"):
+        return described["kind"]
+    kinds = {"Generator": "generator", "Discriminator": "discriminator", "Classifier": "classifier"}
+    role = kinds.get(described.get("architecture", "").rpartition(".")[2], "encoder")
+    return "conventional" if role == "encoder" and name.endswith("-conventional") else role
+
+
+def companion_name(generator: str, role: str, variant: str = DEFAULT) -> str:
+    """The name under which a new companion of a generator is saved; ValueError: unknown role."""
+    if role not in ROLES:
+        raise ValueError(f"Unknown role {role!r}: expected one of {', '.join(ROLES)}.")
+    if role == "encoder":
+        return f"{generator}-{variant}"
+    return generator + ENDINGS.get(role, "") + ("" if variant == DEFAULT else f"-{variant}")
+
+
+def companions(generator: str, role: str) -> dict[str, str]:
+    """Names of a generator's models of one role by variant: "base", and for encoders "resnet18",
+    "e4e" and others. A classifier is one of the generator's own, else that of its domain."""
+    own = companion_name(generator, role)
+    if role == "generator":
+        return {DEFAULT: generator} if exists(generator) else {}
+    if role == "boundaries":
+        return {DEFAULT: own} if find(f"{own}.safetensors") else {}
+    cards = {name: found for name in names()
+             if (found := card(name))["role"] == role}
+    found = {described.get("variant", DEFAULT): name for name, described in cards.items()
+             if described.get("generator") == generator}
+    if not found and role == "classifier" and find(f"{generator}.json"):
+        domain = card(generator).get("domain")
+        shared = [name for name, described in cards.items() if domain
+                  and described.get("domain") == domain and "generator" not in described]
+        found = dict(zip([DEFAULT], shared))
+    return found
+
+
+def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
+    """Name of a generator's model of a role; ModelsError: there is none."""
+    found = companions(generator, role)
+    if variant in found:
+        return found[variant]
+    if not exists(generator):
+        card(generator)  # names the nearest models
+    wanted = role if variant == DEFAULT else f"{role} {variant!r}"
+    others = f"; of that role it has {', '.join(found)}" if found else ""
+    raise ModelsError(f"{generator} has no {wanted}: train or import "
+                      f"{companion_name(generator, role, variant)}{others}.")
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+
+def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of a model: float32, eval mode, frozen, on `device`, and the caller's own.
+
+    Files are read once in a process, and again only if they have changed. ModelsError: unknown
+    name, missing or altered file, weights of another shape.
+    """
+    described, network = read_network(name)
+    loaded[name] = described["sha256"]
+    return copy.deepcopy(network).to(device)
+
+
+def state(name: str) -> codec.State:
+    """The state of a model, in float32; ModelsError as for `load`."""
+    return dict(read_network(name)[1].state_dict())
+
+
+def read_network(name: str) -> tuple[dict, nn.Module]:
+    """The card and the network of a model, which is kept for those who ask next; ModelsError."""
+    described = card(name)
+    if identity(described) not in kept or not intact(name, described):
+        described, tensors = contents(name)
+        network = network_of(name, described)
+        fill(network, added(name, described, tensors), name)
+        kept[identity(described)] = network.eval().requires_grad_(False)
+    return described, kept[identity(described)]
+
+
+def network_of(name: str, described: dict) -> nn.Module:
+    """The untrained network that a card describes. No random numbers are used up by it: what a
+    process draws does not depend on what it has loaded before."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return build(described["architecture"], described["settings"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelsError(f"The card of {name} describes no network: {error}") from error
+
+
+def identity(described: dict) -> str:
+    """What a network depends on, of its card."""
+    return json.dumps([described.get(key)
+                       for key in ("architecture", "settings", "sha256", "relative_to")])
+
+
+def intact(name: str, described: dict) -> bool:
+    """Whether the files of a card still have the hashes that it tells."""
+    other = described.get("relative_to")
+    return digest(name) == described.get("sha256") and (
+        other is None or digest(other["name"]) == other["sha256"])
+
+
+def contents(name: str) -> tuple[dict, codec.State]:
+    """A model's card and its tensors, which belong together also while another process saves."""
+    for _ in range(TRIES):
+        described, source = card(name), find(f"{name}.json")
+        before, path = stamp(source), weights_path(name)
+        if path is None:
+            raise ModelsError(f"{source.parent / name}.safetensors is missing: train the model or "
+                              "fetch the file again.")
+        try:
+            return described, read(path, described.get("sha256", ""))
+        except FileNotFoundError:
+            continue  # the weights have just got their own name
+        except ModelsError:
+            if stamp(source) == before:
+                raise
+    raise ModelsError(f"{name} is being saved again and again: try later.")
+
+
+def read(path: Path, sha256: str | None = None) -> codec.State:
+    """Tensors of a safetensors file, numbers of any precision as float32; checked if a hash is
+    given."""
+    content = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelsError(f"{path} is not the file that its card describes: fetch it again.")
+    try:
+        return codec.unpacked(safetensors.torch.load(content))
+    except Exception as error:  # damaged files raise many types
+        raise ModelsError(f"{path} is not a readable safetensors file ({error}).") from error
+
+
+def added(name: str, described: dict, tensors: codec.State) -> codec.State:
+    """Tensors of a model, added to the state of the model that they are stored relative to."""
+    if "relative_to" not in described:
+        return tensors
+    other = described["relative_to"]
+    if digest(other["name"]) != other["sha256"]:
+        raise ModelsError(f"{name} is stored as the difference from a {other['name']} that is no "
+                          "longer there: fetch both again.")
+    return codec.moved(tensors, state(other["name"]))
+
+
+def fill(network: nn.Module, state: codec.State, name: str) -> None:
+    """Load a state dict; ModelsError names the first key that is missing, unknown or misshapen."""
+    own = network.state_dict()
+    for key in [*own, *state]:
+        if key not in state or key not in own:
+            what = "lacks" if key not in state else "has the unknown key"
+            raise ModelsError(f"The weights of {name} do not fit: the file {what} {key}.")
+        if own[key].shape != state[key].shape:
+            raise ModelsError(
+                f"The weights of {name} do not fit: {key} has shape {list(state[key].shape)}, "
+                f"the network needs {list(own[key].shape)}."
+            )
+    network.load_state_dict(state)
+
+
+def load_boundaries(generator: str) -> dict[str, boundaries.Boundary]:
+    """The boundaries of a generator, by attribute.
+
+    ModelsError: unknown generator, or none were fitted for it. ValueError: a damaged file.
+    """
+    name = companion_name(generator, "boundaries")
+    path = find(f"{name}.safetensors")
+    if path is None:
+        card(generator)  # names the nearest models if there is no such generator
+        raise ModelsError(f"{generator} has no boundaries: {folder() / name}.safetensors is "
+                          "missing.")
+    fitted = boundaries.load(path)
+    loaded[name] = file_sha256(path)
+    return fitted
+
+
+# --- saving --------------------------------------------------------------------------------------
+
+
+def save(name: str, network: nn.Module, architecture: str, settings: dict,
+         dtype: torch.dtype = torch.float16, bits: float | None = None,
+         relative_to: str | None = None, difference_bits: float | None = None,
+         **facts) -> dict:
+    """Write a model and its card, which is returned; `facts` are added to the card (role,
+    generator, variant, domain, data, seed, cost, ...).
+
+    dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
+    `codec.packed`. relative_to: a model from which the difference is stored, see `codec.stored`.
+    Models that are stored relative to what is replaced are first stored whole.
+    """
+    replaced = {"name": name, "sha256": digest(name)}
+    for dependent in names():
+        if card(dependent).get("relative_to") == replaced:
+            store_whole(dependent)
+    parent = None
+    if relative_to:
+        parent = state(relative_to)
+        facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
+    if bits:
+        facts |= {"bits": bits}
+    content = safetensors.torch.save(
+        codec.stored(network.state_dict(), dtype, bits, parent, difference_bits))
+    described = with_role(name, {
+        "name": name, "architecture": architecture, "settings": settings, **facts,
+    }) | {"parameters": sum(p.numel() for p in network.parameters()),
+          "sha256": hashlib.sha256(content).hexdigest()}
+    write(name, content, described)
+    return described
+
+
+def write(name: str, content: bytes, described: dict) -> None:
+    """Put weights and their card in the place of older ones, if any: whoever reads, or goes on
+    after a crash at any moment, finds the old model or the new one."""
+    place = folder()
+    with locked(place):
+        for left in place.glob(f".{name}.*.partial"):
+            left.unlink()
+        hashed = place / f"{name}.{described['sha256'][:12]}.safetensors"
+        with replacing(hashed) as temporary:
+            temporary.write_bytes(content)
+        with replacing(place / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
+        hashed.replace(place / f"{name}.safetensors")
+        for left in place.glob(f"{name}.{'[0-9a-f]' * 12}.safetensors"):
+            left.unlink()
+
+
+def store_whole(name: str) -> None:
+    """Write a model that is stored relative to another one as one of its own, in float16; one that
+    cannot be read stays as it is."""
+    facts = {key: value for key, value in card(name).items()
+             if key not in ("name", "relative_to", "bits", "parameters", "sha256")}
+    with suppress(ModelsError):
+        save(name, load(name), **facts)
+
+
+def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],
+                    add: bool = False) -> str:
+    """Write the boundaries of a generator, in the place of those that it has, or added to them (an
+    attribute that is known is replaced); returns the name of their file."""
+    name = companion_name(generator, "boundaries")
+    path = folder() / f"{name}.safetensors"
+    with locked(path.parent):
+        known = load_boundaries(generator) if add and find(path.name) else {}
+        boundaries.save((known | {b.name: b for b in fitted}).values(), path)
+    return name
