@@ -3,7 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from idinvert.nn.stylegan import Discriminator, Generator, Mapping, adain, upsample
+from idinvert.nn.stylegan import (
+    Discriminator,
+    Generator,
+    Mapping,
+    NormaliseAndScale,
+    adain,
+    upsample,
+)
 
 
 def generator(resolution=16, **options):
@@ -47,6 +54,40 @@ def test_adain_gives_channels_the_statistics_of_the_style():
     deviation, mean = torch.std_mean(y, (2, 3), correction=0)
     assert torch.allclose(mean, style[:, 3:], atol=1e-5)
     assert torch.allclose(deviation, (style[:, :3] + 1).abs(), atol=1e-5)
+
+
+def pixels(mean=0.5, dtype=torch.float64, count=7):
+    """Pixels [2, count, 3] of deviation 1, scale and shift [2, 1, 3]."""
+    torch.manual_seed(0)
+    made = torch.randn(2, count, 3) + mean, torch.randn(2, 1, 3), torch.randn(2, 1, 3)
+    return [x.to(dtype).requires_grad_() for x in made]
+
+
+def test_gradient_of_the_normalisation():
+    assert torch.autograd.gradcheck(lambda *x: NormaliseAndScale.apply(*x, 1e-8), pixels())
+
+
+def test_a_second_derivative_of_the_normalisation_is_an_error():
+    x = pixels()
+    y = NormaliseAndScale.apply(*x, 1e-8)
+    (gradient,) = torch.autograd.grad(y.square().sum(), x[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize("mean", [0, 10, 1000, -1000])
+def test_normalisation_far_from_zero(mean):
+    """float32 against float64, value and gradient, at |mean| / deviation up to 1000."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x, scale, shift = pixels(mean, dtype, count=4096)
+        y = NormaliseAndScale.apply(x, scale, shift, 1e-8)
+        y.pow(3).sum().backward()
+        deviation = (y.std(1, correction=0) / scale[:, 0].abs()).double()
+        torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=1e-4, atol=0)
+        found.append([t.double() for t in (y, x.grad, scale.grad, shift.grad)])
+    for single, double in zip(*found, strict=True):
+        assert (single - double).abs().max() < 2e-3 * double.abs().max()
 
 
 def test_shared_mapping_repeats_the_code():
