@@ -61,22 +61,6 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
     return mixed
 
 
-def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
-           ) -> tuple[Tensor, Tensor]:
-    """`context` [N, 3, H, W] with the part of `target` in a box, as `invert.diffuse` takes it.
-
-    box: left, top, right, bottom in px. Returns the mask [1, 1, H, W] of the box as well.
-    ValueError: the box is empty or not within the image.
-    """
-    left, top, right, bottom = box
-    height, width = target.shape[2:]
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(f"The box {box} is not within an image of {width} x {height} px.")
-    mask = torch.zeros_like(target[:1, :1])
-    mask[..., top:bottom, left:right] = 1
-    return torch.where(mask.bool(), target, context), mask
-
-
 def _check_pair(a: Tensor, b: Tensor) -> None:
     if a.ndim != 3 or a.shape != b.shape:
         raise ValueError(

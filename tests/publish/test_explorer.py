@@ -72,7 +72,7 @@ def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
             raise explorer.Stopped
 
     with pytest.raises(explorer.Stopped):
-        session.invert("in_domain", 2.0, 9, on_step)
+        session.invert("in-domain", 2.0, 9, on_step)
     torch.testing.assert_close(session.codes, seen[-1])
     assert not torch.equal(seen[0], seen[-1])
 
@@ -80,9 +80,9 @@ def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
 def test_methods_start_where_they_should(models, faces):
     session = explorer.Session(models, faces[:1])
     encoded = session.codes
-    session.invert("in_domain", 2.0, 2)
+    session.invert("in-domain", 2.0, 2)
     assert not torch.equal(session.codes, encoded)
-    session.invert("domain_guided", 2.0, 2)
+    session.invert("domain-guided", 2.0, 2)
     torch.testing.assert_close(session.codes, encoded)
     starts = []
     session.invert("image2stylegan", 2.0, 1, lambda i, codes, images: starts.append(codes.clone()))

@@ -92,18 +92,18 @@ def test_verdicts_prefer_the_method_whose_images_are_real(shift):
     real = scores.see(shift, editing.render(None, codes(200, seed=1)))
     good, bad = codes(40), codes(40) + 1
     tasks = {"interpolation": {name: scores.see(shift, editing.render(None, w))
-                               for name, w in (("in_domain", good), ("image2stylegan", bad))}}
+                               for name, w in (("in-domain", good), ("image2stylegan", bad))}}
     edit = editing.Edit(None, np.ones(40), np.zeros(40))
     worse = editing.Edit(None, np.zeros(40), np.ones(40))
     table = pd.DataFrame(columns=["dataset", "method", "task", "metric", "value"])
-    rows = editing.paper_and_ours("face", tasks, real, {"in_domain": {"bright": edit},
+    rows = editing.paper_and_ours("face", tasks, real, {"in-domain": {"bright": edit},
                                                         "image2stylegan": {"bright": worse}}, table)
     verdicts = {row["what"]: row["verdict"] for row in rows}
     assert verdicts["face: interpolation stays nearer to real images, KID x 1e3"] == "reproduced"
     assert verdicts["face: edits are seen more often"] == "reproduced"
     assert verdicts["face: edits move other attributes less"] == "reproduced"
     found = editing.table2("face", tasks, real).set_index("method")
-    assert found.loc["in_domain", "kid"] < found.loc["image2stylegan", "kid"]
+    assert found.loc["in-domain", "kid"] < found.loc["image2stylegan", "kid"]
 
 
 def box_mask(size, crop):
@@ -140,7 +140,7 @@ def test_trend_of_agreement_follows_the_crop_size(shift):
 def test_average_precision_is_that_of_the_signed_distance(shift):
     w = codes(60)
     labels = pd.DataFrame({"bright": (w[:, 0, 0] > 0).long(), "red": (w[:, 0, 0] > 0).long()})
-    table = separation.average_precisions("face", {"in_domain": w}, shift.boundaries, labels)
+    table = separation.average_precisions("face", {"in-domain": w}, shift.boundaries, labels)
     values = table.set_index("attribute")
     assert values.loc["bright", "ap"] == pytest.approx(1)
     assert values.loc["red", "ap_high"] < 0.9  # the label does not depend on this axis
@@ -150,7 +150,7 @@ def test_average_precision_is_that_of_the_signed_distance(shift):
 def test_gain_compares_the_same_images(shift):
     w = codes(60)
     truth = (w[:, 0, 0] > 0).long().numpy()
-    both = {"in_domain": w, "image2stylegan": w.flip(0)}
+    both = {"in-domain": w, "image2stylegan": w.flip(0)}
     found = separation.gain(both, shift.boundaries["bright"], truth)
     assert found.low > 0
     both["image2stylegan"] = w

@@ -77,7 +77,7 @@ def reconstructions(count=24):
         torch.randn(count, 3, 4, 4, generator=rng) / 3, scale_factor=4, mode="bilinear")
     spoilt = {
         name: images + noise * (torch.randn(images.shape, generator=rng) + 1)
-        for name, noise in (("image2stylegan", 0.02), ("in_domain", 0.1), ("domain_guided", 0.2),
+        for name, noise in (("image2stylegan", 0.02), ("in-domain", 0.1), ("domain-guided", 0.2),
                             ("conventional", 0.5))
     }
     return ({name: Seen(x, x.flatten(1)[:, ::8]) for name, x in spoilt.items()},
@@ -111,13 +111,13 @@ def test_verdicts_follow_the_quality_of_the_methods():
 
 def test_paper_numbers_are_found_by_our_names():
     table = claims.paper_table(1)
-    assert claims.paper_value(table, "tower", "in_domain", "mse") == 0.087
+    assert claims.paper_value(table, "tower", "in-domain", "mse") == 0.087
     assert claims.paper_value(table, "bedroom", "conventional", "fd") == 61.6
-    assert math.isnan(claims.paper_value(table, "face", "in_domain", "kid"))  # not in the paper
-    gain = claims.paper_gain(table, "face", "in_domain", "image2stylegan", "swd")
+    assert math.isnan(claims.paper_value(table, "face", "in-domain", "kid"))  # not in the paper
+    gain = claims.paper_gain(table, "face", "in-domain", "image2stylegan", "swd")
     assert gain == "27.31 -> 14.92"
     swaps = claims.paper_table(2)
-    assert claims.paper_value(swaps, "face", "in_domain", "fd", "manipulation") == 17.36
+    assert claims.paper_value(swaps, "face", "in-domain", "fd", "manipulation") == 17.36
 
 
 def test_seconds_count_every_image_of_a_batch(monkeypatch):
@@ -130,9 +130,9 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
 
 def test_speed_is_resolved_only_if_the_intervals_are_apart():
     columns = ["domain", "method", "seconds_alone", "seconds_alone_low", "seconds_alone_high"]
-    table = pd.DataFrame([["face", "in_domain", 4.0, 3.0, 5.0],
+    table = pd.DataFrame([["face", "in-domain", 4.0, 3.0, 5.0],
                           ["face", "image2stylegan", 8.0, 4.0, 9.0],
-                          ["face", "domain_guided", 0.1, 0.05, 0.2]], columns=columns)
+                          ["face", "domain-guided", 0.1, 0.05, 0.2]], columns=columns)
     found = claims.frame(reconstruction.speed_claims(table))
     assert list(found["ours"]) == pytest.approx([2, 40])
     assert list(found["low"]) == pytest.approx([0.8, 15])
@@ -141,8 +141,8 @@ def test_speed_is_resolved_only_if_the_intervals_are_apart():
 
 def test_score_of_a_pairwise_metric_is_the_mean_over_images():
     found, real = reconstructions()
-    visible = (x.images.clamp(-1, 1) for x in (found["in_domain"], real))
+    visible = (x.images.clamp(-1, 1) for x in (found["in-domain"], real))
     expected = next(visible).sub(next(visible)).square().mean()
-    estimate = scores.score("mse", found["in_domain"], real)
+    estimate = scores.score("mse", found["in-domain"], real)
     assert isinstance(estimate, Estimate)
     assert estimate.value == pytest.approx(expected.item(), rel=1e-5)

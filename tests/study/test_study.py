@@ -148,7 +148,7 @@ def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
     subject = SimpleNamespace(prepare=lambda: None, generator="g", classifier="c")
 
     def fingerprint():
-        return methods.fingerprint(networks.load(subject, "cpu"), "in_domain", 1)
+        return methods.fingerprint(networks.load(subject, "cpu"), "in-domain", 1)
 
     plain = fingerprint()
     monkeypatch.setenv("IDINVERT_INCEPTION", "file")
@@ -158,8 +158,8 @@ def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
 
 
 @pytest.mark.parametrize("method, parts", [
-    ("conventional", {"conventional"}), ("domain_guided", {"encoder"}),
-    ("image2stylegan", {"generator", "vgg"}), ("in_domain", {"generator", "encoder", "vgg"}),
+    ("conventional", {"conventional"}), ("domain-guided", {"encoder"}),
+    ("image2stylegan", {"generator", "vgg"}), ("in-domain", {"generator", "encoder", "vgg"}),
 ])  # fmt: skip
 def test_codes_depend_on_the_networks_that_make_them_alone(method, parts):
     names = ("generator", "encoder", "conventional", "classifier", "vgg")

@@ -89,7 +89,7 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
 
 def test_methods_without_their_network_are_left_out(own):
     m = networks.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
-    assert "conventional" not in methods.available(m) and "in_domain" in methods.available(m)
+    assert "conventional" not in methods.available(m) and "in-domain" in methods.available(m)
 
 
 def test_generators_of_a_profile_are_shown(own):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from idinvert import models, processes
+from idinvert import processes
 from idinvert.data import open_source
-from idinvert.inversion import Networks, Settings, files
+from idinvert.inversion import METHODS, Method, files
+from idinvert.inversion.model import Model
 from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG
-from idinvert.models import pretrained
+from idinvert.settings import names
 
-METHODS = ("in-domain", "encoder", "image2stylegan")
-# iterations of the in-domain method; Image2StyleGAN takes ten times as many
+# iterations of the methods that optimise; Image2StyleGAN takes ten times as many
 PROFILES = {"smoke": 5, "embedded": 100, "paper": 100}
 
 
@@ -27,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, help="folder, zip, LMDB or image file")
     parser.add_argument("--out", required=True, type=Path, help="folder of the results")
     parser.add_argument("--encoder", help="MODEL-base unless told")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0])
+    parser.add_argument("--method", choices=list(METHODS), default="in-domain")
     parser.add_argument("--lambda-dom", type=float, default=LAMBDA_DOM, help="weight of the code "
                         f"term of Eq. (4), {LAMBDA_DOM:g} unless told")
     parser.add_argument("--lambda-vgg", type=float, default=LAMBDA_VGG, help="weight of the "
@@ -43,45 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Settings of the chosen method; ValueError for counts below 0 (1 for the batch)."""
+def method_of(arguments: argparse.Namespace) -> Method:
+    """The chosen method with its settings; ValueError for counts below 0 (1 for the batch)."""
     if (arguments.iterations or 0) < 0 or arguments.batch < 1:
         raise ValueError("--iterations must be at least 0 and --batch at least 1.")
-    iterations = arguments.iterations
-    if arguments.method == "encoder":
-        iterations = 0
-    elif iterations is None:
+    if arguments.iterations is None:
         factor = 10 if arguments.method == "image2stylegan" else 1
-        iterations = factor * PROFILES[arguments.profile]
-    lambda_dom = arguments.lambda_dom if arguments.method == "in-domain" else 0.0
-    return Settings(lambda_dom, arguments.lambda_vgg, iterations, arguments.learning_rate,
-                    arguments.bf16)
-
-
-def encoder_of(arguments: argparse.Namespace) -> str:
-    """Name of the encoder."""
-    return arguments.encoder or models.companion(arguments.model, "encoder")
-
-
-def load_networks(arguments: argparse.Namespace, settings: Settings, device: str) -> Networks:
-    """The networks that the method needs."""
-    generator = models.load(arguments.model, device)
-    encoder = features = None
-    if arguments.method != "image2stylegan":
-        encoder = models.load(encoder_of(arguments), device)
-    if settings.lambda_vgg and settings.iterations:
-        features = pretrained.load_vgg16(device)
-    return Networks(generator, features, encoder)
-
-
-def notes_of(arguments: argparse.Namespace, settings: Settings) -> dict:
-    """What the results depend on."""
-    notes = {"model": arguments.model, "sha256": models.card(arguments.model)["sha256"],
-             "method": arguments.method, **asdict(settings), "crop": not arguments.squeeze}
-    if arguments.method != "image2stylegan":
-        name = encoder_of(arguments)
-        notes |= {"encoder": name, "encoder_sha256": models.card(name)["sha256"]}
-    return notes
+        arguments.iterations = factor * PROFILES[arguments.profile]
+    kind = METHODS[arguments.method]
+    return kind(**{name: getattr(arguments, name) for name in names(kind)})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,11 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         share = processes.share()
-        settings = settings_of(arguments)
-        networks = load_networks(arguments, settings, share.device(arguments.device))
-        job = files.Job(open_source(arguments.images), networks, settings, arguments.out,
+        chosen = {"encoder": arguments.encoder} if arguments.encoder else {}
+        model = Model(arguments.model, share.device(arguments.device), **chosen)
+        job = files.Job(model, method_of(arguments), open_source(arguments.images), arguments.out,
                         arguments.batch, not arguments.squeeze)
-        counts = files.run(job, notes_of(arguments, settings), share)
+        counts = files.run(job, share)
     except KeyboardInterrupt:
         print("Stopped; the same command continues.", file=sys.stderr)
         return 130

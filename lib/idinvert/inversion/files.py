@@ -1,20 +1,23 @@
 """Inversion of many image files into a folder, in batches, resumable, shared by processes.
 
-    codes/NAME.npz     code [L, D] float32, and every term of the loss before each step
+    codes/NAME.npz     code [L, D] float32, MSE, whether it diverged, and every term of the loss
+                       before each step
     images/NAME.png    the inverted image
     codes.npy          all codes [N, L, D], in the order of the table's rows that have one
     losses.csv         one row per image: status, MSE of the inversion, terms of the last step
     settings.json      what the folder was made with
 
 An image is finished when its .npz is there; images that could not be read are tried again. Each
-process takes its share of the images; the last one to end leaves the whole table.
+process takes its share of the images; the last one to end leaves the whole table. Which images are
+inverted together depends on their places in the list alone, so a run that was interrupted ends with
+the very numbers of one that was not.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,13 +27,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from idinvert.codes import encode
+from idinvert.codes import device_of
 from idinvert.data import ImageError, Source, write_image
 from idinvert.files import check_notes, replacing
 from idinvert.losses import squared_error
-from idinvert.processes import Share
+from idinvert.processes import ALONE, Share
+from idinvert.settings import resolved
 
-from . import Inversion, Networks, Settings, optimise
+from .methods import Method, name_of
+from .model import Model
 
 STATES = ("ok", "diverged", "unreadable")
 
@@ -39,36 +44,35 @@ STATES = ("ok", "diverged", "unreadable")
 class Job:
     """What is inverted, how, and where the results go."""
 
+    model: Model
+    method: Method
     source: Source
-    networks: Networks
-    settings: Settings
     out: Path
-    batch: int = 16
-    crop: bool = True
+    batch: int = 16  # images inverted together
+    crop: bool = True  # cut out the centre of an image that is not square, do not squeeze it
 
-    def start(self, images: Tensor) -> Tensor:
-        """Codes to begin with: E(x), or the average code where there is no encoder."""
-        if self.networks.encoder is None:
-            return self.networks.generator.w_avg.expand(len(images), -1, -1)
-        return encode(self.networks.encoder, images)
+    def notes(self) -> dict:
+        """What the results depend on, for settings.json."""
+        roles = ("generator", *self.method.needs)
+        return {"model": self.model.name, "method": name_of(self.method), **resolved(self.method),
+                "crop": self.crop, "sha256": {role: self.model.digest(role) for role in roles}}
 
 
-def run(job: Job, notes: dict, share: Share, progress: bool = True) -> Counter:
+def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
     """Invert what is not finished of this process's share; returns the count of each of STATES.
 
-    notes: what the results depend on; ValueError if the folder was made with others.
+    ValueError: the folder was made with other settings or weights.
     """
-    check_notes(job.out / "settings.json", notes)
+    check_notes(job.out / "settings.json", job.notes())
     files = file_names(job.source.names)
     mine = share.of(list(job.source.names))
-    open_names = [name for name in mine if not (job.out / "codes" / f"{files[name]}.npz").exists()]
-    bar = tqdm(total=len(mine), initial=len(mine) - len(open_names), desc="inverted", unit="img",
+    bar = tqdm(total=len(mine), desc="inverted", unit="img",
                disable=not progress or not share.first)
     with bar:
-        for names, images in batches(job, open_names, files):
-            for name, row in zip(names, invert(job, images)):
-                save(job.out, files[name], name, row)
-            bar.update(len(names))
+        for start in range(0, len(mine), job.batch):
+            batch = mine[start:start + job.batch]
+            invert(job, batch, files)
+            bar.update(len(batch))
     counts, before = Counter(), None
     while before != (before := finished(job.out)):  # another process may have ended meanwhile
         counts = write_table(job.out, job.source.names, files, mine)
@@ -88,70 +92,67 @@ def file_names(names: Sequence[str]) -> dict[str, str]:
     return {name: name if shared[stem.lower()] > 1 else stem for name, stem in stems.items()}
 
 
-def batches(job: Job, names: list[str], files: dict[str, str]
-            ) -> Iterator[tuple[list[str], Tensor]]:
-    """Readable images [N, 3, r, r] with their names; the others are reported and noted."""
-    size = job.networks.generator.resolution
-    kept, images = [], []
-    for name in names:
-        note = job.out / "failed" / f"{files[name]}.txt"
-        try:
-            images.append(job.source.read(name, size, job.crop))
-            kept.append(name)
-            note.unlink(missing_ok=True)
-        except ImageError as error:
-            report(str(error))
-            with replacing(note) as temporary:
-                temporary.write_text(f"{error}\n")
-        if len(kept) == job.batch or (kept and name == names[-1]):
-            yield kept, torch.stack(images)
-            kept, images = [], []
+def invert(job: Job, batch: list[str], files: dict[str, str]) -> None:
+    """Invert a batch of which some images are not finished, all together, and save those."""
+    unfinished = [name for name in batch if not code_path(job.out, files[name]).exists()]
+    images = {name: image for name in unfinished
+              if (image := read(job, name, files[name])) is not None}
+    if not images:
+        return
+    wanted = list(images)
+    images |= {name: image for name in batch if name not in unfinished
+               if (image := read(job, name, files[name])) is not None}
+    names = [name for name in batch if name in images]
+    targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
+    found = job.method.invert(job.model, targets)
+    errors = squared_error(found.images, targets)
+    for i, name in enumerate(names):
+        if name in wanted:
+            losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}
+            row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i], **losses}
+            save(job.out, files[name], found.images[i], row)
+            if found.diverged[i]:
+                report(f"{name} has diverged and kept its start.")
 
 
-def invert(job: Job, images: Tensor) -> list[dict[str, np.ndarray]]:
-    """Code, image, MSE and loss history of each image of a batch."""
-    networks, settings = job.networks, job.settings
-    images = images.to(next(networks.generator.parameters()).device)
-    found: Inversion = optimise(
-        networks.generator, images, job.start(images), networks.features, networks.encoder,
-        settings.lambda_dom, settings.lambda_vgg, settings.iterations, settings.learning_rate,
-        batch_size=len(images), bf16=settings.bf16,
-    )
-    mse = squared_error(found.images, images)
-    return [
-        {"code": found.codes[i].cpu().numpy(), "image": found.images[i].cpu(),
-         "mse": mse[i].cpu().numpy(),
-         **{f"loss_{k}": v[i].float().cpu().numpy() for k, v in found.losses.items()}}
-        for i in range(len(images))
-    ]
+def read(job: Job, name: str, file: str) -> Tensor | None:
+    """An image [3, r, r]; None, reported and noted, if it cannot be read."""
+    note = job.out / "failed" / f"{file}.txt"
+    try:
+        image = job.source.read(name, job.model.generator.resolution, job.crop)
+    except ImageError as error:
+        report(str(error))
+        with replacing(note) as temporary:
+            temporary.write_text(f"{error}\n")
+        return None
+    note.unlink(missing_ok=True)
+    return image
 
 
-def save(out: Path, file: str, name: str, row: dict) -> None:
-    """Write the image and then the code of one image; says if it has diverged."""
-    write_image(out / "images" / f"{file}.png", row.pop("image"))
-    with replacing(out / "codes" / f"{file}.npz") as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **row)
-    if state(row) == "diverged":
-        report(f"{name} has diverged and kept its start.")
+def code_path(out: Path, file: str) -> Path:
+    """Where the code of an image is."""
+    return out / "codes" / f"{file}.npz"
 
 
-def state(row: dict) -> str:
-    """ "diverged" if a term of the loss ceased to be finite, else "ok"."""
-    finite = all(np.isfinite(row[key]).all() for key in row)
-    return "ok" if finite else "diverged"
+def save(out: Path, file: str, image: Tensor, row: dict[str, Tensor]) -> None:
+    """Write the image and then the code of one image, which makes it finished."""
+    write_image(out / "images" / f"{file}.png", image)
+    with replacing(code_path(out, file)) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, **{key: value.cpu().numpy() for key, value in row.items()})
 
 
 def write_table(out: Path, names: Sequence[str], files: dict[str, str], mine: list[str]) -> Counter:
     """Write losses.csv and codes.npy of all that is finished; counts the states of `mine`."""
     rows, codes = [], []
     for name in names:
-        path, note = out / "codes" / f"{files[name]}.npz", out / "failed" / f"{files[name]}.txt"
+        path, note = code_path(out, files[name]), out / "failed" / f"{files[name]}.txt"
         if path.exists():
             with np.load(path) as row:
                 row = dict(row)
             codes.append(row["code"])
             last = {key[5:]: float(row[key][-1]) for key in row if key.startswith("loss_")}
-            rows.append({"image": name, "state": state(row), "mse": float(row["mse"]), **last})
+            state = "diverged" if row["diverged"] else "ok"
+            rows.append({"image": name, "state": state, "mse": float(row["mse"]), **last})
         elif note.exists():
             rows.append({"image": name, "state": "unreadable", "note": note.read_text().strip()})
     with replacing(out / "losses.csv") as temporary:

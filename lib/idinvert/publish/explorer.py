@@ -18,10 +18,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from idinvert.codes import encode, interpolate, manipulate, render, stitch
+from idinvert.codes import encode, interpolate, manipulate, render
 from idinvert.data import ImageError, grid, read_image, to_uint8
-from idinvert.inversion import diffuse
-from idinvert.study.methods import METHODS, available
+from idinvert.inversion import METHODS, Settings, diffuse, stitch
+from idinvert.settings import names
 from idinvert.study.networks import Models
 
 LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
@@ -53,18 +53,17 @@ class Session:
 
         The code so far is kept if `on_step` raises.
         """
-        options = {"on_step": self.following(on_step), "bf16": False}
-        if method == "in_domain":
-            options["lambda_dom"] = lambda_dom
-        self.codes = METHODS[method].codes(self.models, self.target, iterations, **options)
+        kind, chosen = METHODS[method], {"lambda_dom": lambda_dom, "iterations": iterations}
+        settings = {name: chosen[name] for name in names(kind) if name in chosen}
+        self.codes = kind(**settings).invert(self.models.model, self.target,
+                                             on_step=self.following(on_step)).codes
         return self.inverted()
 
     def diffuse(self, context: Tensor, box: tuple[int, int, int, int], iterations: int,
                 on_step: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
         """Semantic diffusion of the target's part in `box` into `context`; returns the image."""
-        m = self.models
         stitched, mask = stitch(self.target, context, box)
-        self.codes = diffuse(m.generator, m.encoder, stitched, mask, m.vgg, iterations=iterations,
+        self.codes = diffuse(self.models.model, stitched, mask, Settings(iterations=iterations),
                              on_step=self.following(on_step)).codes
         return self.inverted()
 
@@ -172,8 +171,8 @@ class Panel:
         self.face = w.IntSlider(0, 0, last, description="test image", **wide)
         self.upload = w.FileUpload(accept="image/*", description="or your own")
         self.method = w.Dropdown(
-            options=[(m.title, name) for name, m in available(self.models).items()],
-            value="in_domain", description="method", **wide)
+            options=[(METHODS[name].title, name) for name in self.models.model.available()],
+            value="in-domain", description="method", **wide)
         self.lambda_dom = w.SelectionSlider(options=LAMBDAS, value=2.0, description="lambda_dom",
                                             **wide)
         self.iterations = w.IntSlider(60, 10, 500, 10, description="iterations", **wide)

@@ -34,8 +34,8 @@ def frame(rows: list[dict]) -> pd.DataFrame:
 
 
 # Our names of methods and metrics -> those of the paper's tables.
-PAPER_NAMES = {"conventional": "conventional_encoder", "domain_guided": "domain_guided_encoder",
-               "in_domain": "in_domain_inversion", "fd": "fid"}
+PAPER_NAMES = {"conventional": "conventional_encoder", "domain-guided": "domain_guided_encoder",
+               "in-domain": "in_domain_inversion", "fd": "fid"}
 
 
 def paper_table(number: int) -> pd.DataFrame:

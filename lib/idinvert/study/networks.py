@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,8 +11,12 @@ from torch import Tensor, nn
 
 from idinvert import models
 from idinvert.boundaries import Boundary
+from idinvert.inversion import METHODS, Method
+from idinvert.inversion.cache import cached_codes
+from idinvert.inversion.model import Model
 from idinvert.metrics import features
 from idinvert.models import pretrained
+from idinvert.settings import names as setting_names
 from idinvert.training import zoo
 
 from .subjects import Subject, SubjectError
@@ -30,12 +34,11 @@ class Models:
     generator: nn.Module
     encoder: nn.Module
     boundaries: dict[str, Boundary]
-    vgg: nn.Module  # perceptual term
+    model: Model | None  # the same generator and encoder, for the inversion methods
     classifier: nn.Module | None  # attributes, if there is one
     attributes: list[str]  # of the classifier's logits
     judge: nn.Module  # features of FD and KID
     conventional: nn.Module | None = None  # the encoder of Eq. (1), if there is one
-    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the weights of each part
 
     def column(self, attribute: str) -> int:
         """Column of an attribute in `probabilities`; ValueError names those that there are."""
@@ -69,18 +72,42 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
     if models.exists(subject.classifier):
         names["classifier"] = subject.classifier
     networks = {part: models.load(name, device) for part, name in names.items()}
-    networks |= {"vgg": pretrained.load_vgg16(device),
-                 "judge": pretrained.load_judge(device)}
-    for network in networks.values():
+    model = Model(generator, device)
+    for part in ("generator", "encoder", "conventional"):
+        if part in networks:
+            setattr(model, part, networks[part])
+    networks["judge"] = pretrained.load_judge(device)
+    for network in (*networks.values(), model.features):
         network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
-    cards = {part: models.card(name) for part, name in names.items()}
-    hashes = {part: card["sha256"] for part, card in cards.items()}
-    if pretrained.user_file("IDINVERT_VGG16"):
-        hashes["vgg"] = pretrained.tensors_sha256(networks["vgg"].state_dict())
-    fitted = models.companions(generator, "boundaries")
-    return Models(boundaries=models.load_boundaries(generator) if fitted else {},
-                  attributes=cards["classifier"]["attributes"] if "classifier" in cards else [],
-                  hashes=hashes, **{"classifier": None} | networks)
+    attributes = models.card(names["classifier"])["attributes"] if "classifier" in names else []
+    return Models(boundaries=model.boundaries, attributes=attributes, model=model,
+                  **{"classifier": None} | networks)
+
+
+def methods(models: Models, settings: Mapping[str, Mapping], names: Sequence[str] | None = None
+            ) -> dict[str, Method]:
+    """The inversion methods whose networks there are: all, or those of `names`, in this order.
+
+    settings: of a profile, by method. Convolutions are in bfloat16 unless they say otherwise.
+    RegistryError: the settings are of an unknown method. SettingsError: one of them is wrong.
+    """
+    for name in settings:
+        METHODS[name]
+    there = models.model.available()
+    chosen = there if names is None else [name for name in names if name in there]
+    return {name: method(METHODS[name], settings.get(name, {})) for name in chosen}
+
+
+def method(kind: type[Method], settings: Mapping) -> Method:
+    """A method with settings, and with convolutions in bfloat16 unless they say otherwise."""
+    return kind(**({"bf16": True} if "bf16" in setting_names(kind) else {}) | dict(settings))
+
+
+def invert(models: Models, images: Tensor, settings: Mapping[str, Mapping],
+           names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Codes [N, L, D] of images [N, 3, H, W] by each of the `methods`, kept in the cache."""
+    return {name: cached_codes(models.model, found, images)
+            for name, found in methods(models, settings, names).items()}
 
 
 def check_there(subject: Subject, needs: Sequence[str]) -> None:

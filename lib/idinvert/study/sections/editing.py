@@ -10,17 +10,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from idinvert.codes import interpolate, manipulate, mix, render, stitch
-from idinvert.inversion import diffuse
+from idinvert.codes import interpolate, manipulate, mix, render
+from idinvert.inversion import METHODS, Settings, diffuse, stitch
 from idinvert.metrics import attributes
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, methods, scores
+from idinvert.study import claims, scores
 from idinvert.study.networks import Models
 from idinvert.study.scores import DISTANCES, Seen
 
 from . import tradeoff
 
-METHODS = ("image2stylegan", "domain_guided", "in_domain")
+COMPARED = ("image2stylegan", "domain-guided", "in-domain")
 WORDS = {"interpolation": "C7", "manipulation": "C8"}
 
 
@@ -139,7 +139,7 @@ def paper_and_ours(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen,
                    edits: dict[str, dict[str, Edit]], paper: pd.DataFrame) -> list[dict]:
     """Verdicts on C7 and C8: in-domain inversion against Image2StyleGAN."""
     rows = []
-    better, worse = "in_domain", "image2stylegan"
+    better, worse = "in-domain", "image2stylegan"
     for task, found in tasks.items():
         for metric in DISTANCES:
             gain = scores.advantage(metric, found[better], found[worse], real, paired=False)
@@ -178,8 +178,8 @@ def diffusion(models: Models, targets: Tensor, contexts: Tensor, crop: int, iter
               ) -> Diffusion:
     """Paste the central crop of each target into its context and invert the crop alone."""
     pasted, mask = stitch(targets, contexts, centre(targets.shape[-1], crop))
-    found = diffuse(models.generator, models.encoder, pasted, mask, models.vgg, iterations,
-                    bf16=True, progress=True)
+    settings = Settings(iterations=iterations, bf16=True)
+    found = diffuse(models.model, pasted, mask, settings, progress=True)
     return Diffusion(crop, mask, pasted, found.images)
 
 
@@ -267,7 +267,7 @@ def method_rows(models: Models, codes: dict[str, Tensor], images: Tensor, pairs
     """Figure 4: one strip per pair and method, with the rows' labels."""
     rows, labels = [], []
     for a, b in pairs:
-        for name in ("image2stylegan", "in_domain"):
+        for name in ("image2stylegan", "in-domain"):
             rows.append(strip(models, codes[name], images, a, b))
-            labels.append(methods.METHODS[name].title)
+            labels.append(METHODS[name].title)
     return rows, labels

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from idinvert.codes import render
+from idinvert.inversion import METHODS
+from idinvert.inversion.cache import image_hash
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, methods, scores
+from idinvert.study import claims, networks, scores
 from idinvert.study.networks import Models
 from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
 
@@ -36,8 +39,8 @@ def table1(domain: str, found: dict[str, Seen], real: Seen, others: Seen) -> pd.
          **scores.spread({m: scores.score(m, seen, real) for m in METRICS})}
         for name, seen in found.items()
     ]
-    targets = set(map(methods.image_hash, real.images))
-    fresh = [i for i, x in enumerate(others.images) if methods.image_hash(x) not in targets]
+    targets = set(map(image_hash, real.images))
+    fresh = [i for i, x in enumerate(others.images) if image_hash(x) not in targets]
     others = others[fresh[:len(real)]]
     if len(others) >= FEWEST:
         floor = {m: scores.score(m, others, real, paired=False) for m in DISTANCES}
@@ -46,7 +49,7 @@ def table1(domain: str, found: dict[str, Seen], real: Seen, others: Seen) -> pd.
     return pd.DataFrame(rows)
 
 
-def seconds(domain: str, models: Models, images: Tensor, iterations: dict[str, int]
+def seconds(domain: str, models: Models, images: Tensor, settings: Mapping[str, Mapping]
             ) -> pd.DataFrame:
     """Seconds per image of every method: mean over REPEATS runs of one image, with its interval,
     and one run of all `images` in a batch.
@@ -54,12 +57,13 @@ def seconds(domain: str, models: Models, images: Tensor, iterations: dict[str, i
     Each is run once beforehand with a single iteration, so that nothing is timed that happens once.
     """
     rows = []
-    for name, method in methods.available(models).items():
-        steps = iterations.get(name, 0)
+    for name, method in networks.methods(models, settings).items():
+        steps = getattr(method, "iterations", 0)
+        once = replace(method, iterations=1) if steps else method
         for batch in (images[:1], images):
-            method.codes(models, batch, min(1, steps))
-        alone = [elapsed(method.codes, models, images[:1], steps) for _ in range(REPEATS)]
-        together = elapsed(method.codes, models, images, steps) / len(images)
+            once.invert(models.model, batch)
+        alone = [elapsed(method.invert, models.model, images[:1]) for _ in range(REPEATS)]
+        together = elapsed(method.invert, models.model, images) / len(images)
         rows.append({"domain": domain, "method": name, "iterations": steps, "batch": len(images),
                      **scores.spread({"seconds_alone": scores.per_image(alone)}),
                      "seconds_batched": together})
@@ -79,11 +83,11 @@ def elapsed(work: Callable, *arguments) -> float:
 
 # (claim, better, worse, metrics, in words); "-" for what the paper's numbers show without saying it
 COMPARISONS = (
-    ("C1", "domain_guided", "conventional", METRICS, "domain-guided encoder beats conventional"),
-    ("C2", "image2stylegan", "in_domain", PAIRWISE, "Image2StyleGAN beats in-domain in pixels"),
-    ("C2", "image2stylegan", "domain_guided", PAIRWISE, "Image2StyleGAN beats the encoder"),
-    ("C3", "in_domain", "domain_guided", PAIRWISE, "optimisation improves on its encoder"),
-    ("C4", "in_domain", "image2stylegan", DISTANCES, "in-domain more realistic than "
+    ("C1", "domain-guided", "conventional", METRICS, "domain-guided encoder beats conventional"),
+    ("C2", "image2stylegan", "in-domain", PAIRWISE, "Image2StyleGAN beats in-domain in pixels"),
+    ("C2", "image2stylegan", "domain-guided", PAIRWISE, "Image2StyleGAN beats the encoder"),
+    ("C3", "in-domain", "domain-guided", PAIRWISE, "optimisation improves on its encoder"),
+    ("C4", "in-domain", "image2stylegan", DISTANCES, "in-domain more realistic than "
      "Image2StyleGAN"),
 )
 
@@ -103,15 +107,15 @@ def paper_and_ours(domain: str, found: dict[str, Seen], real: Seen, paper: pd.Da
 
 def speed_claims(times: pd.DataFrame) -> list[dict]:
     """C5: how many times as long the slower method takes for one image."""
-    pairs = (("in_domain", "image2stylegan", "290 s / 8 s = 36"),
-             ("domain_guided", "in_domain", "8 s / 0.0042 s = 1900"))
+    pairs = (("in-domain", "image2stylegan", "290 s / 8 s = 36"),
+             ("domain-guided", "in-domain", "8 s / 0.0042 s = 1900"))
     rows = []
     for domain, group in times.groupby("domain", sort=False):
         ends = group.set_index("method")[[f"seconds_alone{e}" for e in ("", "_low", "_high")]]
         for fast, slow, theirs in pairs:
             ratio = scores.ratio(Estimate(*ends.loc[slow]), Estimate(*ends.loc[fast]))
-            text = (f"{domain}: {methods.METHODS[slow].title} takes so many times as long as "
-                    f"{methods.METHODS[fast].title}")
+            text = (f"{domain}: {METHODS[slow].title} takes so many times as long as "
+                    f"{METHODS[fast].title}")
             rows.append(claims.row("C5", text, theirs, ratio, equal=1.0))
     return rows
 

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from idinvert.boundaries import Boundary
+from idinvert.inversion import METHODS
 from idinvert.metrics import bootstrap
 from idinvert.metrics.attributes import average_precision, precision_recall
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, figures, methods, scores
+from idinvert.study import claims, figures, scores
 
-METHODS = ("in_domain", "image2stylegan", "domain_guided", "conventional")
-COLOURS = dict(zip(METHODS, (figures.BLUE, figures.ORANGE, figures.GREEN, figures.GREY)))
+SHOWN = ("in-domain", "image2stylegan", "domain-guided", "conventional")
+COLOURS = dict(zip(SHOWN, (figures.BLUE, figures.ORANGE, figures.GREEN, figures.GREY)))
 
 
 def distances(codes: dict[str, Tensor], boundary: Boundary) -> dict[str, np.ndarray]:
@@ -43,7 +44,7 @@ def average_precisions(domain: str, codes: dict[str, Tensor], boundaries: dict[s
 
 
 def gain(codes: dict[str, Tensor], boundary: Boundary, truth: np.ndarray,
-         better: str = "in_domain", worse: str = "image2stylegan") -> Estimate:
+         better: str = "in-domain", worse: str = "image2stylegan") -> Estimate:
     """Average precision of one method less that of another, bootstrapped over the same images."""
     values = distances(codes, boundary)
     return bootstrap.interval(
@@ -56,11 +57,11 @@ def paper_and_ours(domain: str, codes: dict[str, Tensor], boundaries: dict[str, 
     """Verdicts on C6, one per attribute; and, which the paper does not compare, on the encoder."""
     rows = []
     for claim, worse, theirs in (("C6", "image2stylegan", "curve above (Fig. 3)"),
-                                 ("-", "domain_guided", "not compared")):
+                                 ("-", "domain-guided", "not compared")):
         for attribute in attributes:
             found = gain(codes, boundaries[attribute], labels[attribute].to_numpy(), worse=worse)
             text = (f"{domain}: {attribute} is told better from in-domain codes than from those of "
-                    f"{methods.METHODS[worse].title} (average precision)")
+                    f"{METHODS[worse].title} (average precision)")
             rows.append(claims.row(claim, text, theirs, found))
     return rows
 
@@ -74,7 +75,7 @@ def curves(codes: dict[str, Tensor], boundaries: dict[str, Boundary], labels: pd
         for name, values in distances(codes, boundaries[attribute]).items():
             curve = precision_recall(values, truth)
             axis.plot(curve.recall, curve.precision, color=COLOURS[name], lw=1.5,
-                      label=f"{methods.METHODS[name].title}, {curve.average:.2f}")
+                      label=f"{METHODS[name].title}, {curve.average:.2f}")
         axis.axhline(truth.mean(), color=figures.GREY, ls="--", lw=1)
         axis.set(title=attribute, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
         axis.legend(fontsize=6.5, loc="lower left", frameon=False,

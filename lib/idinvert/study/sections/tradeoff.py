@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from idinvert.codes import encode, manipulate, render
-from idinvert.inversion import in_domain
+from idinvert.inversion import InDomain
+from idinvert.inversion.cache import cached_codes
 from idinvert.metrics import attributes, pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import scores
@@ -33,14 +34,14 @@ class Outcome:
 
 def sweep(models: Models, images: Tensor, lambdas: Sequence[float], iterations: int,
           attribute: str, alpha: float) -> list[Outcome]:
-    """Invert the images once per lambda_dom, then move the codes by alpha towards the attribute."""
+    """Invert the images once per lambda_dom (see `cached_codes`), then move the codes by alpha towards the attribute."""
     outcomes = []
     for lambda_dom in lambdas:
-        result = in_domain(models.generator, models.encoder, images, models.vgg, lambda_dom,
-                           iterations, bf16=True, progress=True)
-        moved = manipulate(result.codes, models.boundaries[attribute].direction, alpha)
-        edited = render(models.generator, moved)
-        outcomes.append(Outcome(lambda_dom, result.codes, result.images, edited))
+        method = InDomain(iterations=iterations, lambda_dom=lambda_dom, bf16=True)
+        codes = cached_codes(models.model, method, images)
+        moved = manipulate(codes, models.boundaries[attribute].direction, alpha)
+        outcomes.append(Outcome(lambda_dom, codes, render(models.generator, codes),
+                                render(models.generator, moved)))
     return outcomes
 
 

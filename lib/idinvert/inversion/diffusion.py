@@ -1,0 +1,45 @@
+"""Semantic diffusion (section 4.3): part of one image pasted into another and inverted there."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from idinvert.codes import encode
+
+from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, optimise
+
+
+def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings | None = None, *,
+            on_step: OnStep | None = None, progress: bool = False, batch: int = 16) -> Inversion:
+    """Masked inversion of stitched images [N, 3, H, W], `batch` at a time, starting at E(x).
+
+    mask: [1 or N, 1, H, W], 1 on the pasted patch, which alone enters the loss. There is no code
+    term, as in the published code. Errors as `optimise`.
+    """
+    def invert(images, mask, progress):
+        start = encode(networks.encoder, images)
+        return optimise(networks, images, start, settings or Settings(), mask=mask,
+                        on_step=on_step, progress=progress)
+
+    if len(mask) == 1:
+        return in_batches(partial(invert, mask=mask), images, size=batch, progress=progress)
+    return in_batches(invert, images, mask, size=batch, progress=progress)
+
+
+def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
+           ) -> tuple[Tensor, Tensor]:
+    """`context` [N, 3, H, W] with the part of `target` in a box, as `diffuse` takes it.
+
+    box: left, top, right, bottom in px. Returns the mask [1, 1, H, W] of the box as well.
+    ValueError: the box is empty or not within the image.
+    """
+    left, top, right, bottom = box
+    height, width = target.shape[2:]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(f"The box {box} is not within an image of {width} x {height} px.")
+    mask = torch.zeros_like(target[:1, :1])
+    mask[..., top:bottom, left:right] = 1
+    return torch.where(mask.bool(), target, context), mask

@@ -1,0 +1,205 @@
+"""A model: a generator of the registry with its companions, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert import devices, models
+from idinvert.boundaries import Boundary
+from idinvert.codes import check_images, encode, manipulate, render, sample_codes
+from idinvert.models import pretrained
+from idinvert.registry import nearest
+
+from .methods import METHODS, Method
+from .optimiser import Inversion, OnStep, in_batches
+
+LARGEST = 1.5  # images that exceed this anywhere are not in [-1, 1]
+
+
+class Model:
+    """A generator with its encoders, boundaries, classifier and discriminator.
+
+    Args:
+        name: of a generator of the registry: see `idinvert.models.names`.
+        device: "cuda", "cpu", ..; by default CUDA if there is one.
+        companions: names of other networks than the generator's own, by role:
+            `Model("face-stylegan-layerwise", encoder="face-stylegan-layerwise-resnet18")`.
+
+    Images are [N, 3, r, r] in [-1, 1], codes [N, L, D], on the model's device.
+    ValueError: an unknown model (the nearest are named), a device that there is not. What a model
+    lacks is an error, in one sentence, when it is first used.
+
+    >>> model = Model("face-stylegan-layerwise", "cpu")
+    >>> model.available()
+    ['conventional', 'domain-guided', 'image2stylegan', 'in-domain']
+    >>> codes = model.sample(2, seed=1)
+    >>> model.render(codes).shape
+    torch.Size([2, 3, 64, 64])
+    """
+
+    def __init__(self, name: str, device: str = "auto", **companions: str):
+        for known in (name, *companions.values()):
+            models.card(known)
+        self.name, self.device = name, devices.pick(device)
+        self.chosen = {"generator": name, **companions}
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.device!r})"
+
+    # --- networks ---------------------------------------------------------------------------------
+
+    def name_of(self, role: str) -> str:
+        """The registry's name of the network in a role; ValueError if the model has none."""
+        return self.chosen.get(role) or models.companion(self.name, role)
+
+    def has(self, role: str) -> bool:
+        """Whether there is something in a role."""
+        return role in ("features", *self.chosen) or bool(models.companions(self.name, role))
+
+    def digest(self, role: str) -> str:
+        """SHA-256 of the weights in a role."""
+        if role != "features":
+            return models.digest(self.name_of(role))
+        if pretrained.user_file("IDINVERT_VGG16") is None:
+            return pretrained.SOURCES["vgg16"].sha256
+        return pretrained.tensors_sha256(self.features.state_dict())
+
+    def network(self, role: str) -> nn.Module:
+        """The frozen network in a role, in eval mode."""
+        return models.load(self.name_of(role), self.device)
+
+    @cached_property
+    def generator(self) -> nn.Module:
+        """G."""
+        return self.network("generator")
+
+    @cached_property
+    def encoder(self) -> nn.Module:
+        """E, the domain-guided encoder of Eq. (2)."""
+        return self.network("encoder")
+
+    @cached_property
+    def conventional(self) -> nn.Module:
+        """The conventional encoder of Eq. (1)."""
+        return self.network("conventional")
+
+    @cached_property
+    def discriminator(self) -> nn.Module:
+        """D."""
+        return self.network("discriminator")
+
+    @cached_property
+    def classifier(self) -> nn.Module:
+        """The network that judges attributes."""
+        return self.network("classifier")
+
+    @cached_property
+    def attributes(self) -> list[str]:
+        """The attributes that the classifier judges, in the order of `probabilities`."""
+        return models.card(self.name_of("classifier"))["attributes"]
+
+    @cached_property
+    def boundaries(self) -> dict[str, Boundary]:
+        """The boundaries of attributes in the space of codes; empty if none are known."""
+        return models.load_boundaries(self.name) if self.has("boundaries") else {}
+
+    @cached_property
+    def features(self) -> nn.Module:
+        """F, the VGG-16 up to conv4_3 of the perceptual term."""
+        return pretrained.load_vgg16(self.device)
+
+    # --- what it does -----------------------------------------------------------------------------
+
+    def available(self) -> list[str]:
+        """Names of the inversion methods whose networks there are.
+
+        >>> "in-domain" in Model("face-stylegan-layerwise", "cpu").available()
+        True
+        """
+        return [name for name, method in METHODS.items() if all(map(self.has, method.needs))]
+
+    def invert(self, images: Tensor, method: str | Method = "in-domain", *, batch: int = 16,
+               on_step: OnStep | None = None, progress: bool = False, **settings: Any) -> Inversion:
+        """Invert images [N, 3, r, r] in [-1, 1], `batch` at a time.
+
+        Args:
+            method: a name of `available`, or a method with its settings.
+            settings: of the method: `iterations`, `lambda_dom`, ..
+            on_step: called with (iteration, codes, images) of a batch before every step.
+            progress: show a bar.
+
+        ValueError: an unknown method or setting (the nearest are named), images of another size,
+        type or range.
+
+        >>> model = Model("face-stylegan-layerwise", "cpu")
+        >>> images = model.render(model.sample(1))
+        >>> result = model.invert(images, "in-domain", iterations=2, lambda_vgg=0)
+        >>> result.codes.shape, result.losses["total"].shape
+        (torch.Size([1, 10, 64]), torch.Size([1, 2]))
+        >>> model.invert(images, "in-domian")
+        Traceback (most recent call last):
+        ...
+        idinvert.registry.RegistryError: Unknown inversion method 'in-domian': did you mean ...
+        """
+        if isinstance(method, str):
+            method = METHODS[method](**settings)
+        images = self.checked(images)
+        inverted = partial(method.invert, self, on_step=on_step)
+        return in_batches(inverted, images, size=batch, progress=progress)
+
+    def edit(self, codes: Tensor, **strengths: float) -> Tensor:
+        """Codes [N, L, D] moved along the boundaries of attributes (Eq. 5), each by its strength.
+
+        A strength is a number or one for each code [N]; positive adds the attribute. Its unit is
+        that of `codes.manipulate`. ValueError: an attribute without a boundary (the nearest are
+        named).
+
+        >>> model = Model("face-stylegan-layerwise", "cpu")
+        >>> codes = model.sample(1)
+        >>> older = model.edit(codes, age=3, smile=-1)
+        >>> bool(model.boundaries["age"].distance(older) > model.boundaries["age"].distance(codes))
+        True
+        >>> model.edit(codes, beard=1)
+        Traceback (most recent call last):
+        ...
+        ValueError: face-stylegan-layerwise has no boundary 'beard': expected one of ...
+        """
+        for attribute, strength in strengths.items():
+            if attribute not in self.boundaries:
+                raise ValueError(f"{self.name} has no boundary {attribute!r}: "
+                                 f"{nearest(attribute, self.boundaries)}")
+            codes = manipulate(codes, self.boundaries[attribute].direction, strength)
+        return codes
+
+    def render(self, codes: Tensor) -> Tensor:
+        """Images G(w), [N, 3, r, r], of codes [N, L, D]."""
+        return render(self.generator, codes)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes E(x), [N, L, D], of images [N, 3, r, r] in [-1, 1]; errors as `invert`."""
+        return encode(self.encoder, self.checked(images))
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """Codes [count, L, D] of random latents; only the seed chooses them."""
+        return sample_codes(self.generator, count, seed)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities [N, A] of `attributes` in images [N, 3, r, r], by the classifier."""
+        return torch.cat([self.classifier(part).sigmoid() for part in images.split(64)])
+
+    def checked(self, images: Tensor) -> Tensor:
+        """The images on the model's device; ValueError unless they are floats in [-1, 1]."""
+        if not isinstance(images, Tensor):
+            raise ValueError(f"images must be a tensor [N, 3, r, r] in [-1, 1], not a "
+                             f"{type(images).__name__}: see idinvert.read_image.")
+        images = images.to(self.device)
+        check_images(images, self.generator)
+        if images.numel() and images.abs().max() > LARGEST:
+            raise ValueError(f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see "
+                             "idinvert.read_image and idinvert.data.to_float.")
+        return images
