@@ -1,7 +1,8 @@
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.codes import interpolate, manipulate, mix, stitch
+from idinvert.codes import interpolate, manipulate, mix
+from idinvert.inversion import stitch
 
 
 def boundary(space="whole", layers=(0, 1, 2)):

@@ -1,54 +1,128 @@
-"""The five lines of the README, on tiny networks."""
+"""What `import idinvert` offers, on tiny networks; and that the import itself is quick."""
+
+import subprocess
+import sys
 
 import idinvert
 import idinvert.devices
+import numpy as np
 import pytest
 import torch
 from idinvert import boundaries, models
+from idinvert.inversion import InDomain, Networks
 from idinvert.models import pretrained
-from idinvert.nn import encoder, stylegan
-
-SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-ENCODER = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 4}
+from idinvert.nn import classifier
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path))
+def model(own_registry, monkeypatch):
     monkeypatch.setattr(pretrained, "load_vgg16", lambda device: None)
-    torch.manual_seed(0)
-    generator = stylegan.Generator(**SETTINGS)
-    models.save("tiny", generator, "stylegan.Generator", SETTINGS)
-    models.save("tiny-base", encoder.Encoder(**ENCODER), "encoder.Encoder", ENCODER)
     normal = torch.randn(4, 4)
     boundary = boundaries.Boundary("age", normal / normal.norm(), 0.0, tuple(range(4)))
-    boundaries.save([boundary], tmp_path / "tiny-boundaries.safetensors")
-    return boundary
+    smile = boundaries.Boundary("smile", normal.flip(0) / normal.norm(), 0.0, (0, 1))
+    boundaries.save([boundary, smile], models.folder() / "own-boundaries.safetensors")
+    return idinvert.load("own", device="cpu")
 
 
-def test_file_to_edited_file(tiny, tmp_path):
+@pytest.fixture
+def images():
+    return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_file_to_edited_file(model, tmp_path):
     idinvert.write_image(tmp_path / "photo.png", torch.rand(3, 40, 30) * 2 - 1)
     photo = idinvert.read_image(tmp_path / "photo.png", size=8)
-    result = idinvert.invert(photo[None], model="tiny", device="cpu", iterations=4)
+    result = model.invert(photo[None], iterations=4)
     assert result.codes.shape == (1, 4, 4)
     assert result.losses["total"].shape == (1, 4)
-    older = idinvert.manipulate(result.codes, "age", 3.0, model="tiny")
-    expected = models.load("tiny").synthesis(result.codes + 3 * tiny.normal)
+    older = model.render(model.edit(result.codes, age=3.0))
+    expected = models.load("own").synthesis(result.codes + 3 * model.boundaries["age"].normal)
     torch.testing.assert_close(older, expected)
     idinvert.write_image(tmp_path / "older.png", older[0])
     assert idinvert.read_image(tmp_path / "older.png", size=8).shape == (3, 8, 8)
 
 
-def test_images_in_0_to_255_are_refused(tiny):
-    with pytest.raises(ValueError, match=r"in \[-1, 1\], but reach 255"):
-        idinvert.invert(torch.full((1, 3, 8, 8), 255.0), model="tiny")
+def test_edits_add_up_and_may_differ_between_codes(model):
+    codes = model.sample(3, seed=2)
+    both = model.edit(codes, age=2, smile=torch.tensor([1.0, 0.0, -1.0]))
+    age, smile = (model.boundaries[name].direction for name in ("age", "smile"))
+    torch.testing.assert_close(both[0], codes[0] + 2 * age + smile)
+    torch.testing.assert_close(both[1], codes[1] + 2 * age)
+    torch.testing.assert_close(both[2], codes[2] + 2 * age - smile)
+    assert torch.equal(model.edit(codes), codes)
 
 
-def test_unknown_attribute_names_the_known(tiny):
-    with pytest.raises(ValueError, match="age"):
-        idinvert.manipulate(torch.zeros(1, 4, 4), "beard", 1.0, model="tiny")
+def test_inversion_is_that_of_the_method_in_every_batch(model, images):
+    networks = Networks(models.load("own"), None, models.load("own-base"))
+    expected = InDomain(iterations=3).invert(networks, images)
+    found = model.invert(images, "in-domain", iterations=3, batch=2)
+    torch.testing.assert_close(found.codes, expected.codes, atol=1e-5, rtol=0)
+    assert found.losses["total"].shape == (5, 3) and found.diverged.tolist() == [False] * 5
+    given = model.invert(images, InDomain(iterations=3))
+    assert torch.equal(given.codes, expected.codes)
+    torch.testing.assert_close(model.invert(images, "domain-guided").codes, model.encode(images))
 
 
-def test_unknown_device():
+def test_methods_and_networks_that_there_are(model):
+    assert model.available() == ["domain-guided", "image2stylegan", "in-domain"]
+    assert model.generator is model.generator  # it is kept
+    with pytest.raises(ValueError, match="own-conventional"):
+        model.invert(torch.zeros(1, 3, 8, 8), "conventional")
+    settings = {"resolution": 16, "attributes": 2, "channels": (4, 6)}
+    models.save("own-classifier", classifier.Classifier(**settings), "classifier.Classifier",
+                settings, kind="classifier", attributes=["age", "smile"])
+    probabilities = model.probabilities(torch.zeros(3, 3, 16, 16))
+    assert probabilities.shape == (3, 2) and (probabilities > 0).all()
+    assert model.attributes == ["age", "smile"]
+
+
+def test_another_companion_can_be_chosen(model, images):
+    models.save("other", models.load("own-base"), "encoder.Encoder",
+                models.card("own-base")["settings"])
+    other = idinvert.Model("own", "cpu", encoder="other")
+    assert other.name_of("encoder") == "other" and model.name_of("encoder") == "own-base"
+    assert other.encode(images).shape == (5, 4, 4)
+
+
+@pytest.mark.parametrize("images, message", [
+    (torch.full((1, 3, 8, 8), 255.0), r"in \[-1, 1\], but reach 255: see .*read_image.*to_float"),
+    (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"in \[-1, 1\], not torch.uint8: see .*to_float"),
+    (np.zeros((1, 3, 8, 8)), "not a ndarray: see idinvert.read_image"),
+    (torch.zeros(3, 8, 8), r"\[N, 3, 8, 8\], not \[3, 8, 8\]"),
+])  # fmt: skip
+def test_wrong_images_are_refused(model, images, message):
+    for use in (model.invert, model.encode):
+        with pytest.raises(ValueError, match=message):
+            use(images)
+
+
+def test_what_is_unknown_is_named_with_the_nearest(model, images):
+    with pytest.raises(ValueError, match="own has no boundary 'aeg': did you mean 'age'"):
+        model.edit(torch.zeros(1, 4, 4), aeg=1.0)
+    with pytest.raises(ValueError, match="'in_domain': did you mean 'in-domain'"):
+        model.invert(images, "in_domain")
+    with pytest.raises(ValueError, match="'iteration': did you mean 'iterations'"):
+        model.invert(images, iteration=3)
+    with pytest.raises(ValueError, match="iterations is -1, but should be"):
+        model.invert(images, iterations=-1)
+    with pytest.raises(ValueError, match="Unknown model 'owl': did you mean own"):
+        idinvert.load("owl")
+    with pytest.raises(AttributeError, match="'idinvert' has no attribute 'invret'"):
+        _ = idinvert.invret
+
+
+def test_unknown_device(model):
     with pytest.raises(ValueError, match="'abacus' cannot be used"):
-        idinvert.devices.pick("abacus")
+        idinvert.load("own", device="abacus")
+
+
+def test_every_public_name_is_there():
+    assert set(idinvert.__all__) <= set(dir(idinvert))
+    assert all(callable(getattr(idinvert, name)) for name in idinvert.__all__)
+    assert idinvert.__version__[0].isdigit()
+
+
+def test_import_is_quick():
+    """It leaves even torch to the first use of a name."""
+    code = "import sys, idinvert; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

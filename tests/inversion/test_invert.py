@@ -2,11 +2,21 @@
 trouble, and every wrong input named in one sentence."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from idinvert.codes import encode, render
-from idinvert.inversion import diffuse, image2stylegan, in_domain, optimise
+from idinvert.inversion import (
+    METHODS,
+    Image2StyleGAN,
+    InDomain,
+    Networks,
+    Settings,
+    diffuse,
+    in_batches,
+    optimise,
+)
 from idinvert.nn import encoder as encoders
 from idinvert.nn import stylegan
 from torch import nn
@@ -51,6 +61,17 @@ def images():
     return torch.rand(5, 3, SIZE, SIZE) * 2 - 1
 
 
+@pytest.fixture
+def networks(generator, encoder, features):
+    return Networks(generator, features, encoder)
+
+
+@pytest.fixture
+def plain(generator, encoder):
+    """Without VGG: no perceptual term."""
+    return Networks(generator, encoder=encoder)
+
+
 def close(a, b, atol=1e-5):
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
@@ -69,52 +90,53 @@ def test_encoding_is_in_eval_mode_and_leaves_the_statistics_alone(encoder, image
     assert not torch.allclose(encoder(images), expected, atol=1e-3)  # the mode does matter here
 
 
-def test_networks_are_left_as_they_were(generator, encoder, features, images):
+def test_networks_are_left_as_they_were(generator, encoder, features, networks, images):
     """Also a network of mixed modes and flags, and after an error."""
-    networks = generator, encoder, features
+    all_three = generator, encoder, features
     encoder.train()
     encoder.norm.eval()
     generator.const.requires_grad_(True)
-    before = [state(network) for network in networks]
-    modes = [module.training for n in networks for module in n.modules()]
-    flags = [parameter.requires_grad for n in networks for parameter in n.parameters()]
+    before = [state(network) for network in all_three]
+    modes = [module.training for n in all_three for module in n.modules()]
+    flags = [parameter.requires_grad for n in all_three for parameter in n.parameters()]
     seen = []
 
     def look(*_):
-        seen.append([p.requires_grad for n in networks for p in n.parameters()]
-                    + [module.training for n in networks for module in n.modules()])
+        seen.append([p.requires_grad for n in all_three for p in n.parameters()]
+                    + [module.training for n in all_three for module in n.modules()])
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    in_domain(generator, encoder, images, features, iterations=2, on_step=look)
+    InDomain(iterations=2).invert(networks, images, on_step=look)
     with pytest.raises(KeyboardInterrupt):
-        in_domain(generator, encoder, images, features, iterations=2, on_step=interrupt)
+        InDomain(iterations=2).invert(networks, images, on_step=interrupt)
     assert not any(map(any, seen))
-    assert [module.training for n in networks for module in n.modules()] == modes
-    assert [parameter.requires_grad for n in networks for parameter in n.parameters()] == flags
-    assert all(parameter.grad is None for n in networks for parameter in n.parameters())
-    for network, old in zip(networks, before):
+    assert [module.training for n in all_three for module in n.modules()] == modes
+    assert [parameter.requires_grad for n in all_three for parameter in n.parameters()] == flags
+    assert all(parameter.grad is None for n in all_three for parameter in n.parameters())
+    for network, old in zip(all_three, before):
         assert all(torch.equal(value, old[name]) for name, value in network.state_dict().items())
 
 
-def test_loss_goes_down(generator, encoder, features, images):
+def test_loss_goes_down(generator, networks, images):
     options = {"iterations": 40, "learning_rate": 0.05}
     for result in (
-        in_domain(generator, encoder, images, features, **options),
-        image2stylegan(generator, images, features, **options),
-        diffuse(generator, encoder, images, torch.ones(1, 1, SIZE, SIZE), features, **options),
+        InDomain(**options).invert(networks, images),
+        Image2StyleGAN(**options).invert(networks, images),
+        diffuse(networks, images, torch.ones(1, 1, SIZE, SIZE), Settings(**options)),
     ):
         total = result.losses["total"]
         assert total.shape == (5, 40)
         assert (total[:, -1] < 0.9 * total[:, 0]).all()
         assert torch.equal(result.images, render(generator, result.codes))
+        assert not result.diverged.any()
 
 
-def test_losses_are_the_terms_of_equation_4(generator, encoder, features, images):
+def test_losses_are_the_terms_of_equation_4(generator, encoder, features, networks, images):
     start = torch.randn(5, LAYERS, DIM)
-    result = optimise(generator, images, start, features, encoder, lambda_dom=3.0, lambda_vgg=0.5,
-                      iterations=1)
+    result = optimise(networks, images, start, Settings(iterations=1, lambda_vgg=0.5),
+                      lambda_dom=3.0)
     rendered = generator.synthesis(start)
     expected = {
         "pixel": (rendered - images).square().mean((1, 2, 3)),
@@ -127,9 +149,10 @@ def test_losses_are_the_terms_of_equation_4(generator, encoder, features, images
         close(result.losses[name][:, 0], value)
 
 
-def test_first_step_of_adam_is_the_learning_rate_against_the_gradient(generator, images):
+def test_first_step_of_adam_is_the_learning_rate_against_the_gradient(generator, plain, images):
     start = torch.randn(5, LAYERS, DIM)
-    moved = optimise(generator, images, start, iterations=1, learning_rate=0.02).codes - start
+    settings = Settings(iterations=1, learning_rate=0.02)
+    moved = optimise(plain, images, start, settings).codes - start
     free = start.clone().requires_grad_(True)
     (generator.synthesis(free) - images).square().mean((1, 2, 3)).sum().backward()
     steep = free.grad.abs() > 1e-4
@@ -137,90 +160,110 @@ def test_first_step_of_adam_is_the_learning_rate_against_the_gradient(generator,
     close(moved[steep], -0.02 * free.grad.sign()[steep])
 
 
-def test_image_that_diverges_keeps_its_start(generator, encoder, images):
+def test_image_that_diverges_keeps_its_start(encoder, plain, images):
     """And its batch mates end where they do without it."""
-    options = {"iterations": 5, "learning_rate": 0.05}
+    settings = Settings(iterations=5, learning_rate=0.05)
     sick = images.clone()
     sick[1, 0, 0, 0] = torch.nan
     start = encode(encoder, images)
-    result = optimise(generator, sick, start, encoder=encoder, lambda_dom=2.0, **options)
+    result = optimise(plain, sick, start, settings, lambda_dom=2.0)
+    assert result.diverged.tolist() == [False, True, False, False, False]
     assert torch.equal(result.codes[1], start[1])
     assert result.losses["total"][1].isnan().all()
     others = [0, 2, 3, 4]
-    alone = optimise(generator, images[others], start[others], encoder=encoder, lambda_dom=2.0,
-                     **options)
+    alone = optimise(plain, images[others], start[others], settings, lambda_dom=2.0)
     close(result.codes[others], alone.codes, atol=1e-4)
     assert result.images.isfinite().all()
 
 
-def test_image_that_diverges_in_the_last_step_keeps_its_start(generator, images):
-    """The loss of a step is taken before it: only the codes tell."""
+@pytest.mark.parametrize("rate", [float("inf"), 1e30])  # of the latter only the image is not finite
+def test_image_that_diverges_in_the_last_step_keeps_its_start(plain, images, rate):
+    """The loss of a step is taken before it: only the codes, or their loss after it, tell."""
     start = torch.randn(5, LAYERS, DIM)
-    result = optimise(generator, images, start, iterations=1, learning_rate=float("inf"))
+    settings = SimpleNamespace(iterations=1, learning_rate=rate, lambda_vgg=0, bf16=False)
+    result = optimise(plain, images, start, settings)
     assert result.losses["total"].isfinite().all()
+    assert result.diverged.all()
     assert torch.equal(result.codes, start)
+    assert torch.equal(result.images, render(plain.generator, start))
 
 
-def test_no_iterations_give_the_start(generator, encoder, images):
-    result = in_domain(generator, encoder, images, iterations=0)
+def test_encoder_whose_code_is_not_finite_has_diverged(generator, images):
+    def encoder(x):
+        return x.mean((1, 2, 3))[:, None, None].expand(-1, LAYERS, DIM)
+
+    images[2] = torch.nan
+    wrapped = nn.Module()
+    wrapped.forward, wrapped.resolution, wrapped.weight = encoder, SIZE, nn.Parameter(torch.ones(1))
+    for name in ("domain-guided", "conventional"):
+        found = METHODS[name]().invert(Networks(generator, None, wrapped, wrapped), images)
+        assert found.diverged.tolist() == [False, False, True, False, False]
+
+
+def test_no_iterations_give_the_start(generator, encoder, plain, images):
+    result = InDomain(iterations=0).invert(plain, images)
     assert torch.equal(result.codes, encode(encoder, images))
     assert torch.equal(result.images, render(generator, result.codes))
     assert result.losses == {}
 
 
 @pytest.mark.parametrize("iterations", [0, 2])
-def test_no_images_give_no_codes(generator, encoder, features, iterations):
-    result = in_domain(generator, encoder, torch.empty(0, 3, SIZE, SIZE), features,
-                       iterations=iterations)
+def test_no_images_give_no_codes(networks, iterations):
+    result = InDomain(iterations=iterations).invert(networks, torch.empty(0, 3, SIZE, SIZE))
     assert result.codes.shape == (0, LAYERS, DIM)
     assert result.images.shape == (0, 3, SIZE, SIZE)
 
 
-def test_image2stylegan_starts_at_the_average_code(generator, images):
+def test_image2stylegan_starts_at_the_average_code(generator, plain, images):
     begun = []
-    result = image2stylegan(generator, images, iterations=3, batch_size=2,
-                            on_step=lambda i, codes, _: begun.append(codes.clone()) if not i else 0)
+    result = Image2StyleGAN(iterations=3).invert(
+        plain, images, on_step=lambda i, codes, _: begun.append(codes.clone()) if not i else 0)
     assert torch.equal(torch.cat(begun), generator.w_avg.expand(5, -1, -1))
     assert set(result.losses) == {"pixel", "total"}
     assert (result.codes[:, 0] != result.codes[:, 1]).any()  # W+: every layer on its own
 
 
-def test_masks_belong_to_their_images_in_every_batch(generator, encoder, features, images):
+def test_masks_belong_to_their_images_in_every_batch(generator, networks, images):
     """Outside an image's mask its target is of no consequence; inside, it is."""
     masks = torch.zeros(5, 1, SIZE, SIZE)
     for i, mask in enumerate(masks):
         mask[:, i : i + 3, 2:6] = 1
-    start = encode(encoder, images)
-    options = {"features": features, "iterations": 3, "batch_size": 2, "mask": masks}
-    result = optimise(generator, images, start, **options)
+    start = torch.randn(5, LAYERS, DIM)
+
+    def inverted(targets):
+        return in_batches(
+            lambda target, first, mask, progress: optimise(
+                networks, target, first, Settings(iterations=3), mask=mask),
+            targets, start, masks, size=2)
+
+    result = inverted(images)
     outside = torch.where(masks == 1, images, -images)
-    assert torch.equal(optimise(generator, outside, start, **options).codes, result.codes)
+    assert torch.equal(inverted(outside).codes, result.codes)
     inside = torch.where(masks == 1, -images, images)
-    moved = optimise(generator, inside, start, **options).codes - result.codes
+    moved = inverted(inside).codes - result.codes
     assert (moved.abs().amax((1, 2)) > 1e-3).all()
     rendered = generator.synthesis(start)
     expected = ((rendered - images) * masks).square().mean((1, 2, 3))
     close(result.losses["pixel"][:, 0], expected)
 
 
-def test_one_mask_serves_all_images(generator, images):
+def test_one_mask_serves_all_images(networks, images):
     mask = torch.zeros(1, 1, SIZE, SIZE)
     mask[..., 2:5, 1:7] = 1
-    start = torch.randn(5, LAYERS, DIM)
-    one, each = (optimise(generator, images, start, mask=m, iterations=3, batch_size=2)
+    one, each = (diffuse(networks, images, m, Settings(iterations=3), batch=2)
                  for m in (mask, mask.expand(5, -1, -1, -1)))
     assert torch.equal(one.codes, each.codes)
+    whole = diffuse(networks, images, torch.ones_like(mask), Settings(iterations=3), batch=2)
+    assert not torch.equal(one.codes, whole.codes)
 
 
-def test_on_step_sees_codes_and_images_before_every_step(generator, images):
+def test_on_step_sees_codes_and_images_before_every_step(generator, plain, images):
     calls = []
     start = torch.randn(5, LAYERS, DIM)
-    optimise(generator, images, start, iterations=3, batch_size=2,
+    optimise(plain, images, start, Settings(iterations=3),
              on_step=lambda i, codes, image: calls.append((i, copy.deepcopy(codes), image)))
-    assert [i for i, _, _ in calls] == [0, 1, 2] * 3
-    assert [len(codes) for _, codes, _ in calls] == [2] * 6 + [1] * 3
-    first = [codes for i, codes, _ in calls if i == 0]
-    assert torch.equal(torch.cat(first), start)
+    assert [i for i, _, _ in calls] == [0, 1, 2]
+    assert torch.equal(calls[0][1], start)
     for _, codes, image in calls:
         assert not codes.requires_grad and not image.requires_grad
         close(image, generator.synthesis(codes))
@@ -228,24 +271,24 @@ def test_on_step_sees_codes_and_images_before_every_step(generator, images):
 
 def test_code_term_off_needs_no_encoder(generator, encoder, images):
     start = encode(encoder, images)
-    without = optimise(generator, images, start, lambda_dom=0, iterations=3)
-    unused = optimise(generator, images, start, encoder=encoder, lambda_dom=0, iterations=3)
+    without = optimise(Networks(generator), images, start, Settings(iterations=3))
+    unused = InDomain(iterations=3, lambda_dom=0).invert(Networks(generator, None, encoder), images)
     assert torch.equal(without.codes, unused.codes)
     assert set(without.losses) == {"pixel", "total"}
     with pytest.raises(ValueError, match="lambda_dom of 2 needs an encoder"):
-        optimise(generator, images, start, lambda_dom=2, iterations=3)
+        optimise(Networks(generator), images, start, Settings(iterations=3), lambda_dom=2)
 
 
-def test_start_is_left_alone(generator, images):
+def test_start_is_left_alone(plain, images):
     start = torch.randn(5, LAYERS, DIM)
     before = start.clone()
-    optimise(generator, images, start, iterations=2)
+    optimise(plain, images, start, Settings(iterations=2))
     assert torch.equal(start, before) and not start.requires_grad
 
 
-def test_bfloat16_changes_codes_little_and_not_their_type(generator, images):
+def test_bfloat16_changes_codes_little_and_not_their_type(plain, images):
     start = torch.randn(5, LAYERS, DIM)
-    exact, rounded = (optimise(generator, images, start, iterations=3, bf16=b)
+    exact, rounded = (optimise(plain, images, start, Settings(iterations=3, bf16=b))
                       for b in (False, True))
     assert rounded.codes.dtype == torch.float32
     assert (exact.codes - rounded.codes).abs().mean() < 0.005
@@ -259,23 +302,25 @@ def test_bfloat16_changes_codes_little_and_not_their_type(generator, images):
     (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"floats in \[-1, 1\], not torch.uint8"),
     (torch.zeros(2, 3, 8, 8, device="meta"), "images are on meta, but the networks are on cpu"),
 ])  # fmt: skip
-def test_wrong_images_are_named_in_one_sentence(generator, encoder, wrong, message):
+def test_wrong_images_are_named_in_one_sentence(encoder, plain, wrong, message):
     mask = torch.ones(1, 1, SIZE, SIZE)
     for invert in (
         lambda: encode(encoder, wrong),
-        lambda: in_domain(generator, encoder, wrong),
-        lambda: image2stylegan(generator, wrong),
-        lambda: diffuse(generator, encoder, wrong, mask),
+        lambda: InDomain().invert(plain, wrong),
+        lambda: Image2StyleGAN().invert(plain, wrong),
+        lambda: diffuse(plain, wrong, mask),
     ):
         with pytest.raises(ValueError, match=message) as failure:
             invert()
         assert "\n" not in str(failure.value)
 
 
-def test_codes_and_masks_must_be_as_many_as_images(generator, images):
+def test_codes_and_masks_must_be_as_many_as_images(plain, images):
     """Else the images beyond the shorter of them would be lost."""
     start = torch.randn(5, LAYERS, DIM)
     with pytest.raises(ValueError, match="start has 4 items, but there are 5 images"):
-        optimise(generator, images, start[:4], batch_size=2, iterations=1)
+        optimise(plain, images, start[:4], Settings(iterations=1))
     with pytest.raises(ValueError, match="mask has 2 items, but there are 5 images"):
-        optimise(generator, images, start, mask=torch.ones(2, 1, 8, 8), batch_size=2, iterations=1)
+        optimise(plain, images, start, Settings(iterations=1), mask=torch.ones(2, 1, 8, 8))
+    with pytest.raises(ValueError, match="mask has 2 items, but there are 5 images"):
+        diffuse(plain, images, torch.ones(2, 1, 8, 8), batch=2)

@@ -3,9 +3,11 @@
 In float64, with smooth stand-ins for the networks: in float32, rounding alone parts the paths.
 """
 
+from functools import partial
+
 import pytest
 import torch
-from idinvert.inversion import diffuse, in_domain
+from idinvert.inversion import InDomain, Networks, Settings, diffuse, in_batches
 from torch import nn
 
 
@@ -44,9 +46,9 @@ def same(together, alone):
 @pytest.mark.parametrize("batch_size", [2, 16])
 def test_in_domain_inversion(images, batch_size):
     network = StandIn()
-    options = {"iterations": 20, "learning_rate": 0.05}
-    together = in_domain(network, network, images, batch_size=batch_size, **options)
-    alone = [in_domain(network, network, image[None], **options) for image in images]
+    networks, method = Networks(network, None, network), InDomain(iterations=20, learning_rate=0.05)
+    together = in_batches(partial(method.invert, networks), images, size=batch_size)
+    alone = [method.invert(networks, image[None]) for image in images]
     assert same(together, alone)
     assert (together.losses["total"][:, -1] < together.losses["total"][:, 0]).all()
 
@@ -56,7 +58,8 @@ def test_diffusion_with_a_mask_for_each_image(images, batch_size):
     network, masks = StandIn(), torch.zeros(5, 1, 8, 8, dtype=torch.float64)
     for i, mask in enumerate(masks):
         mask[:, i : i + 3, 2:6] = 1
-    together = diffuse(network, network, images, masks, batch_size=batch_size, iterations=20)
+    networks, settings = Networks(network, None, network), Settings(iterations=20)
+    together = diffuse(networks, images, masks, settings, batch=batch_size)
     pairs = zip(images.split(1), masks.split(1), strict=True)
-    alone = [diffuse(network, network, image, mask, iterations=20) for image, mask in pairs]
+    alone = [diffuse(networks, image, mask, settings) for image, mask in pairs]
     assert same(together, alone)

@@ -9,8 +9,8 @@ import torch
 from idinvert import models
 from idinvert.cli.invert import main
 from idinvert.data import open_source, read_image, to_uint8, write_image
-from idinvert.inversion import Networks, Settings, files, in_domain
-from idinvert.processes import Share
+from idinvert.inversion import InDomain, Networks, files
+from idinvert.inversion.model import Model
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images
         "0.png": "ok", "2.png": "ok", "4.png": "ok", "broken.jpg": "unreadable",
         "sub/1.png": "ok", "sub/3.png": "ok"}
     photo = read_image(images / "sub" / "3.png", 8)
-    expected = in_domain(models.load("own"), models.load("own-base"), photo[None],
-                         lambda_dom=2.0, iterations=3)
+    networks = Networks(models.load("own"), None, models.load("own-base"))
+    expected = InDomain(lambda_dom=2.0, iterations=3).invert(networks, photo[None])
     with np.load(out / "codes" / "sub" / "3.npz") as found:
         np.testing.assert_allclose(found["code"], expected.codes[0], atol=1e-5)
         np.testing.assert_allclose(found["loss_total"], expected.losses["total"][0], rtol=1e-4)
@@ -68,10 +68,61 @@ def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, imag
     np.testing.assert_allclose(np.load(out / "codes.npy")[[0, 1, 2, 4, 5]], first, atol=1e-5)
 
 
+def everything(folder):
+    """The content of each file; of archives, which hold the time, that of each array."""
+    def content(path):
+        if path.suffix != ".npz":
+            return path.read_bytes()
+        return {key: value.tobytes() for key, value in np.load(path).items()}
+    return {path.relative_to(folder): content(path) for path in folder.rglob("*.*")}
+
+
+@pytest.mark.parametrize("lost", [["0"], ["2", "4"], ["4", "sub/1"], ["0", "2", "sub/3"]])
+def test_interrupted_run_ends_with_the_very_numbers_of_another(
+        own_registry, images, tmp_path, lost):
+    """Whatever the interruption left undone of a batch, its images are inverted together again."""
+    options = {"batch": 4, "lambda-vgg": 0}
+    main(command(images, tmp_path / "whole", **options))
+    main(command(images, tmp_path / "resumed", **options))
+    for name in lost:
+        (tmp_path / "resumed" / "codes" / f"{name}.npz").unlink()
+        (tmp_path / "resumed" / "images" / f"{name}.png").unlink()
+    for name in ("codes.npy", "losses.csv"):
+        (tmp_path / "resumed" / name).unlink()
+    main(command(images, tmp_path / "resumed", **options))
+    assert everything(tmp_path / "whole") == everything(tmp_path / "resumed")
+
+
+def test_batch_whose_missing_images_cannot_be_read_is_not_inverted_again(
+        own_registry, images, tmp_path, monkeypatch):
+    main(command(images, tmp_path / "out", batch=6))
+    monkeypatch.setattr(InDomain, "invert", None)
+    assert main(command(images, tmp_path / "out", batch=6)) == 0
+
+
+def test_image_that_diverges_in_the_last_step_is_not_called_ok(
+        own_registry, images, tmp_path, capsys):
+    """Its losses are all finite: they are taken before each step."""
+    model, out = Model("own", "cpu"), tmp_path / "out"
+    method = InDomain(iterations=1, lambda_vgg=0)
+    object.__setattr__(method, "learning_rate", float("inf"))
+    counts = files.run(files.Job(model, method, open_source(images), out), progress=False)
+    assert counts == {"diverged": 5, "unreadable": 1}
+    table = pd.read_csv(out / "losses.csv").set_index("image")
+    assert table.loc["0.png", "state"] == "diverged" and np.isfinite(table.loc["0.png", "total"])
+    start = model.encode(read_image(images / "0.png", 8)[None])
+    np.testing.assert_allclose(np.load(out / "codes" / "0.npz")["code"], start[0], atol=1e-6)
+    assert "0.png has diverged and kept its start" in capsys.readouterr().err
+
+
 def test_other_settings_need_another_folder(own_registry, images, tmp_path, capsys):
     main(command(images, tmp_path / "out"))
     before = (tmp_path / "out" / "settings.json").read_text()
-    assert json.loads(before)["lambda_dom"] == 2.0
+    told = json.loads(before)
+    assert told["lambda_dom"] == 2.0 and told["method"] == "in-domain" and told["model"] == "own"
+    assert told["iterations"] == 3 and told["learning_rate"] == 0.01  # given, and left out
+    assert told["sha256"]["generator"] == models.card("own")["sha256"]
+    assert told["sha256"]["encoder"] == models.card("own-base")["sha256"]
     assert main(command(images, tmp_path / "out", **{"lambda-dom": 5})) == 1
     assert "lambda_dom 2.0, not 5.0: take another folder" in capsys.readouterr().err
     assert (tmp_path / "out" / "settings.json").read_text() == before
@@ -107,12 +158,12 @@ class Poisoned(torch.nn.Module):
 
 def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
         own_registry, images, tmp_path, capsys):
-    networks = Networks(models.load("own"), None, Poisoned())
-    settings = Settings(lambda_dom=2.0, iterations=3)
+    model, method = Model("own", "cpu"), InDomain(iterations=3, lambda_vgg=0)
+    model.encoder = Poisoned()
 
     def run(out):
-        return files.run(files.Job(open_source(images), networks, settings, out, batch=6), {},
-                         Share(), progress=False)
+        return files.run(files.Job(model, method, open_source(images), out, batch=6),
+                         progress=False)
 
     assert run(tmp_path / "without") == {"ok": 5, "unreadable": 1}
     write_image(images / "3-white.png", torch.ones(3, 8, 8))
@@ -130,12 +181,12 @@ def test_names_that_differ_in_their_suffix_keep_apart():
         "key": "key"}
 
 
-@pytest.mark.parametrize("method, count", [("encoder", 0), ("image2stylegan", 20)])
+@pytest.mark.parametrize("method, count", [("domain-guided", 0), ("image2stylegan", 20)])
 def test_other_methods(own_registry, images, tmp_path, method, count):
     options = {"method": method, "iterations": count}
     assert main(command(images / "0.png", tmp_path / "out", **options)) == 0
     with np.load(tmp_path / "out" / "codes" / "0.npz") as found:
-        if method == "encoder":
+        if method == "domain-guided":
             expected = models.load("own-base")(read_image(images / "0.png", 8)[None])[0]
             np.testing.assert_allclose(found["code"], expected.detach(), atol=1e-6)
         else:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.codes import stitch
 from idinvert.data import to_uint8
+from idinvert.inversion import stitch
+from idinvert.inversion.model import Model
 from idinvert.nn.encoder import Encoder
 from idinvert.nn.stylegan import Generator
 from idinvert.publish import explorer
@@ -18,6 +19,17 @@ from PIL import Image
 from torch import nn
 
 SIDE = 16
+
+
+class Tiny(Model):
+    """A model of two networks that no registry holds, without a perceptual term."""
+
+    def __init__(self, generator, encoder):
+        self.name, self.device = "tiny", "cpu"
+        self.generator, self.encoder, self.features = generator, encoder, None
+
+    def has(self, role):
+        return role in ("encoder", "features")
 
 
 class Brightness(nn.Module):
@@ -35,7 +47,8 @@ def models():
     normal = torch.zeros(generator.num_layers, 8)
     normal[:, 0] = 1 / generator.num_layers**0.5
     bright = Boundary("bright", normal, 0.0, tuple(range(generator.num_layers)))
-    return Models(generator.eval(), encoder.eval(), {"bright": bright}, None, Brightness(),
+    model = Tiny(generator.eval(), encoder.eval())
+    return Models(model.generator, model.encoder, {"bright": bright}, model, Brightness(),
                   ["bright"], None)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.codes import stitch
+from idinvert.inversion import stitch
 from idinvert.study import networks, scores
 from idinvert.study.sections import editing, separation
 

@@ -1,73 +1,17 @@
 """Kept inversions, Table 1 and its verdicts."""
 
 import math
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from idinvert.inversion import METHODS
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, methods, networks, scores
-from idinvert.study.methods import Method
+from idinvert.settings import settings
+from idinvert.study import claims, scores
 from idinvert.study.scores import Seen
 from idinvert.study.sections import reconstruction
-
-
-@pytest.fixture
-def counted(tmp_path, monkeypatch):
-    """A method whose codes are the means of the images; the list grows with every image it sees."""
-    seen = []
-
-    def codes(m, images, iterations):
-        seen.extend(range(len(images)))
-        return images.mean((2, 3)).unsqueeze(1) * iterations
-
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
-    monkeypatch.setitem(methods.METHODS, "mean", Method("Mean", codes, ("generator",)))
-    return seen
-
-
-def some_models(**hashes):
-    return networks.Models(None, None, {}, None, None, [], None, hashes=hashes)
-
-
-def test_codes_are_kept_image_by_image(counted):
-    images = torch.rand(20, 3, 4, 4)
-    first = methods.invert(some_models(), "mean", images[:18], {"mean": 2}, progress=False)
-    again = methods.invert(some_models(), "mean", images.flip(0), {"mean": 2}, progress=False)
-    assert len(counted) == 20
-    torch.testing.assert_close(first[:, 0], 2 * images[:18].mean((2, 3)))
-    torch.testing.assert_close(again.flip(0)[:18], first)
-
-
-def test_other_weights_or_iterations_are_inverted_anew(counted):
-    images = torch.rand(2, 3, 4, 4)
-    for m, steps in ((some_models(), 1), (some_models(generator="a"), 1),
-                     (some_models(generator="a"), 2)):
-        methods.invert(m, "mean", images, {"mean": steps}, progress=False)
-    assert len(counted) == 6
-    with_classifier = some_models(generator="a", classifier="b")  # on which codes do not depend
-    methods.invert(with_classifier, "mean", images, {"mean": 2}, progress=False)
-    assert len(counted) == 6
-
-
-def test_interrupted_inversion_keeps_what_is_done(counted, monkeypatch):
-    images = torch.rand(40, 3, 4, 4)
-    whole = methods.METHODS["mean"]
-    calls = []
-
-    def fails_later(m, part, iterations):
-        calls.append(len(part))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole.codes(m, part, iterations)
-
-    monkeypatch.setitem(methods.METHODS, "mean", replace(whole, codes=fails_later))
-    with pytest.raises(KeyboardInterrupt):
-        methods.invert(some_models(), "mean", images, {}, progress=False)
-    monkeypatch.setitem(methods.METHODS, "mean", whole)
-    methods.invert(some_models(), "mean", images, {}, progress=False)
-    assert len(counted) == 40
 
 
 def reconstructions(count=24):
@@ -123,8 +67,18 @@ def test_paper_numbers_are_found_by_our_names():
 def test_seconds_count_every_image_of_a_batch(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(methods, "METHODS", {"mean": Method("Mean", lambda m, x, i: x, ())})
-    table = reconstruction.seconds("face", some_models(), torch.zeros(4, 3, 2, 2), {"mean": 7})
+
+    @settings
+    class Still:
+        iterations: int = 2
+
+        def invert(self, networks, images):
+            return images
+
+    monkeypatch.setitem(METHODS.entries, "mean", Still)
+    models = SimpleNamespace(model=SimpleNamespace(available=lambda: ["mean"]))
+    table = reconstruction.seconds("face", models, torch.zeros(4, 3, 2, 2),
+                                   {"mean": {"iterations": 7}})
     assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from idinvert.codes import encode
+from idinvert.codes import check_count, encode
 
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, optimise
 
@@ -26,6 +26,7 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
 
     if len(mask) == 1:
         return in_batches(partial(invert, mask=mask), images, size=batch, progress=progress)
+    check_count("mask", mask, images)
     return in_batches(invert, images, mask, size=batch, progress=progress)
 
 

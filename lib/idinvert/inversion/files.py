@@ -109,8 +109,8 @@ def invert(job: Job, batch: list[str], files: dict[str, str]) -> None:
     for i, name in enumerate(names):
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}
-            row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i], **losses}
-            save(job.out, files[name], found.images[i], row)
+            row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i]}
+            save(job.out, files[name], found.images[i], row | losses)
             if found.diverged[i]:
                 report(f"{name} has diverged and kept its start.")
 

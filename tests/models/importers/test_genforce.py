@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from idinvert.inversion import diffuse, in_domain
+from idinvert.inversion import InDomain, Networks, Settings, diffuse
 from idinvert.models.importers import genforce
 from idinvert.nn.vgg import VGG16Features
 
@@ -137,7 +137,7 @@ def assert_same_path(found, names, columns, steps, code_tolerance):
 
 
 def test_inversion_follows_the_published_path(networks, features, images):
-    found = in_domain(*networks, images, features, iterations=6)
+    found = InDomain(iterations=6).invert(Networks(networks[0], features, networks[1]), images)
     columns = ["pixel", "feature", "code", "total"]
     assert_same_path(found, ["invert", "invert1"], columns, 6, 1e-3)
 
@@ -146,7 +146,8 @@ def test_diffusion_follows_the_published_path(networks, features, images):
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 72 - 24 : 72 + 24, 62 - 24 : 62 + 24] = 1
     stitched = torch.where(mask == 1, images[:1], images[1:])
-    found = diffuse(*networks, stitched, mask, features, iterations=6)
+    found = diffuse(Networks(networks[0], features, networks[1]), stitched, mask,
+                    Settings(iterations=6))
     assert_same_path(found, ["diffuse"], ["pixel", "feature", "total"], 4, 2e-2)
 
 

@@ -34,7 +34,8 @@ class Outcome:
 
 def sweep(models: Models, images: Tensor, lambdas: Sequence[float], iterations: int,
           attribute: str, alpha: float) -> list[Outcome]:
-    """Invert the images once per lambda_dom (see `cached_codes`), then move the codes by alpha towards the attribute."""
+    """Invert the images once per lambda_dom (see `cached_codes`), then move the codes by alpha
+    towards the attribute."""
     outcomes = []
     for lambda_dom in lambdas:
         method = InDomain(iterations=iterations, lambda_dom=lambda_dom, bf16=True)

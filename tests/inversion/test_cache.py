@@ -1,0 +1,137 @@
+"""Kept codes: what is inverted anew, what is not, and that an interruption changes nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from idinvert import provenance
+from idinvert.inversion import METHODS, InDomain, Inversion
+from idinvert.inversion.cache import cached_codes, key
+from idinvert.inversion.model import Model
+from idinvert.models import pretrained
+from idinvert.settings import Count, names, settings
+
+CPU = torch.device("cpu")
+
+
+@settings
+class Mean:
+    """Codes are the means of the images, a little different in each batch; `seen` grows."""
+
+    title = "Mean"
+    needs = ()
+    seen = []  # numbers of images that were inverted together
+
+    iterations: Count = 2
+
+    def invert(self, networks, images, *, on_step=None, progress=False):
+        self.seen.append(len(images))
+        codes = (images.mean((2, 3)) + images.mean()).unsqueeze(1) * self.iterations
+        return Inversion(codes, images, {}, torch.zeros(len(images), dtype=bool))
+
+
+@pytest.fixture
+def mean(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(METHODS.entries, "mean", Mean)
+    monkeypatch.setattr(Mean, "seen", [])
+    return Mean()
+
+
+@pytest.fixture
+def model(own_registry):
+    model = Model("own", "cpu")
+    model.features = torch.nn.Conv2d(3, 2, 3)
+    return model
+
+
+def test_codes_are_kept_image_by_image(mean, model):
+    images = torch.rand(20, 3, 4, 4)
+    first = cached_codes(model, mean, images[:18], progress=False)
+    again = cached_codes(model, mean, images.flip(0), progress=False)
+    assert Mean.seen == [16, 2, 16]  # the last four of the flipped ones were known
+    assert torch.equal(again.flip(0)[:18], first)
+
+
+def test_interrupted_run_ends_with_the_very_codes_of_another(mean, model, tmp_path, monkeypatch):
+    images = torch.rand(40, 3, 4, 4)
+    whole = cached_codes(model, mean, images, progress=False)
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    assert len(files) == 40 and Mean.seen == [16, 16, 8]
+    for file in files[::3]:  # what is left of every batch is some of its images
+        file.unlink()
+    assert torch.equal(cached_codes(model, mean, images, progress=False), whole)
+    assert Mean.seen == [16, 16, 8] * 2
+
+
+def test_interruption_keeps_the_batches_that_are_done(mean, model, monkeypatch):
+    images, whole = torch.rand(40, 3, 4, 4), Mean.invert
+
+    def fails_later(self, *arguments, **options):
+        if len(Mean.seen) == 2:
+            raise KeyboardInterrupt
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(Mean, "invert", fails_later)
+    with pytest.raises(KeyboardInterrupt):
+        cached_codes(model, mean, images, progress=False)
+    monkeypatch.setattr(Mean, "invert", whole)
+    cached_codes(model, mean, images, progress=False)
+    assert Mean.seen == [16, 16, 8]
+
+
+OTHER = {"iterations": 7, "learning_rate": 0.02, "lambda_vgg": 1.0, "lambda_dom": 3.0, "bf16": True}
+
+
+@pytest.mark.parametrize("name", names(InDomain))
+def test_every_setting_is_in_the_key(model, name):
+    other = replace(InDomain(), **{name: OTHER[name]})
+    assert key(model, other, CPU) != key(model, InDomain(), CPU) == key(model, InDomain(), CPU)
+
+
+@pytest.mark.parametrize("method, roles", [
+    ("conventional", {"generator", "conventional"}), ("domain-guided", {"generator", "encoder"}),
+    ("image2stylegan", {"generator", "features"}),
+    ("in-domain", {"generator", "encoder", "features"}),
+])  # fmt: skip
+def test_weights_of_the_networks_that_make_the_codes_are_in_the_key(
+        model, method, roles, monkeypatch):
+    model.conventional = model.encoder
+    everything = ("generator", "encoder", "conventional", "features", "classifier", "discriminator")
+
+    def key_with(changed=None):
+        monkeypatch.setattr(model, "digest", lambda role: "new" if role == changed else "old")
+        return key(model, METHODS[method](), CPU)
+
+    plain = key_with()
+    assert {role for role in everything if key_with(role) != plain} == roles
+
+
+def test_users_vgg_is_in_the_key_and_the_judge_is_not(model, monkeypatch):
+    plain = key(model, InDomain(), CPU)
+    monkeypatch.setenv("IDINVERT_INCEPTION", "file")
+    assert key(model, InDomain(), CPU) == plain
+    monkeypatch.setenv("IDINVERT_VGG16", "file")
+    first = key(model, InDomain(), CPU)
+    model.features = torch.nn.Conv2d(3, 2, 3)
+    assert len({plain, first, key(model, InDomain(), CPU)}) == 3  # two other files
+
+
+@pytest.mark.parametrize("module, changes", [
+    ("idinvert.inversion.methods.in_domain", True), ("idinvert.inversion.optimiser", True),
+    ("idinvert.losses", True), ("idinvert.codes", True),
+    ("idinvert.nn.stylegan2", True),  # the class of the generator
+    ("idinvert.inversion.methods.conventional", False), ("idinvert.inversion.files", False),
+    ("idinvert.inversion.model", False), ("idinvert.models", False), ("idinvert.data", False),
+    ("idinvert.settings", False), ("idinvert.metrics.kid", False),
+])  # fmt: skip
+def test_code_that_makes_the_codes_is_in_the_key(model, module, changes, monkeypatch):
+    plain, hashed, path = key(model, InDomain(), CPU), provenance.source_hash, \
+        provenance.source_of(module)
+    monkeypatch.setattr(provenance, "source_hash", lambda p: "new" if p == path else hashed(p))
+    assert (key(model, InDomain(), CPU) != plain) == changes
+
+
+def test_device_and_method_are_in_the_key(model):
+    assert key(model, InDomain(), CPU) != key(model, InDomain(), torch.device("cuda"))
+    assert pretrained.SOURCES["vgg16"].sha256  # of the VGG-16 that is fetched
