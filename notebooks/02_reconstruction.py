@@ -28,17 +28,18 @@ profile = "embedded"  # smoke | embedded | reference | paper, or the path of you
 device = "auto"  # cuda if there is one
 domains = ["face", "tower", "bedroom"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
-iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
+methods = None  # settings by method, e.g. {"in-domain": {"iterations": 100}}
 seed = 0
 
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.study import claims, figures, methods, networks, scores
+from idinvert.inversion import METHODS, cache
+from idinvert.study import claims, figures, networks, scores
 from idinvert.study.sections import reconstruction
 from IPython.display import display
 
-run = study.begin("02_reconstruction", profile, device, seed, num_images=num_images, iterations=iterations)
+run = study.begin("02_reconstruction", profile, device, seed, num_images=num_images, methods=methods)
 subjects = networks.load_domains(run, domains, needs=())
 run.settings
 
@@ -56,7 +57,7 @@ run.settings
 # %%
 sizes = {d: m.generator.resolution for d, m in subjects.items()}
 targets = {d: run.subject(d).photos(size, stop=run.settings.num_images).to(run.device) for d, size in sizes.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in methods.available(m)} for d, m in subjects.items()}
+codes = {d: networks.invert(m, targets[d], run.settings.methods) for d, m in subjects.items()}
 found = {d: reconstruction.reconstruct(m, codes[d]) for d, m in subjects.items()}
 real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
 others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.settings.num_images).to(run.device)) for d, m in subjects.items()}
@@ -80,7 +81,7 @@ table1[["domain", "method", "images", *reconstruction.METRICS]].round(3)
 # %%
 for domain in subjects:
     rows = reconstruction.pictures(targets[domain], found[domain], list(found[domain]), 10)
-    labels = ["target", *(methods.METHODS[name].title.replace(" ", "\n", 1) for name in found[domain])]
+    labels = ["target", *(METHODS[name].title.replace(" ", "\n", 1) for name in found[domain])]
     display(run.figure(f"fig02_{domain}", figures.image_grid(rows, labels)))
 
 # %% [markdown]
@@ -92,7 +93,7 @@ for domain in subjects:
 
 # %%
 first = next(iter(subjects))
-times = reconstruction.seconds(first, subjects[first], targets[first][:methods.BATCH], run.settings.iterations)
+times = reconstruction.seconds(first, subjects[first], targets[first][:cache.BATCH], run.settings.methods)
 run.table("seconds", times).round(4)
 
 # %% [markdown]

@@ -27,17 +27,17 @@ profile = "embedded"  # smoke | embedded | reference | paper, or the path of you
 device = "auto"  # cuda if there is one
 domains = ["face"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
-iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
+methods = None  # settings by method, e.g. {"in-domain": {"iterations": 100}}
 seed = 0
 
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.study import claims, figures, methods, networks
+from idinvert.study import claims, figures, networks
 from idinvert.study.sections import separation
 from IPython.display import display
 
-run = study.begin("03_attributes", profile, device, seed, num_images=num_images, iterations=iterations)
+run = study.begin("03_attributes", profile, device, seed, num_images=num_images, methods=methods)
 subjects = networks.load_domains(run, domains, needs=("boundaries",))
 run.settings
 
@@ -45,7 +45,7 @@ run.settings
 tests = {d: run.subject(d).test(m, run.settings.num_images) for d, m in subjects.items()}
 targets = {d: t.floats().to(run.device) for d, t in tests.items()}
 labels = {d: t.labels for d, t in tests.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in separation.METHODS if name in methods.available(m)} for d, m in subjects.items()}
+codes = {d: networks.invert(m, targets[d], run.settings.methods, separation.SHOWN) for d, m in subjects.items()}
 pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives").to_frame().round(2)
 
 # %% [markdown]

@@ -26,7 +26,7 @@ profile = "embedded"  # smoke | embedded | reference | paper, or the path of you
 device = "auto"  # cuda if there is one
 domains = ["face", "tower", "bedroom"]  # None: all of the profile
 num_images = None  # test images of each domain; None: as the profile says
-iterations = None  # Adam steps by method, e.g. {"in_domain": 100, "image2stylegan": 300}
+methods = None  # settings by method, e.g. {"in-domain": {"iterations": 100}}
 num_diffused = None  # pairs of images in the semantic diffusion
 crops = [0.25, 0.375, 0.5, 0.625, 0.75, 0.875]  # sizes of the diffused centre, of the image's side
 seed = 0
@@ -36,11 +36,12 @@ import pandas as pd
 import torch
 from idinvert import study
 from idinvert.codes import render, sample_codes
-from idinvert.study import claims, figures, methods, networks, scores
+from idinvert.inversion import METHODS
+from idinvert.study import claims, figures, networks, scores
 from idinvert.study.sections import editing
 from IPython.display import display
 
-run = study.begin("04_editing", profile, device, seed, num_images=num_images, iterations=iterations, num_diffused=num_diffused)
+run = study.begin("04_editing", profile, device, seed, num_images=num_images, methods=methods, num_diffused=num_diffused)
 subjects = networks.load_domains(run, domains)
 run.settings
 
@@ -49,7 +50,7 @@ tests = {d: run.subject(d).test(m) for d, m in subjects.items()}
 labels = {d: t.labels[: run.settings.num_images] for d, t in tests.items()}
 targets = {d: t.floats(stop=run.settings.num_images).to(run.device) for d, t in tests.items()}
 real = {d: scores.see(m, tests[d].floats(-run.settings.num_real).to(run.device)) for d, m in subjects.items()}
-codes = {d: {name: methods.invert(m, name, targets[d], run.settings.iterations) for name in editing.METHODS} for d, m in subjects.items()}
+codes = {d: networks.invert(m, targets[d], run.settings.methods, editing.COMPARED) for d, m in subjects.items()}
 
 # %% [markdown]
 # ## Interpolation
@@ -86,11 +87,11 @@ steps
 
 # %%
 for d, m in subjects.items():
-    for name in ("image2stylegan", "in_domain"):
+    for name in ("image2stylegan", "in-domain"):
         inverted = render(m.generator, codes[d][name][:8])
         rows = [targets[d][:8], inverted, *(edit.seen.images[:8] for edit in edits[d][name].values())]
         names = ["target", "inverted", *steps[d]]
-        print(methods.METHODS[name].title)
+        print(METHODS[name].title)
         display(run.figure(f"fig05_{d}_{name}", figures.image_grid(rows, names)))
 
 # %% [markdown]
@@ -123,7 +124,7 @@ domain = "face" if "face" in subjects else next(iter(subjects))
 m, count = subjects[domain], run.settings.num_diffused
 pair = targets[domain][:count], targets[domain][count : 2 * count]
 sides = [round(share * m.generator.resolution) for share in crops]
-results = [editing.diffusion(m, *pair, side, run.settings.iterations["in_domain"]) for side in sides]
+results = [editing.diffusion(m, *pair, side, run.settings.methods["in-domain"]["iterations"]) for side in sides]
 middle = results[len(results) // 2]
 rows = [x[:8] for x in (*pair, middle.pasted, middle.images)]
 run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]))
@@ -148,7 +149,7 @@ run.figure("fig16_curves", figures.curves(sizes, "crop, px", panels, columns=4))
 # Shapes of the image on the left, colours and light of the image on top: its codes in the last four layers.
 
 # %%
-grid = editing.mixing_grid(m, codes[domain]["in_domain"], contents=[0, 1, 2, 3], styles=[4, 5, 6, 7])
+grid = editing.mixing_grid(m, codes[domain]["in-domain"], contents=[0, 1, 2, 3], styles=[4, 5, 6, 7])
 run.figure("style_mixing", figures.image_grid(grid))
 
 # %% [markdown]

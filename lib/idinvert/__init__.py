@@ -28,12 +28,6 @@ def load(name: str, device: str = "auto", **companions: str):
 
 def __getattr__(name: str):
     """Import a public name when it is first used, so that `import idinvert` is quick."""
-    if name == "__version__":
-        from importlib import metadata
-        try:
-            return metadata.version("idinvert")
-        except metadata.PackageNotFoundError:
-            return "0 (not installed)"
     if name not in HOMES:
         raise AttributeError(f"module 'idinvert' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)

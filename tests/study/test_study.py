@@ -1,7 +1,6 @@
 """Profiles, verdicts and the measures of the trade-off notebook."""
 
 import io
-from types import SimpleNamespace
 
 import pandas as pd
 import PIL.Image
@@ -11,7 +10,7 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, execution, figures, methods, networks, run
+from idinvert.study import begin, claims, execution, figures, networks, run
 from idinvert.study.sections import tradeoff
 
 
@@ -134,41 +133,6 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.2, 0.3])).value == pytest.approx(1)
     assert tradeoff.mse_trend(targets, outcomes([0.3, 0.2, 0.1])).high == pytest.approx(-1)
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
-
-
-def test_codes_depend_on_the_users_vgg_but_not_on_the_judge(monkeypatch):
-    untrained = iter(torch.nn.Linear(2, 1) for _ in range(100))
-    for name in ("load_vgg16", "load_judge"):
-        monkeypatch.setattr(networks.pretrained, name, lambda device: next(untrained))
-    monkeypatch.setattr(networks.models, "load", lambda name, device: next(untrained))
-    monkeypatch.setattr(networks.models, "load_boundaries", lambda name: {})
-    card = {"attributes": [], "sha256": "0"}
-    monkeypatch.setattr(networks.models, "card", lambda name: card)
-    monkeypatch.setattr(networks.zoo, "trained", lambda name: True)
-    subject = SimpleNamespace(prepare=lambda: None, generator="g", classifier="c")
-
-    def fingerprint():
-        return methods.fingerprint(networks.load(subject, "cpu"), "in-domain", 1)
-
-    plain = fingerprint()
-    monkeypatch.setenv("IDINVERT_INCEPTION", "file")
-    assert fingerprint() == plain
-    monkeypatch.setenv("IDINVERT_VGG16", "file")
-    assert len({plain, fingerprint(), fingerprint()}) == 3  # two other files
-
-
-@pytest.mark.parametrize("method, parts", [
-    ("conventional", {"conventional"}), ("domain-guided", {"encoder"}),
-    ("image2stylegan", {"generator", "vgg"}), ("in-domain", {"generator", "encoder", "vgg"}),
-])  # fmt: skip
-def test_codes_depend_on_the_networks_that_make_them_alone(method, parts):
-    names = ("generator", "encoder", "conventional", "classifier", "vgg")
-
-    def fingerprint(**changed):
-        hashes = dict.fromkeys(names, "0") | changed
-        return methods.fingerprint(SimpleNamespace(hashes=hashes), method, 1)
-
-    assert {name for name in names if fingerprint(**{name: "1"}) != fingerprint()} == parts
 
 
 class Shift(networks.Models):

@@ -9,7 +9,7 @@ from idinvert import models as weights
 from idinvert.boundaries import Boundary, save
 from idinvert.models import importing
 from idinvert.nn import classifier
-from idinvert.study import methods, networks
+from idinvert.study import networks
 from idinvert.study.profiles import PROFILES
 from idinvert.study.sections import generators
 
@@ -89,7 +89,11 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
 
 def test_methods_without_their_network_are_left_out(own):
     m = networks.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
-    assert "conventional" not in methods.available(m) and "in-domain" in methods.available(m)
+    found = networks.methods(m, {"in-domain": {"iterations": 3}})
+    assert list(found) == ["domain-guided", "image2stylegan", "in-domain"]
+    assert (found["in-domain"].iterations, found["in-domain"].bf16) == (3, True)
+    with pytest.raises(ValueError, match="did you mean 'in-domain'"):
+        networks.methods(m, {"in_domain": {}})
 
 
 def test_generators_of_a_profile_are_shown(own):

@@ -58,7 +58,8 @@ class Model:
 
     def has(self, role: str) -> bool:
         """Whether there is something in a role."""
-        return role in ("features", *self.chosen) or bool(models.companions(self.name, role))
+        return role in ("features", *self.chosen) or \
+            models.DEFAULT in models.companions(self.name, role)
 
     def digest(self, role: str) -> str:
         """SHA-256 of the weights in a role."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from idinvert.inversion import METHODS
 from idinvert.registry import Registry, nearest
 from idinvert.settings import Count, SettingsError, read, settings
 
@@ -40,7 +41,11 @@ class Reconstruction:
     """Every inversion method on the same test images."""
 
     num_images: Count  # test images of each domain
-    iterations: dict[str, Count]  # Adam steps by method
+    methods: dict[str, dict[str, Any]]  # settings of inversion methods; the others take defaults
+
+    def __post_init__(self):
+        for name, given in self.methods.items():
+            METHODS[name](**given)  # RegistryError or SettingsError: something is unknown or wrong
 
 
 @NOTEBOOKS.register("03_attributes")

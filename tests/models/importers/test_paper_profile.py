@@ -34,7 +34,8 @@ def profile(tmp_path, monkeypatch):
     described["subjects"] = {"face": described["subjects"]["face"] | {
         "files": [f"$IDINVERT_PAPER/{file}" for file in files], "split": "all",
         "images": "$IDINVERT_PAPER/photos", "labels": "$IDINVERT_PAPER/labels.csv"}}
-    described = {key: value | {"num_images": 4, "iterations": {"image2stylegan": 1, "in_domain": 1}}
+    once = {"image2stylegan": {"iterations": 1}, "in-domain": {"iterations": 1}}
+    described = {key: value | {"num_images": 4, "methods": once}
                  if key[:2].isdigit() else value for key, value in described.items()}
     path = tmp_path / f"rehearsal-{tmp_path.name}.yml"
     path.write_text(yaml.safe_dump(described))
