@@ -1,8 +1,84 @@
+"""Codes: sampled, encoded, rendered, edited."""
+
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.codes import interpolate, manipulate, mix
+from idinvert.codes import (
+    code_statistics,
+    encode,
+    frozen,
+    interpolate,
+    manipulate,
+    mix,
+    render,
+    sample_codes,
+)
 from idinvert.inversion import stitch
+from idinvert.nn.encoder import Encoder
+from idinvert.nn.stylegan import Generator
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return Generator(16, z_dim=6, w_dim=5, channel_base=64, channel_max=8, layerwise=True)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return Encoder(16, w_dim=5, channel_base=4, channel_max=8)
+
+
+def test_the_seed_alone_chooses_codes(generator):
+    codes = sample_codes(generator, 10, seed=3)
+    assert codes.shape == (10, 6, 5) and not codes.requires_grad
+    torch.testing.assert_close(sample_codes(generator, 10, seed=3, batch=4), codes)
+    assert not torch.allclose(sample_codes(generator, 10, seed=4), codes)
+
+
+def test_statistics_are_those_of_sampled_codes(generator):
+    codes = sample_codes(generator, 500, seed=2)
+    found = code_statistics(generator, 500, seed=2)
+    torch.testing.assert_close(found.mean, codes.sum(0) / 500)
+    torch.testing.assert_close(found.std, ((codes - found.mean).square().sum(0) / 499).sqrt())
+    mean, std = code_statistics(generator)
+    torch.testing.assert_close(mean, sample_codes(generator, 10_000).mean(0))
+    assert ((found.mean - mean).abs() < 5 * std / 500**0.5).all()
+
+
+def test_batches_change_nothing(generator, encoder):
+    codes = sample_codes(generator, 5)
+    images = render(generator, codes)
+    torch.testing.assert_close(render(generator, codes, batch_size=2), images)
+    torch.testing.assert_close(encode(encoder, images, batch_size=2), encode(encoder, images))
+
+
+def test_encoding_is_in_eval_mode_and_leaves_no_trace(encoder):
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    images = torch.rand(3, 3, 16, 16)
+    found = encode(encoder.train(), images)
+    assert encoder.training and encoder.stem.conv.weight.requires_grad
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    torch.testing.assert_close(found, encode(encoder.eval(), images))
+
+
+def test_what_is_frozen_is_as_before_afterwards(encoder):
+    encoder.train().stem.eval()
+    encoder.fc.requires_grad_(False)
+    with pytest.raises(KeyError), frozen([encoder]):
+        assert not any(module.training for module in encoder.modules())
+        assert not any(p.requires_grad for p in encoder.parameters())
+        raise KeyError
+    assert encoder.training and not encoder.stem.training
+    assert encoder.stem.conv.weight.requires_grad and not encoder.fc.weight.requires_grad
+
+
+def test_images_that_do_not_fit_are_named(encoder):
+    with pytest.raises(ValueError, match=r"shape \[N, 3, 16, 16\], not \[2, 3, 8, 8\]"):
+        encode(encoder, torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="floats in .-1, 1., not torch.uint8"):
+        encode(encoder, torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
 
 
 def boundary(space="whole", layers=(0, 1, 2)):

@@ -1,23 +1,108 @@
-"""Codes: sampling and rendering them, encoding images; editing them by interpolation, manipulation
-along a direction (Eq. 5) and style mixing (section 4.3)."""
+"""Codes: sampling, encoding and rendering them; editing them by interpolation, by moving them along
+a direction (Eq. 5) and by style mixing (section 4.3).
+
+Images are [N, 3, r, r] in [-1, 1], codes [N, L, D]: L layers of D numbers. Large inputs are taken
+in batches, whose size changes no result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from idinvert.nn.stylegan import Noise
+from idinvert.nn.protocols import Encoder, Generator, Network, Noise
+
+# --- sampling -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def sample_codes(generator: Generator, count: int, seed: int = 0, batch: int = 1000) -> Tensor:
+    """Codes [count, L, D] float32 of random latents, without truncation.
+
+    The seed alone chooses the latents, whatever the batch size and the device.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    latents = torch.randn(count, generator.z_dim, generator=rng).to(device_of(generator))
+    return torch.cat([generator.mapping(z).float() for z in latents.split(batch)])
+
+
+class CodeStatistics(NamedTuple):
+    """Mean and standard deviation of sampled codes, [L, D] each."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def code_statistics(generator: Generator, count: int = 10_000, seed: int = 0) -> CodeStatistics:
+    """Mean and standard deviation of `count` sampled codes, on the generator's device.
+
+    The standard error of a mean of 10,000 is 0.01 standard deviations.
+    """
+    codes = sample_codes(generator, count, seed)
+    return CodeStatistics(codes.mean(0), codes.std(0))
+
+
+# --- encoding and rendering -----------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Codes E(x) [N, L, D] of images [N, 3, r, r]; in eval mode, whichever mode E is in.
+
+    ValueError: images of another size or type, or on another device than the encoder.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        return torch.cat([encoder(part) for part in images.split(batch_size)])
+
+
+@torch.no_grad()
+def render(generator: Generator, codes: Tensor, batch_size: int = 64) -> Tensor:
+    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
+    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
+
+
+@torch.no_grad()
+def encode_with_noise(encoder: Encoder, images: Tensor, batch_size: int = 64
+                      ) -> tuple[Tensor, Noise]:
+    """Codes as `encode` gives them, and the noise to render them with (section 6.3).
+
+    The noise is one map [N, 1, r, r] a layer, None where the stored one is used; or "fixed", the
+    stored ones, of an encoder that predicts none. Errors as `encode`.
+    """
+    check_images(images, encoder)
+    with frozen([encoder]):
+        parts = [encoder.with_noise(part) for part in images.split(batch_size)]
+    codes, noise = zip(*parts)
+    if isinstance(noise[0], str):
+        return torch.cat(codes), noise[0]
+    return torch.cat(codes), [None if m[0] is None else torch.cat(m) for m in zip(*noise)]
+
+
+@torch.no_grad()
+def render_with_noise(generator: Generator, codes: Tensor, noise: Noise,
+                      batch_size: int = 64) -> Tensor:
+    """Images [N, 3, H, W] of codes [N, L, D] and noise as `encode_with_noise` gives them."""
+    if isinstance(noise, str):
+        return torch.cat([generator.synthesis(part, noise) for part in codes.split(batch_size)])
+    maps = zip(*([None] * len(codes) if m is None else m.split(batch_size) for m in noise))
+    return torch.cat([generator.synthesis(part, part_maps)
+                      for part, part_maps in zip(codes.split(batch_size), maps)])
+
+
+# --- editing --------------------------------------------------------------------------------------
 
 
 def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tensor:
     """Codes [N, L, D] moved by alpha along a direction [L, D] (Eq. 5), as `Boundary.direction`.
 
-    alpha: a number or one for each code [N]; positive towards more of the attribute. Of a boundary
-    in the space "whole" it is a distance in units of codes, in the space "layer" the distance in
-    each layer (the published scripts go from -3 to 3).
+    alpha: a number, or one for each code [N]; positive values add to the attribute. Along the
+    direction of a boundary in the space "whole" it is the distance moved, in units of codes; in the
+    space "layer", the distance in each layer (the published scripts go from -3 to 3).
 
     ValueError: codes, direction or alpha of another shape.
     """
@@ -33,12 +118,13 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
 def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Tensor:
     """Codes [N, steps, L, D] evenly spaced on the way from `a` to `b`, both [N, L, D].
 
-    Without `ends` they are inner steps at 1 / (steps + 1), 2 / (steps + 1) and so on: five in the
-    published code, one for the point halfway. With `ends` the first is `a` and the last `b`.
+    Without `ends` these are the inner points, at 1 / (steps + 1), 2 / (steps + 1) and so on: five
+    of them in the published code; one is the point halfway. With `ends` the first is `a` and the
+    last `b`.
 
     ValueError: different shapes, or less than one step (two with `ends`).
     """
-    _check_pair(a, b)
+    check_pair(a, b)
     if steps < 1 + ends:
         raise ValueError(f"Interpolation takes at least {1 + ends} steps, not {steps}.")
     inner = torch.linspace(0, 1, steps if ends else steps + 2, dtype=a.dtype, device=a.device)
@@ -49,10 +135,10 @@ def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Ten
 def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
     """Codes `content` [N, L, D] with the given layers of `style` [N, L, D].
 
-    The published code takes the layers from the 11th of 14 on, `range(10, 14)`: colours and light,
-    while shapes stay those of `content`. IndexError: there is no such layer.
+    The published code takes the last four of 14, `range(10, 14)`: colours and light are then those
+    of `style`, shapes those of `content`. IndexError: there is no such layer.
     """
-    _check_pair(content, style)
+    check_pair(content, style)
     layers = list(layers)
     if any(not 0 <= layer < content.shape[1] for layer in layers):
         raise IndexError(f"Layers {layers} are not all within 0..{content.shape[1] - 1}.")
@@ -61,72 +147,13 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
     return mixed
 
 
-def _check_pair(a: Tensor, b: Tensor) -> None:
-    if a.ndim != 3 or a.shape != b.shape:
-        raise ValueError(
-            f"Both codes must be [N, L, D] alike, not {list(a.shape)} and {list(b.shape)}."
-        )
-
-
-@torch.no_grad()
-def sample_codes(generator: nn.Module, count: int, seed: int = 0, batch: int = 1000) -> Tensor:
-    """Codes float32 [count, L, D] of random latents, without truncation.
-
-    Only the seed chooses the latents: batch size and device do not.
-    """
-    rng = torch.Generator().manual_seed(seed)
-    latents = torch.randn(count, generator.z_dim, generator=rng).to(device_of(generator))
-    return torch.cat([generator.mapping(z).float() for z in latents.split(batch)])
-
-
-@torch.no_grad()
-def encode(encoder: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
-    """Codes E(x) [N, L, D] of images [N, 3, r, r] in [-1, 1], in eval mode, whatever mode E is in.
-
-    ValueError: images of another size or type, or on another device than the encoder.
-    """
-    check_images(images, encoder)
-    with frozen([encoder]):
-        return torch.cat([encoder(part) for part in images.split(batch_size)])
-
-
-@torch.no_grad()
-def render(generator: nn.Module, codes: Tensor, batch_size: int = 64) -> Tensor:
-    """Images G(w) [N, 3, H, W] of codes [N, L, D], with the stored noise."""
-    return torch.cat([generator.synthesis(part) for part in codes.split(batch_size)])
-
-
-@torch.no_grad()
-def encode_with_noise(encoder: nn.Module, images: Tensor, batch_size: int = 64
-                      ) -> tuple[Tensor, Noise]:
-    """Codes as `encode` gives them, and the noise to render them with (section 6.3).
-
-    The noise is one map [N, 1, r, r] a layer, None where it is the stored one; "fixed" for an
-    encoder that predicts none. Errors as `encode`.
-    """
-    check_images(images, encoder)
-    with frozen([encoder]):
-        parts = [encoder.with_noise(part) for part in images.split(batch_size)]
-    codes, noise = zip(*parts)
-    if isinstance(noise[0], str):
-        return torch.cat(codes), noise[0]
-    return torch.cat(codes), [None if m[0] is None else torch.cat(m) for m in zip(*noise)]
-
-
-@torch.no_grad()
-def render_with_noise(generator: nn.Module, codes: Tensor, noise: Noise,
-                      batch_size: int = 64) -> Tensor:
-    """Images [N, 3, H, W] of codes [N, L, D] and noise as `encode_with_noise` gives them."""
-    if isinstance(noise, str):
-        return torch.cat([generator.synthesis(part, noise) for part in codes.split(batch_size)])
-    maps = zip(*([None] * len(codes) if m is None else m.split(batch_size) for m in noise))
-    return torch.cat([generator.synthesis(part, part_maps)
-                      for part, part_maps in zip(codes.split(batch_size), maps)])
+# --- what the above share -------------------------------------------------------------------------
 
 
 @contextmanager
-def frozen(networks: list[nn.Module]):
-    """Eval mode and no weight gradients inside the block; both are put back afterwards."""
+def frozen(networks: Sequence[Network]) -> Iterator[None]:
+    """Inside the block, networks are in eval mode and their weights have no gradients; both are as
+    before afterwards."""
     modes = [(module, module.training) for n in networks for module in n.modules()]
     flags = [(parameter, parameter.requires_grad) for n in networks for parameter in n.parameters()]
     for network in networks:
@@ -140,14 +167,14 @@ def frozen(networks: list[nn.Module]):
             parameter.requires_grad_(flag)
 
 
-def check_images(images: Tensor, network: nn.Module) -> None:
+def check_images(images: Tensor, network: Generator | Encoder) -> None:
     """ValueError unless images are floats [N, 3, r, r] of the network's size, on its device."""
     r = network.resolution
     if images.ndim != 4 or tuple(images.shape[1:]) != (3, r, r):
         raise ValueError(f"images must have shape [N, 3, {r}, {r}], not {list(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floats in [-1, 1], not {images.dtype}: see data.to_float")
-    device = next(network.parameters()).device
+    device = device_of(network)
     if images.device != device:
         raise ValueError(f"images are on {images.device}, but the networks are on {device}")
 
@@ -158,6 +185,14 @@ def check_count(name: str, values: Tensor, images: Tensor) -> None:
         raise ValueError(f"{name} has {len(values)} items, but there are {len(images)} images")
 
 
-def device_of(network: nn.Module) -> torch.device:
+def check_pair(a: Tensor, b: Tensor) -> None:
+    """ValueError unless both codes are [N, L, D] alike."""
+    if a.ndim != 3 or a.shape != b.shape:
+        raise ValueError(
+            f"Both codes must be [N, L, D] alike, not {list(a.shape)} and {list(b.shape)}."
+        )
+
+
+def device_of(network: Network) -> torch.device:
     """Device of the first parameter."""
     return next(network.parameters()).device
