@@ -2,8 +2,8 @@
 
 >>> import idinvert
 >>> model = idinvert.load("face-stylegan-layerwise")
->>> images = model.render(model.sample(1))  # or of idinvert.read_images
->>> result = model.invert(images, iterations=2)
+>>> images = model.render(model.sample(1))  # or photographs, by idinvert.read_image
+>>> result = model.invert(images, iterations=2, lambda_vgg=0)  # leave both out for the best codes
 >>> older = model.render(model.edit(result.codes, age=3))
 >>> older.shape
 torch.Size([1, 3, 64, 64])

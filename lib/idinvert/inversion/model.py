@@ -17,7 +17,7 @@ from idinvert.registry import nearest
 from .methods import METHODS, Method
 from .optimiser import Inversion, OnStep, in_batches
 
-LARGEST = 1.5  # images that exceed this anywhere are not in [-1, 1]
+LARGEST = 5.0  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
 
 
 class Model:

@@ -1,0 +1,101 @@
+"""An inversion method in a module of one's own is found wherever methods are."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from idinvert.data import write_image
+
+TOY = '''
+from idinvert.inversion import METHODS, Inversion
+from idinvert.settings import Positive, settings
+
+import torch
+
+@METHODS.register("toy")
+@settings
+class Toy:
+    """Every image gets the average code, times a factor."""
+
+    title = "Toy"
+    needs = ("encoder",)
+
+    factor: Positive = 1.0
+
+    def invert(self, networks, images, *, on_step=None, progress=False):
+        generator = networks.generator
+        codes = self.factor * generator.w_avg.expand(len(images), -1, -1)
+        return Inversion(codes, generator.synthesis(codes).detach(), {},
+                         torch.zeros(len(images), dtype=torch.bool))
+'''
+USE = '''
+import json, sys
+from pathlib import Path
+import idinvert, torch
+from idinvert.data import open_source
+from idinvert.inversion import METHODS, files
+from idinvert.inversion.cache import cached_codes
+
+model = idinvert.load("own", "cpu")
+images = torch.zeros(3, 3, 8, 8)
+found = model.invert(images, method="toy", factor=2)
+job = files.Job(model, METHODS["toy"](factor=3), open_source(sys.argv[1]), Path(sys.argv[2]))
+print(json.dumps({
+    "methods": list(METHODS), "available": model.available(),
+    "right": bool((found.codes == 2 * model.generator.w_avg).all()), "count": len(found.codes),
+    "cached": bool((cached_codes(model, METHODS["toy"](), images, False)
+                    == model.generator.w_avg).all()),
+    "files": dict(files.run(job, progress=False)),
+    "average": model.generator.w_avg.tolist()}))
+'''
+
+
+@pytest.fixture
+def run(own_registry, tmp_path, monkeypatch):
+    """Use the toy in a fresh process, whose registries are read for the first time."""
+    write_image(tmp_path / "photos" / "a.png", torch.zeros(3, 9, 9))
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+
+    def in_process(plugins, code=USE):
+        monkeypatch.setenv("IDINVERT_PLUGINS", plugins)
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "photos"), str(tmp_path / "out")],
+            capture_output=True, text=True)
+    return in_process
+
+
+def test_method_of_a_plugin_is_found_everywhere(run, tmp_path):
+    (tmp_path / "toys.py").write_text(TOY)
+    done = run("toys")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["methods"] == ["conventional", "domain-guided", "image2stylegan", "in-domain",
+                               "toy"]
+    assert told["available"] == ["domain-guided", "image2stylegan", "in-domain", "toy"]
+    assert told["right"] and told["count"] == 3 and told["cached"]
+    assert told["files"] == {"ok": 1}
+    with np.load(tmp_path / "out" / "codes" / "a.npz") as row:
+        np.testing.assert_allclose(row["code"], 3 * np.array(told["average"]), rtol=1e-6)
+    noted = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (noted["method"], noted["factor"]) == ("toy", 3.0)
+
+
+def test_plugin_that_fails_is_named_and_the_rest_works(run, tmp_path):
+    (tmp_path / "toys.py").write_text(TOY)
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    done = run("broken,toys")
+    assert done.returncode == 0, done.stderr
+    assert "plug-in broken is left out: ModuleNotFoundError" in done.stderr
+    assert "toy" in json.loads(done.stdout)["methods"]
+
+
+def test_second_method_of_one_name_is_refused(run, tmp_path):
+    (tmp_path / "toys.py").write_text(TOY)
+    (tmp_path / "others.py").write_text(TOY)
+    done = run("toys,others")
+    assert "Two entries are named inversion method 'toy', in toys.Toy and in others.Toy" in \
+        done.stderr
