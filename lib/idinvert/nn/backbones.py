@@ -1,9 +1,9 @@
 """Backbones of the architecture study (section 5.1, Table 3): ResNet-18, -34, -50 and MobileNet.
 
-Blocks and their numbers are the published ones. Widths and strides are made for small images: the
-first convolution keeps up to 64 px, the last features have 4 px, and the products per image relate
-to the base encoder's as the paper's seconds do. A 1x1 convolution brings the features to the base
-encoder's width: the paper keeps the fully connected layer the same across architectures.
+Blocks and their numbers are the published ones. Widths and strides suit small images: the first
+convolution keeps up to 64 px and the last features have 4 px. The number of products per image,
+relative to the base encoder's, follows the seconds in the paper. A 1x1 convolution brings the
+features to the base encoder's width, since the paper keeps the fully connected layer the same.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H / stride, W / stride]."""
         return F.relu(self.body(x) + self.shortcut(x))
 
 
 class Backbone(CodeEncoder):
-    """Stem, blocks, and a 1x1 convolution to the `head` channels that the last layer sees."""
+    """Stem, blocks, and a 1x1 convolution to `head` channels for the fully connected layer."""
 
     def __init__(self, resolution: int, w_dim: int, stem_width: int, head: int,
                  w_avg: Tensor | None, w_std: Tensor | None):
@@ -65,7 +66,7 @@ class Backbone(CodeEncoder):
 
 @network("backbones.ResNet")
 class ResNet(Backbone):
-    """He et al. 2016. Stages halve the image, the first as well, where theirs follows a pooling.
+    """ResNet (He et al. 2016). Every stage halves the image; theirs begin with a pooling instead.
 
     Args:
         resolution: image size in pixels, a power of two.
@@ -98,7 +99,12 @@ class ResNet(Backbone):
 
 @network("backbones.MobileNet")
 class MobileNet(Backbone):
-    """MobileNetV2 (Sandler et al. 2018); arguments as `ResNet`, `multiplier` scales all widths."""
+    """MobileNetV2 (Sandler et al. 2018).
+
+    Args:
+        multiplier: of the published widths.
+        others: as for `ResNet`.
+    """
 
     # stride, expansion, output channels, repeats of each stage
     STAGES = ((1, 1, 16, 1), (2, 6, 24, 2), (2, 6, 32, 3), (2, 6, 64, 4), (1, 6, 96, 3),

@@ -1,4 +1,4 @@
-"""Attribute classifier: a small residual network that judges images, real and generated alike."""
+"""Attribute classifier: a small residual network for real and generated images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H / stride, W / stride]."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -42,8 +43,8 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
 class Classifier(nn.Module):
     """Images [N, 3, r, r] in [-1, 1] -> logits [N, A], one per binary attribute.
 
-    After the stem at r / 2 each stage halves the resolution, down to 4 px; stages are two blocks,
-    the last one. 0.33 M parameters as it stands at 64 px.
+    The stem halves the resolution, and so does each stage, down to 4 px. A stage has two blocks,
+    the last stage one. By default it has 0.33 M parameters at 64 px.
 
     Args:
         resolution: image size in pixels, a power of two of at least 16.

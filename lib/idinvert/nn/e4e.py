@@ -16,10 +16,11 @@ from .layers import EqualLinear, leaky_relu
 class OffsetEncoder(Encoder):
     """One code for all layers plus small offsets, of which the first `active` are in use.
 
-    Codes are w_avg + w_std (v + d_i), with v of the first layer and the offset d_i of layer i. The
-    authors' generator repeats one w; where each layer has codes of its own, average and spread of
-    the layers make v common to them. The batch norm leaves the size of v no choice, so that
-    offsets get a gain, which is learned from 0: a layer that becomes active begins where it was.
+    Arguments are those of `Encoder`. The code of layer i is w_avg + w_std (v + d_i): v is that of
+    the first layer, d_i the offset of layer i. The authors' generator repeats one w; where each
+    layer has codes of its own, dividing by the average and the spread of each layer makes v common
+    to all. The batch norm fixes the size of v, so that offsets have a gain, learned from 0: a layer
+    that becomes active begins where it was.
     """
 
     def __init__(self, resolution: int = 64, w_dim: int = 64, channel_base: int = 32,
@@ -35,10 +36,11 @@ class OffsetEncoder(Encoder):
         return standard[:, 1:] - standard[:, :1]
 
     def standardised(self, codes: Tensor) -> Tensor:
-        """Codes less `w_avg`, in units of `w_std`."""
+        """Codes [N, L, D] minus `w_avg`, in units of `w_std`."""
         return (codes - self.w_avg) / self.w_std
 
     def code(self, features: Tensor) -> Tensor:
+        """Codes [N, L, D] of the last features; the offsets that are not in use are 0."""
         x = self.norm(self.fc(features.flatten(1))).float().unflatten(1, (-1, self.w_dim))
         first, rest = x[:, :1], x[:, 1:] * self.gain
         layer = torch.arange(self.num_layers - 1, device=x.device)[:, None]
@@ -49,11 +51,12 @@ class OffsetEncoder(Encoder):
 class LatentDiscriminator(nn.Module):
     """Tells sampled codes from encoded ones: [N, K, D] of the first K layers -> logits [N, K].
 
-    A perceptron of `depth` hidden layers that sees one layer's code at a time and, since layers may
-    differ, which one it is.
+    A perceptron that sees the code of one layer at a time and, since layers may differ, which layer
+    it is.
 
     Args:
-        w_avg, w_std: average [L, D] and spread of sampled codes, by which codes are standardised.
+        w_avg, w_std: mean and standard deviation [L, D] of sampled codes, by which it standardises.
+        hidden, depth: width and number of the hidden layers.
     """
 
     def __init__(self, w_avg: Tensor, w_std: Tensor, hidden: int = 128, depth: int = 4):
@@ -66,6 +69,7 @@ class LatentDiscriminator(nn.Module):
         self.register_buffer("w_std", w_std.detach().clone())
 
     def forward(self, codes: Tensor) -> Tensor:
+        """Logits [N, K] of codes [N, K, D], high for sampled ones."""
         count, layers = codes.shape[1], len(self.w_avg)
         x = (codes - self.w_avg[:count]) / self.w_std[:count]
         which = torch.eye(layers, device=x.device)[:count].expand(len(x), -1, -1)
@@ -76,9 +80,9 @@ class LatentDiscriminator(nn.Module):
 
 
 class CodePool(nn.Module):
-    """Codes of earlier batches, so that the discriminator does not forget them (e4e's code).
+    """Codes of earlier batches, so that the discriminator does not forget them (as in e4e's code).
 
-    codes: buffer [size, L, D], of which `filled` are in use.
+    `codes` [size, L, D] is the store, of which the first `filled` are in use.
     """
 
     def __init__(self, size: int, layers: int, w_dim: int):
@@ -88,8 +92,11 @@ class CodePool(nn.Module):
 
     @torch.no_grad()
     def exchange(self, new: Tensor) -> Tensor:
-        """Store codes [N, L, D] while there is room; of the others, give back about half as they
-        are and put the rest in the place of stored ones, which are given back for them."""
+        """Take new codes [N, L, D] and return as many, new and stored ones mixed.
+
+        While there is room, new codes are stored and returned. Later, each is returned itself with
+        probability 1/2; otherwise it takes the place of a stored one, which is returned instead.
+        """
         size, filled = len(self.codes), int(self.filled)
         room = min(size - filled, len(new))
         self.codes[filled : filled + room] = new[:room]

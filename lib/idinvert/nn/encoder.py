@@ -34,6 +34,7 @@ class ConvNorm(nn.Module):
         self.norm = batch_norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H, W]."""
         return leaky_relu(self.norm(self.conv(x)))
 
 
@@ -49,13 +50,15 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H, W]."""
         return self.body(x) + self.shortcut(x)
 
 
 class CodeEncoder(nn.Module, ABC):
     """What every encoder shares: images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
 
-    A subclass makes its layers, then calls `add_head`, and gives `features`.
+    A backbone is a subclass, decorated with `network`: its constructor makes the layers, then calls
+    `add_head`; its method `features` applies them.
     """
 
     def __init__(self, resolution: int, w_dim: int):
@@ -66,10 +69,11 @@ class CodeEncoder(nn.Module, ABC):
     def add_head(self, channels: int, w_avg: Tensor | None, w_std: Tensor | None) -> None:
         """One fully connected layer on features of 4x4 px, batch norm, scale, average code.
 
+        channels: of the last features.
         w_avg: average code [L, D] to which the output is added (Eq. 6); None leaves it out.
         w_std: scale [L, D] of the output; None leaves it at 1, as published. The last batch norm
-            gives every number of a code unit variance over the images, so that codes lie as widely
-            as sampled ones only if this is the standard deviation of those.
+            gives each number of a code unit variance over the images, so that the codes of images
+            spread as sampled ones do only if this is the standard deviation of those.
         """
         shape = self.num_layers, self.w_dim
         self.fc = nn.Linear(channels * 16, self.num_layers * self.w_dim, bias=False)
@@ -89,16 +93,17 @@ class CodeEncoder(nn.Module, ABC):
         return x.unflatten(1, (self.num_layers, self.w_dim)) * self.w_std + self.w_avg
 
     def forward(self, image: Tensor) -> Tensor:
+        """Codes [N, L, D] of images [N, 3, r, r]."""
         return self.code(self.features(image)[-1])
 
     def with_noise(self, image: Tensor) -> tuple[Tensor, Noise]:
-        """Codes, and the noise with which the generator renders them: here the stored maps."""
+        """Codes [N, L, D], and the noise to render them with: here the stored maps."""
         return self(image), "fixed"
 
 
 @network("encoder.Encoder")
 class Encoder(CodeEncoder):
-    """The paper's "base".
+    """The paper's encoder "base": images [N, 3, r, r] in [-1, 1] -> codes [N, L, D].
 
     Args:
         resolution: image size in pixels, a power of two.

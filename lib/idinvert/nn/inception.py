@@ -7,11 +7,14 @@ other ports, average pools divide by the pixels inside the image, and the last b
 where all others average.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
-from torch.nn import functional as F
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 INPUT_SIZE = 299  # px
 NUM_FEATURES = 2048
@@ -25,11 +28,13 @@ STEM = {
 }
 POOLED_AFTER = ("Conv2d_2b_3x3", "Conv2d_4a_3x3")
 
-# The convolutions of a block: what each takes ("x" is the block's input, "pool" that input pooled),
-# its output channels and its kernel. Those that no other takes are the block's outputs.
+# The convolutions of a block: where the input of each comes from ("x" is the block's input, "pool"
+# that input pooled), its output channels and its kernel. What no other convolution takes is an
+# output of the block.
+Table = Mapping[str, tuple[str, int, int | tuple[int, int]]]
 
 
-def block_a(pooled):
+def block_a(pooled: int) -> Table:
     return {
         "branch1x1": ("x", 64, 1),
         "branch5x5_1": ("x", 48, 1),
@@ -41,7 +46,7 @@ def block_a(pooled):
     }
 
 
-def block_b():
+def block_b() -> Table:
     return {
         "branch3x3": ("x", 384, 3),
         "branch3x3dbl_1": ("x", 64, 1),
@@ -50,7 +55,7 @@ def block_b():
     }
 
 
-def block_c(inner):
+def block_c(inner: int) -> Table:
     return {
         "branch1x1": ("x", 192, 1),
         "branch7x7_1": ("x", inner, 1),
@@ -65,7 +70,7 @@ def block_c(inner):
     }
 
 
-def block_d():
+def block_d() -> Table:
     return {
         "branch3x3_1": ("x", 192, 1),
         "branch3x3_2": ("branch3x3_1", 320, 3),
@@ -76,7 +81,7 @@ def block_d():
     }
 
 
-def block_e():
+def block_e() -> Table:
     return {
         "branch1x1": ("x", 320, 1),
         "branch3x3_1": ("x", 384, 1),
@@ -90,17 +95,17 @@ def block_e():
     }
 
 
-def average(x):
+def average(x: Tensor) -> Tensor:
     """3x3 averages [N, C, H, W] of the pixels inside the image, as TensorFlow pools."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
-def maximum(x):
+def maximum(x: Tensor) -> Tensor:
     """3x3 maxima [N, C, H, W]."""
     return F.max_pool2d(x, 3, stride=1, padding=1)
 
 
-def halve(x):
+def halve(x: Tensor) -> Tensor:
     """3x3 maxima at every second pixel, without padding: [N, C, (H - 1) // 2, (W - 1) // 2]."""
     return F.max_pool2d(x, 3, stride=2)
 
@@ -120,7 +125,9 @@ BLOCKS = {
 }
 
 
-def convolution(inputs, outputs, kernel, stride, padding):
+def convolution(inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int,
+                padding: str) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
     return nn.Sequential(OrderedDict(
         conv=nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
         bn=nn.BatchNorm2d(outputs, eps=1e-3),
@@ -135,7 +142,7 @@ class Block(nn.Module):
     of 2 and no padding, and the pooled input is an output too.
     """
 
-    def __init__(self, inputs, table, pool):
+    def __init__(self, inputs: int, table: Table, pool: Callable[[Tensor], Tensor]):
         super().__init__()
         self.sources, self.pool = {name: row[0] for name, row in table.items()}, pool
         self.ends = [n for n in (*table, "pool") if n not in self.sources.values()]
@@ -147,7 +154,7 @@ class Block(nn.Module):
             channels[name] = outputs
         self.channels = sum(channels[name] for name in self.ends)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         found = {"x": x, "pool": self.pool(x)}
         for name, source in self.sources.items():
             found[name] = getattr(self, name)(found[source])
@@ -155,12 +162,13 @@ class Block(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Pooled features [N, 2048], not negative, of images [N, 3, H, W], RGB, in [-1, 1], any size.
+    """Pooled features [N, 2048] of images [N, 3, H, W], RGB, in [-1, 1], of any size.
 
-    Images are resized to 299 px inside (see `prepare`). Made for eval mode: there is no dropout.
+    Images are resized to 299 px inside, see `prepare`. Features are not negative. Made for eval
+    mode: there is no dropout.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         channels = 3
         for name, (outputs, *shape) in STEM.items():
@@ -170,7 +178,7 @@ class InceptionV3(nn.Module):
             self.add_module(name, Block(channels, table, pool))
             channels = getattr(self, name).channels
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         x = prepare(images)
         for name in (*STEM, *BLOCKS):
             x = getattr(self, name)(x)
@@ -179,7 +187,7 @@ class InceptionV3(nn.Module):
         return x.mean((2, 3))
 
 
-def prepare(images):
+def prepare(images: Tensor) -> Tensor:
     """Images [N, 3, H, W] resized to [N, 3, 299, 299], bilinearly between pixel centres.
 
     This is what goes with the converted file; the TensorFlow graph places pixels at their corners

@@ -22,8 +22,10 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 class EqualLinear(nn.Module):
     """Fully connected layer whose weight is scaled at run time (Karras et al. 2018).
 
-    `gain` multiplies He's 1/sqrt(fan_in); `lr_multiplier` scales weight and bias alike, so that
-    both learn that much more slowly; `bias_init` is the bias in output units.
+    Args:
+        gain: times He's 1 / sqrt(fan_in).
+        lr_multiplier: scales weight and bias; below 1, both learn that much more slowly.
+        bias_init: bias at the start, in units of the output.
     """
 
     def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2),

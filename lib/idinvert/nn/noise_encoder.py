@@ -8,15 +8,14 @@ from torch import Tensor, nn
 from .architecture import network
 from .encoder import Encoder
 
-EFFECT = 0.1  # by which a map of standard deviation 1 is to move what a convolution gives
+EFFECT = 0.1  # what a map of standard deviation 1 should change in a convolution's output
 
 
 def map_scales(generator: nn.Module) -> Tensor:
-    """Scales of the maps of a generator of either generation, one a layer, so that they have an
-    EFFECT.
+    """Scales of the noise maps of a generator, one a layer, that give the maps their EFFECT.
 
-    Images without texture of chance teach a generator to ignore its noise: with weights of 1e-4,
-    as in this study, unscaled maps could not say anything.
+    A generator learns to ignore its noise from images without random texture: where the weights of
+    the noise are 1e-4, as in this study, unscaled maps would change nothing.
     """
     weights = [p.detach() for name, p in generator.named_parameters()
                if name.endswith(("noise_weight", "noise_strength"))]
@@ -25,13 +24,18 @@ def map_scales(generator: nn.Module) -> Tensor:
 
 @network("noise_encoder.NoiseEncoder")
 class NoiseEncoder(Encoder):
-    """Predicts noise maps besides codes (section 6.3): B-k for `noise_blocks` k.
+    """The paper's B-k: predicts codes, and noise maps of the generator's first k blocks.
 
-    The base encoder has the resolutions of the generator's blocks. Two 1x1 convolutions, held as
-    one of two channels, turn its features at 4, 8, ... px into the maps of the first k blocks, two
-    layers each; the other blocks keep their stored maps. B-0 is the base encoder.
+    The features of the base encoder have the resolutions of the generator's blocks. A 1x1
+    convolution turns those at 4, 8, ... px into two maps each, for the two layers of a block; the
+    other blocks keep their stored maps. B-0 is the base encoder.
 
-    map_scale: scales [2 k] of the maps, see `map_scales`; None leaves them at 1, as published.
+    Args:
+        noise_blocks: k.
+        map_scale: scales [2 k] of the maps, see `map_scales`; None leaves them at 1, as published.
+        others: as for `Encoder`.
+
+    ValueError: the generator has fewer than k blocks.
     """
 
     def __init__(self, resolution: int = 64, w_dim: int = 64, channel_base: int = 32,
@@ -50,7 +54,7 @@ class NoiseEncoder(Encoder):
         self.register_buffer("map_scale", scale)
 
     def with_noise(self, image: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        """Codes [N, L, D] and L maps, [N, 1, 4, 4] and so on; None for those that are stored."""
+        """Codes [N, L, D] and L maps [N, 1, 4, 4], ..; None where the stored map is used."""
         features = self.features(image)
         maps = [conv(x).float() for conv, x in zip(self.to_noise, reversed(features))]
         noise = [part for pair in maps for part in pair.split(1, 1)]

@@ -45,6 +45,7 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
+        """Codes [N, L, D] of latents [N, Z]; the length of a latent does not matter."""
         x = pixel_norm(z)
         for layer in self.dense:
             x = leaky_relu(layer(x)) * self.activation_gain
@@ -77,7 +78,10 @@ class StyledLayer(nn.Module):
 
 
 def adain(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
-    """Normalise every channel of every image, then scale by 1 + style and shift."""
+    """Normalise every channel of every image [N, C, H, W], then scale and shift it.
+
+    style: [N, 2 C], scales minus 1, then shifts.
+    """
     # Statistics over pixels in [N, H * W, C]: on CPUs several times as fast as over H and W.
     pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
     scale, shift = style.to(statistics_type(x)).unflatten(1, (2, 1, -1)).unbind(1)
@@ -132,9 +136,9 @@ class Generator(nn.Module):
         resolution: image size in pixels, a power of two; there are 2 log2(resolution) - 2 layers.
         z_dim, w_dim: dimension of the latent and of the code of one layer.
         channel_base, channel_max: a layer at r px has min(base / r, max) channels.
-        mapping_hidden: width of the mapping network, w_dim unless told.
+        mapping_hidden: width of the mapping network; None: w_dim.
         layerwise: the mapping network yields one code per layer (section 6.2).
-        tanh: bound the image by a hyperbolic tangent, as the published face generator does.
+        tanh: whether a hyperbolic tangent bounds the image, as in the published face generator.
     """
 
     grows = True  # has images of lower resolution, by `lod`
@@ -166,7 +170,8 @@ class Generator(nn.Module):
         """Render codes [N, L, D] to images [N, 3, r, r], nominally in [-1, 1].
 
         noise: "fixed" (the stored maps), "random", "none", or one map [N or 1, 1, r, r] a layer,
-        None standing for the stored one.
+            None standing for the stored one.
+        lod: level of detail; at k, the image has r / 2^k px.
         """
         x = self.const.expand(len(w), -1, -1, -1)
         blocks = len(self.to_rgb)
@@ -204,7 +209,7 @@ def layer_noise(stored: Tensor, noise: Noise, index: int, batch: int) -> Tensor 
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second of which halves the resolution after a blur."""
+    """Two convolutions; the second one blurs first and halves the resolution."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -212,6 +217,7 @@ class DiscriminatorBlock(nn.Module):
         self.conv_down = EqualConv(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H / 2, W / 2]."""
         x = leaky_relu(self.conv(x))
         return leaky_relu(self.conv_down.downsampled(blur(x)))
 
@@ -237,7 +243,7 @@ class Discriminator(nn.Module):
         self.output = EqualLinear(channels[0], 1, gain=1.0)
 
     def forward(self, image: Tensor, lod: float = 0.0) -> Tensor:
-        """Logits [N]; `lod` as in the generator, the image having that resolution."""
+        """Logits [N] of images [N, 3, r / 2^lod, r / 2^lod]; `lod` as in the generator."""
         top = len(self.blocks) - math.floor(lod)
         x = leaky_relu(self.from_rgb[top](image))
         for b in range(top - 1, -1, -1):

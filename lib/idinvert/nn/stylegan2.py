@@ -55,6 +55,7 @@ class ModulatedConv(nn.Module):
         self.demodulate, self.up = demodulate, up
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [N, C, r, r], w [N, D] -> [N, outputs, r or 2r, ..]."""
         style = self.style(w).float()
         weight = self.weight * self.scale
         x = x * style.to(x.dtype)[:, :, None, None]
@@ -110,18 +111,22 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, w: Tensor, image: Tensor | None) -> Tensor:
+        """Images [N, 3, r, r] of x [N, C, r, r] and w [N, D], plus those of r / 2 px enlarged."""
         y = clipped(self.conv(x, w).float() + self.bias.reshape(1, 3, 1, 1), self.clamp)
         return y if image is None else y + upsample(image)
 
 
 @network("stylegan2.Generator")
 class Generator(nn.Module):
-    """StyleGAN2 generator; arguments as `stylegan.Generator`, and
-
-    mapping_depth: layers of the mapping network. clamp: bound of every layer's values, or None.
+    """StyleGAN2 generator.
 
     A code has 2 log2(resolution) - 2 layers: a block's output layer shares its code with the first
     convolution of the next block.
+
+    Args:
+        mapping_depth: number of layers of the mapping network.
+        clamp: bound of every layer's values, or None.
+        others: as for `stylegan.Generator`.
     """
 
     def __init__(self, resolution: int = 64, z_dim: int = 64, w_dim: int = 64,
@@ -170,6 +175,7 @@ class ResidualBlock(nn.Module):
         self.skip = EqualConv(inputs, outputs, kernel=1, gain=1.0, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H / 2, W / 2]."""
         skip = F.conv2d(fir(x, (1, 1)), self.skip.weight * self.skip.scale, stride=2)
         x = activate(self.conv(x), self.clamp)
         down = self.conv_down
@@ -181,7 +187,9 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """StyleGAN2 residual discriminator: images [N, 3, r, r] in [-1, 1] -> logits [N].
 
-    clamp: as in the generator. minibatch_group: images over which the deviation is taken.
+    Args:
+        clamp: as for the generator.
+        minibatch_group: number of images over which the deviation is taken.
     """
 
     def __init__(self, resolution: int = 64, channel_base: int = 2048, channel_max: int = 128,

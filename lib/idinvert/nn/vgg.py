@@ -1,13 +1,17 @@
-"""VGG-16 up to conv4_3: the feature extractor F of the perceptual term (Eqs. (1), (2) and (4)).
+"""VGG-16 up to conv4_3: the feature network F of the perceptual term (Eq. 2 and 4).
 
 Architecture and weights: K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for
 Large-Scale Image Recognition", ICLR 2015 (configuration D, the original Caffe weights). Layer
 numbers follow the published inversion code, which counts convolutions, ReLUs and poolings alike.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
 import torch
-from torch import nn
-from torch.nn import functional as F
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 # Layer number of each convolution up to conv4_3, with its input and output channels.
 CONVOLUTIONS = {
@@ -22,27 +26,28 @@ BGR_MEANS = (103.939, 116.779, 123.68)  # ImageNet means on 0-255, the Caffe con
 
 
 class VGG16Features(nn.Module):
-    """Features after the ReLU of conv4_3.
+    """Features [N, 512, H // 8, W // 8] after the ReLU of conv4_3.
 
-    Input: images [N, 3, H, W], RGB, in [-1, 1], H and W at least 8 px. They become 0-255 BGR minus
-    (103.939, 116.779, 123.68) inside. Output: [N, 512, H // 8, W // 8], not negative, typically of
-    the order of 10 to 1000, which is why the paper's weight of the perceptual term is 5e-5.
+    Images are [N, 3, H, W], RGB, in [-1, 1], of at least 8 x 8 px; inside they become 0-255 BGR
+    minus (103.939, 116.779, 123.68). Features are not negative and mostly between 10 and 1000,
+    which is why the paper's weight of the perceptual term is as small as 5e-5.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         for number, (inputs, outputs) in CONVOLUTIONS.items():
             self.add_module(f"layer{number}", nn.Conv2d(inputs, outputs, 3, padding=1))
         means = torch.tensor(BGR_MEANS).view(1, 3, 1, 1)
         self.register_buffer("means", means, persistent=False)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         return self.layers(images, [max(CONVOLUTIONS)])[0]
 
-    def layers(self, images, numbers):
-        """Features after the ReLU of the convolutions of these ascending layer numbers, a list.
+    def layers(self, images: Tensor, numbers: Iterable[int]) -> list[Tensor]:
+        """Features after the ReLU of several convolutions, in one pass.
 
-        The k-th block of layers has 64 * 2^k channels and H // 2^k x W // 2^k pixels.
+        numbers: ascending keys of CONVOLUTIONS. Block k = 0, 1, .. of layers, between two poolings,
+        gives [N, 64 * 2^k, H // 2^k, W // 2^k]. ValueError: the last number is no convolution.
         """
         wanted, found = list(numbers), []
         x = (images.flip(1) + 1) * 127.5 - self.means
@@ -57,12 +62,12 @@ class VGG16Features(nn.Module):
         raise ValueError(f"VGG-16 has no layer {wanted[-1]} up to conv4_3")
 
 
-def conv4_3_state(state):
+def conv4_3_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The part of a VGG-16 state dict that `VGG16Features` uses, checked key by key.
 
-    `state` has the keys of the published vgg16.pth (`layer0.weight` ... `layer28.bias`); the three
-    convolutions after conv4_3 (24, 26, 28) are dropped. Raises ValueError naming the first key
-    that is missing, unknown or of another shape.
+    state: with the keys of the published vgg16.pth, `layer0.weight` to `layer28.bias`; the three
+    convolutions after conv4_3 (24, 26, 28) are left out.
+    ValueError names the first key that is missing, unknown or of another shape.
     """
     expected = {}
     for number, (inputs, outputs) in CONVOLUTIONS.items():
