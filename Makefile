@@ -23,8 +23,8 @@ help: ## list the targets
 
 install: $(VENV)/.installed $(VENV)/.weights ## create .venv for notebooks, JupyterLab, command and tests (3 minutes, 2 GB)
 
-study: install ## run notebooks/06_tradeoff.py with papermill on the embedded data (at most 10 minutes)
-	@bash tools/study.sh $(BIN) "$(NOTEBOOK)" "$(PROFILE)"
+study: install ## execute notebooks/06_tradeoff.ipynb with papermill on the embedded data (at most 10 minutes)
+	@$(BIN)/idinvert run "$(NOTEBOOK)" --profile "$(PROFILE)"
 
 test: install lint ## check the style and run the tests (a few minutes)
 	@echo "Running the tests on every core, a few minutes on two. The pages of the book are tested where \`make book\`"

@@ -85,7 +85,7 @@ rule notebook:
     wildcard_constraints: name="|".join(NOTEBOOKS)
     threads: workflow.cores
     resources: mem_mb=8000, runtime=120
-    shell: PYTHON + " -m papermill notebooks/{wildcards.name}.ipynb {output} -k python3 -p profile reference"
+    shell: PYTHON + " -m idinvert run {wildcards.name} --profile reference"
 
 
 rule vendor:
@@ -98,7 +98,7 @@ rule book:
     input:
         "build/vendor",
         expand("results/notebooks/{name}.ipynb", name=NOTEBOOKS) if EXECUTE else [],
-        present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/study/*.py", "lib/idinvert/publish/*.py",
+        present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/publish/*.py",
                 "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
     output: BOOK
     resources: mem_mb=4000, runtime=20

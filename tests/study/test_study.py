@@ -1,6 +1,7 @@
 """Profiles, verdicts and the measures of the trade-off notebook."""
 
 import io
+from pathlib import Path
 
 import pandas as pd
 import PIL.Image
@@ -57,8 +58,8 @@ def test_run_keeps_tables_figures_and_what_it_was_made_from(tmp_path, monkeypatc
     note = run.read_note(folder, "08_noise")
     assert (note["settings"], note["seed"], note["torch"]) == ({"num_images": 2}, 1,
                                                                torch.__version__)
-    assert note["judge"] == "EfficientNet-Lite0" and note["files"] == ["figures/f.jpg",
-                                                                       "tables/t.csv"]
+    assert note["judge"] == "EfficientNet-Lite0" and note["files"] == ["tables/t.csv",
+                                                                       "figures/f.jpg"]
     assert {"notebook", "idinvert.losses", "idinvert.study.scores"} <= set(note["code"])
     assert not [name for name in note["code"] if name.startswith("idinvert.training")]
 
@@ -74,7 +75,7 @@ def test_tables_of_the_reference_run_appear_with_their_notebook(tmp_path, monkey
             made.table(table, pd.DataFrame({"x": [0.5]}))
             if failing:
                 raise OSError
-            target.write_text(table)
+            Path(target).write_text(table)
             made.finish()
         monkeypatch.setattr(execution.papermill, "execute_notebook", execute)
         return execution.execute("08_noise", "reference")

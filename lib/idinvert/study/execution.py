@@ -10,20 +10,24 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import papermill
+from papermill.exceptions import PapermillExecutionError
 
 from idinvert.files import replacing
+from idinvert.registry import nearest
+from idinvert.settings import SettingsError
 
 from . import profiles, run
 from .profiles import NOTEBOOKS, ROOT
 
 RESULTS = ROOT / "results"
-# What a kernel and its debugger say of themselves, to whom it means nothing.
-QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TQDM_MININTERVAL": "5", "PYTHONWARNINGS": "ignore"}
+
+
+class CellError(ValueError):
+    """A cell of a notebook failed; the message says which, how, and where the notebook is."""
 
 
 def execute(notebook: str, profile: str = "embedded", progress: bool = True,
@@ -31,24 +35,31 @@ def execute(notebook: str, profile: str = "embedded", progress: bool = True,
     """Execute a notebook; returns the path of the executed one.
 
     parameters: of the notebook, beside `profile`. SettingsError or RegistryError, one sentence: the
-    notebook, the profile or one of its settings is unknown or out of range; papermill's
-    PapermillExecutionError: a cell failed.
+    notebook, the profile, a parameter or a setting is unknown or out of range. CellError: a cell
+    failed; what is in results/ stays.
     """
     kind, found = NOTEBOOKS[notebook], profiles.load(profile)
-    known = {name: value for name, value in parameters.items() if name in kind.__annotations__}
-    found.settings(notebook, **known)
+    source = ROOT / "notebooks" / f"{notebook}.ipynb"
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    known = papermill.inspect_notebook(str(source))
+    for name in parameters:
+        if name not in known:
+            raise SettingsError(f"{notebook} has no parameter {name!r}: {nearest(name, known)}")
+    of_profile = kind.__dataclass_fields__.keys() & parameters.keys()
+    found.settings(notebook, **{name: parameters[name] for name in of_profile})
     target = run.output_folder(found.name) / f"{notebook}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     path = profiles.profile_path(profile)
     named = found.name if path.parent == profiles.PROFILES else str(path)
-    os.environ.update(QUIET)
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    logging.getLogger("traitlets").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    # What a kernel says on the terminal of its transport and its debugger helps nobody here.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
         papermill.execute_notebook(
-            ROOT / "notebooks" / f"{notebook}.ipynb", target, {"profile": named, **parameters},
-            kernel_name="python3", progress_bar=progress)
+            str(source), str(target), {**parameters, "profile": named}, kernel_name="python3",
+            progress_bar=progress, extra_arguments=["--log-level=ERROR"])
+    except PapermillExecutionError as error:
+        raise CellError(f"Cell {error.exec_count} of {notebook} failed with {error.ename}: "
+                        f"{error.evalue} See the notebook as far as it got: {target}.") from None
     return keep(notebook) if found.name == "reference" and not parameters else target
 
 

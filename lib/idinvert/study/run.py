@@ -103,11 +103,11 @@ class Run:
                 "models": dict(sorted(models.loaded.items())), "judge": judge(),
                 "machine": platform.machine(), "python": platform.python_version(),
                 **{name: metadata.version(name) for name in VERSIONS},
-                "files": sorted(self.files), "code": self.code}
+                "files": self.files, "code": self.code}
         with replacing(note_path(self.folder, self.notebook)) as temporary:
             temporary.write_text(json.dumps(note, indent=1) + "\n")
-        where = self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder
-        return f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in {where}/"
+        return (f"{self.notebook}, profile {self.profile}: {seconds:.0f} s; results in "
+                f"{shown(self.folder)}/")
 
 
 def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: int = 0,
@@ -126,6 +126,11 @@ def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: 
 def output_folder(profile: str) -> Path:
     """Where notebooks write in a profile."""
     return Path(os.environ.get("IDINVERT_BUILD") or ROOT / "build") / profile
+
+
+def shown(path: Path) -> str:
+    """A path as messages name it: relative to the checkout if it is in it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def read_note(folder: Path, notebook: str) -> dict[str, Any]:

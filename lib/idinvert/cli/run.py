@@ -1,0 +1,57 @@
+"""Execute a notebook of the study, and say which picture to open.
+
+    idinvert run 06_tradeoff
+    idinvert run 02_reconstruction --profile smoke num_images=4
+
+The executed notebook, its tables and its figures go to build/PROFILE. Those of the profile
+"reference" are taken to results/ once the whole run has succeeded. Words NAME=VALUE set parameters
+of the notebook.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from tyro.conf import Positional
+
+from idinvert.study import execution, run
+
+from . import UsageError, read_options
+
+
+@dataclass(frozen=True)
+class Command:
+    notebook: Positional[str] = "06_tradeoff"
+    """its name in notebooks/, without .ipynb"""
+    parameters: Positional[tuple[str, ...]] = ()
+    """NAME=VALUE of the notebook's first cell, such as num_images=8"""
+    profile: str = "embedded"
+    """smoke (a minute), embedded (at most ten on two CPU cores), reference, paper, or a .yml file
+    of your own"""
+
+
+def main(arguments: list[str]) -> None:
+    """Execute it and list what it wrote."""
+    options = read_options(Command, arguments, __name__, __doc__)
+    parameters = dict(parameter(word) for word in options.parameters)
+    start = time.monotonic()
+    print(f"Executing {options.notebook} in the profile {options.profile}.", flush=True)
+    notebook = execution.execute(options.notebook, options.profile, **parameters)
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    folder = notebook.parent.parent if notebook.parent.name == "notebooks" else notebook.parent
+    files = [run.shown(folder / file) for file in run.read_note(folder, notebook.stem)["files"]]
+    print(f"Done in {minutes} min {seconds} s.", f"  {run.shown(notebook)}",
+          *(f"  {file}" for file in sorted(files)), sep="\n")
+    if pictures := [file for file in files if "/figures/" in file]:
+        print(f"Open {pictures[0]}")
+
+
+def parameter(word: str) -> tuple[str, Any]:
+    """A parameter and its value, read as YAML; UsageError without "="."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"{word!r} should be NAME=VALUE, such as num_images=8.")
+    return name, yaml.safe_load(value)
