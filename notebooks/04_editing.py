@@ -124,7 +124,7 @@ domain = "face" if "face" in subjects else next(iter(subjects))
 m, count = subjects[domain], run.settings.num_diffused
 pair = targets[domain][:count], targets[domain][count : 2 * count]
 sides = [round(share * m.generator.resolution) for share in crops]
-results = [editing.diffusion(m, *pair, side, run.settings.methods["in-domain"]["iterations"]) for side in sides]
+results = [editing.diffusion(m, *pair, side, run.settings.methods["in-domain"].iterations) for side in sides]
 middle = results[len(results) // 2]
 rows = [x[:8] for x in (*pair, middle.pasted, middle.images)]
 run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]))

@@ -46,7 +46,7 @@ def test_budgets_list_models_but_not_discriminators(registry):
 def test_missing_models_come_with_their_command(registry):
     table = generators.missing({"one": {"kind": "gan"}, "two": {"kind": "boundaries"}})
     assert list(table["model"]) == ["two"]
-    assert table["command"][0] == "python -m idinvert.training two"
+    assert table["command"][0] == "idinvert train two"
     assert list(generators.missing({"one": {"kind": "gan"}})) == ["model", "kind", "command"]
 
 

@@ -88,12 +88,12 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
 
 
 def test_methods_without_their_network_are_left_out(own):
-    m = networks.load(study.begin("02_reconstruction", own, "cpu").subject("grey"), "cpu", ())
-    found = networks.methods(m, {"in-domain": {"iterations": 3}})
+    run = study.begin("02_reconstruction", own, "cpu", methods={"in-domain": {"iterations": 3}})
+    m = networks.load(run.subject("grey"), "cpu", ())
+    found = networks.methods(m, run.settings.methods)
     assert list(found) == ["domain-guided", "image2stylegan", "in-domain"]
     assert (found["in-domain"].iterations, found["in-domain"].bf16) == (3, True)
-    with pytest.raises(ValueError, match="did you mean 'in-domain'"):
-        networks.methods(m, {"in_domain": {}})
+    assert found["image2stylegan"].iterations == 150  # as in the embedded profile
 
 
 def test_generators_of_a_profile_are_shown(own):
@@ -105,10 +105,10 @@ def test_generators_of_a_profile_are_shown(own):
 
 @pytest.mark.parametrize("change, message", [
     ({"generator": "other"}, "Not trained: other, other-base, .*train gan other --images"),
-    ({"classifier": "judge"}, "Not trained: judge. .*idinvert.train classifier judge --images"),
-    ({"images": "nowhere"}, "test images of grey are expected at .*nowhere, where nothing is: put"),
-    ({"images": "$IDINVERT_UNSET/x"}, "nothing is: set IDINVERT_UNSET to the folder they are in"),
-    ({"files": ["g.pth"]}, "published weights are expected at .*g.pth"),
+    ({"classifier": "judge"}, "Not trained: judge. .*idinvert train classifier judge --images"),
+    ({"images": "nowhere"}, "no test images of grey at .*nowhere: put them there"),
+    ({"images": "$IDINVERT_UNSET/x"}, "set IDINVERT_UNSET to the folder they are in"),
+    ({"files": ["g.pth"]}, "published weights at .*g.pth"),
     ({"photos": "x"}, "Subject 'grey': unknown setting 'photos': expected one of generator"),
     ({"image": "x"}, "Subject 'grey': unknown setting 'image': did you mean 'images'"),
     ({"split": "al"}, "Subject 'grey': split is 'al', but should be 'ffhq', 'lsun' or 'all'"),
@@ -128,7 +128,7 @@ def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, 
     assert list(networks.load_domains(run, ["face", "grey"], ())) == ["grey"]
     assert "face is left out: The profile 'mine' has no subject 'face'" in capsys.readouterr().out
     assert list(networks.load_domains(run, None, ())) == ["grey"]
-    assert "white is left out: The test images of white are expected at" in capsys.readouterr().out
+    assert "white is left out: There are no test images of white at" in capsys.readouterr().out
     assert list(run.subjects) == ["grey"] and set(generators.shown(run)) == {"own"}
     assert "white is left out" in capsys.readouterr().out
 
@@ -163,7 +163,14 @@ def test_damaged_profiles_are_refused(tmp_path):
     for text, message in (("a: [", "no readable YAML"), ("- a", "lists no settings"),
                           ("06_tradeof: {}", "'06_tradeof', which is no notebook: did you mean"),
                           ("subjects: [a]", "subjects should be listed by domain"),
-                          ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1")):
+                          ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1"),
+                          ("02_reconstruction: {methods: {in_domain: {}}}", "did you mean 'in-dom"),
+                          ("02_reconstruction: {methods: {in-domain: {steps: 3}}}",
+                           "in-domain: unknown setting 'steps'"),
+                          ("02_reconstruction: {iterations: {in_domain: 60}}",
+                           "'mine', 02_reconstruction is of an older version: in place of "
+                           "`iterations: {in_domain: 60}` write "
+                           "`methods: {in-domain: {iterations: 60}}`.")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             study.begin("06_tradeoff", str(path), "cpu")

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from idinvert import models
 from idinvert.boundaries import Boundary
-from idinvert.inversion import METHODS, Method
+from idinvert.inversion import Method
 from idinvert.inversion.cache import cached_codes
 from idinvert.inversion.model import Model
 from idinvert.metrics import features
 from idinvert.models import pretrained
-from idinvert.settings import names as setting_names
 from idinvert.training import zoo
 
 from .subjects import Subject, SubjectError
@@ -84,30 +83,21 @@ def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
                   **{"classifier": None} | networks)
 
 
-def methods(models: Models, settings: Mapping[str, Mapping], names: Sequence[str] | None = None
+def methods(models: Models, settings: Mapping[str, Method], names: Sequence[str] | None = None
             ) -> dict[str, Method]:
     """The inversion methods whose networks there are: all, or those of `names`, in this order.
 
-    settings: of a profile, by method. Convolutions are in bfloat16 unless they say otherwise.
-    RegistryError: the settings are of an unknown method. SettingsError: one of them is wrong.
+    settings: every method with its settings, as a profile has them.
     """
-    for name in settings:
-        METHODS[name]
     there = models.model.available()
-    chosen = there if names is None else [name for name in names if name in there]
-    return {name: method(METHODS[name], settings.get(name, {})) for name in chosen}
+    return {name: settings[name] for name in names or there if name in there}
 
 
-def method(kind: type[Method], settings: Mapping) -> Method:
-    """A method with settings, and with convolutions in bfloat16 unless they say otherwise."""
-    return kind(**({"bf16": True} if "bf16" in setting_names(kind) else {}) | dict(settings))
-
-
-def invert(models: Models, images: Tensor, settings: Mapping[str, Mapping],
+def invert(models: Models, images: Tensor, settings: Mapping[str, Method],
            names: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Codes [N, L, D] of images [N, 3, H, W] by each of the `methods`, kept in the cache."""
-    return {name: cached_codes(models.model, found, images)
-            for name, found in methods(models, settings, names).items()}
+    return {name: cached_codes(models.model, method, images)
+            for name, method in methods(models, settings, names).items()}
 
 
 def check_there(subject: Subject, needs: Sequence[str]) -> None:
@@ -125,9 +115,9 @@ def check_there(subject: Subject, needs: Sequence[str]) -> None:
         of_own_images[fitted] = f"boundaries --model {generator} {labelled}"
     missing = [name for name in of_own_images if not zoo.trained(name)]
     if missing:
-        commands = [f"python -m idinvert.{of_own_images[name]}" for name in missing]
+        commands = [f"idinvert {of_own_images[name]}" for name in missing]
         if subject.images is None:
-            commands = [f"python -m idinvert.training {' '.join(missing)}"]
+            commands = [f"idinvert train {' '.join(missing)}"]
         raise models.ModelsError(
             f"Not trained: {', '.join(missing)}. Run {'; '.join(commands)}")
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BeforeValidator
 
-from idinvert.inversion import METHODS
+from idinvert.inversion import METHODS, Method
 from idinvert.registry import Registry, nearest
-from idinvert.settings import Count, SettingsError, read, settings
+from idinvert.settings import Count, SettingsError, names, read, settings
 
 from . import subjects
 from .subjects import Subject
@@ -25,6 +26,25 @@ from .subjects import Subject
 ROOT = Path(__file__).resolve().parents[3]  # of the checkout
 PROFILES = ROOT / "notebooks" / "profiles"
 NOTEBOOKS: Registry[type] = Registry("notebook", package="")
+
+
+def read_methods(given: Any) -> dict[str, Method]:
+    """Every inversion method by name, with the settings that a profile gives it and defaults.
+
+    Where a method has the choice, notebooks take convolutions in bfloat16.
+    """
+    if not isinstance(given, Mapping):
+        raise SettingsError(f"methods should be settings by method, not {given!r:.40}.")
+    for name in given:
+        METHODS[name]
+    found = {}
+    for name, kind in METHODS.items():
+        usual = {"bf16": True} if "bf16" in names(kind) else {}
+        found[name] = read(kind, usual | dict(given.get(name) or {}), name)
+    return found
+
+
+Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
 
 
 @NOTEBOOKS.register("01_generators")
@@ -41,11 +61,7 @@ class Reconstruction:
     """Every inversion method on the same test images."""
 
     num_images: Count  # test images of each domain
-    methods: dict[str, dict[str, Any]]  # settings of inversion methods; the others take defaults
-
-    def __post_init__(self):
-        for name, given in self.methods.items():
-            METHODS[name](**given)  # RegistryError or SettingsError: something is unknown or wrong
+    methods: Methods
 
 
 @NOTEBOOKS.register("03_attributes")
@@ -110,12 +126,16 @@ class Profile:
 
         RegistryError: no such notebook. SettingsError: the profile lacks it, or a value is wrong.
         """
-        kind = NOTEBOOKS[notebook]
+        kind, where = NOTEBOOKS[notebook], f"Profile {self.name!r}, {notebook}"
         if notebook not in self.notebooks:
             raise SettingsError(f"The profile {self.name!r} has no settings for {notebook!r}.")
         given = {name: value for name, value in overrides.items() if value is not None}
         values = merged(self.notebooks[notebook], given)
-        return read(kind, values, f"Profile {self.name!r}, {notebook}")
+        if isinstance(old := values.get("iterations"), Mapping):
+            now = {name.replace("_", "-"): {"iterations": steps} for name, steps in old.items()}
+            raise SettingsError(f"{where} is of an older version: in place of `iterations: "
+                                f"{flow(old)}` write `methods: {flow(now)}`.")
+        return read(kind, values, where)
 
 
 def load(profile: str) -> Profile:
@@ -162,6 +182,12 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SettingsError(f"{path} is no profile: it lists no settings.")
     return {str(name): value for name, value in values.items()}
+
+
+def flow(values: Mapping) -> str:
+    """Settings as one line of YAML."""
+    text = yaml.safe_dump(dict(values), default_flow_style=True, sort_keys=False, width=1000)
+    return text.strip()
 
 
 def merged(values: Mapping, over: Mapping) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def budgets() -> pd.DataFrame:
 
 def missing(entries: dict[str, dict]) -> pd.DataFrame:
     """The entries of the zoo that are not trained yet, with the command that trains each."""
-    rows = [{"model": name, "kind": entry["kind"], "command": f"python -m idinvert.training {name}"}
+    rows = [{"model": name, "kind": entry["kind"], "command": f"idinvert train {name}"}
             for name, entry in entries.items() if not zoo.trained(name)]
     return pd.DataFrame(rows, columns=["model", "kind", "command"])
 
