@@ -105,6 +105,10 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     space "layer", the distance in each layer (the published scripts go from -3 to 3).
 
     ValueError: codes, direction or alpha of another shape.
+
+    >>> manipulate(torch.zeros(2, 1, 3), torch.tensor([[0., 1., 0.]]), torch.tensor([3., -3.]))
+    tensor([[[ 0.,  3.,  0.]],
+            [[ 0., -3.,  0.]]])
     """
     if codes.ndim != 3 or codes.shape[1:] != direction.shape:
         raise ValueError(f"codes must be [N, {', '.join(map(str, direction.shape))}] as the "
@@ -123,6 +127,9 @@ def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Ten
     last `b`.
 
     ValueError: different shapes, or less than one step (two with `ends`).
+
+    >>> interpolate(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), steps=3).flatten()
+    tensor([0.2500, 0.5000, 0.7500])
     """
     check_pair(a, b)
     if steps < 1 + ends:

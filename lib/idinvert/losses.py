@@ -31,6 +31,9 @@ def equation1(codes: Tensor, encoded: Tensor) -> Tensor:
     """Eq. (1), the conventional encoder: || z - E(G(z)) ||, mean over codes and batch; a scalar.
 
     codes: z, [N, L, D], sampled. encoded: E(G(z)), [N, L, D].
+
+    >>> equation1(torch.zeros(2, 10, 64), torch.full((2, 10, 64), 0.5))
+    tensor(0.2500)
     """
     return squared_error(codes, encoded).mean()
 
@@ -89,6 +92,11 @@ def equation4(codes: Tensor, image: Tensor, target: Tensor, *, features: Network
         encoder: E, in eval mode.
         lambda_vgg: 5e-5 in the paper.
         lambda_dom: 2 in the paper; 0 leaves the code term out, which then needs no encoder.
+
+    >>> black, white, codes = -torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8), torch.zeros(1, 4, 2)
+    >>> total, terms = equation4(codes, black, white, encoder=lambda image: codes + 1)
+    >>> total, terms  # pixels differ by 2, codes by 1, whose weight is 2
+    (tensor([6.]), {'pixel': tensor([4.]), 'code': tensor([1.])})
     """
     terms = reconstruction_terms(image, target, features, target_features, mask)
     if lambda_dom:

@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 import torch
-from idinvert.nn import backbones, classifier, e4e, encoder, noise_encoder, projected, stylegan
-from idinvert.nn.architecture import NETWORKS, build, names, network
+from idinvert.nn import backbones, e4e, encoder, noise_encoder, stylegan
+from idinvert.nn.architecture import NETWORKS, build, network
 from idinvert.registry import RegistryError
 from idinvert.settings import SettingsError
 from torch import Tensor, nn
@@ -100,14 +100,6 @@ def test_a_subclass_is_what_it_is_and_an_undecorated_one_is_nothing():
     assert not hasattr(Undecorated(16, 5), "architecture")
 
 
-def test_names_are_those_of_a_kind():
-    assert set(names(encoder.CodeEncoder)) == {
-        "encoder.Encoder", "noise_encoder.NoiseEncoder", "e4e.OffsetEncoder", "backbones.ResNet",
-        "backbones.MobileNet"}
-    assert names(classifier.Classifier) == ["classifier.Classifier"]
-    assert names(projected.Discriminator) == ["projected.Discriminator"]
-
-
 def test_what_is_unknown_is_named():
     with pytest.raises(RegistryError, match="'backbones.ResNt': did you mean 'backbones.ResNet'"):
         build("backbones.ResNt", {})
@@ -167,11 +159,10 @@ BACKBONE = '''
 USED = '''
     import torch
     from idinvert.codes import encode, encode_with_noise
-    from idinvert.nn.architecture import NETWORKS, build, names
-    from idinvert.nn.encoder import CodeEncoder
+    from idinvert.nn.architecture import NETWORKS, build
     from idinvert.nn.protocols import Encoder, missing
 
-    assert "toys.OneLayer" in names(CodeEncoder)
+    assert "toys.OneLayer" in NETWORKS and "encoder.Encoder" in NETWORKS
     net = build("toys.OneLayer", {"resolution": 16, "w_dim": 5, "width": 3})
     assert build(net.architecture, net.settings).stem.weight.shape == (3, 3, 4, 4)
     assert missing(net, Encoder) == []

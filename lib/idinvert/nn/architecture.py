@@ -1,14 +1,11 @@
 """The registry of network classes, whose instances know how they were built.
 
-    @network("backbones.ResNet")
-    class ResNet(Backbone): ...
+>>> net = build("projected.Discriminator", {"resolution": 16})
+>>> net.architecture, net.settings
+('projected.Discriminator', {'resolution': 16, 'width': 64})
 
-    net = ResNet(depth=34)
-    net.architecture  # "backbones.ResNet"
-    net.settings      # {"resolution": 64, "w_dim": 64, "depth": 34, ...}
-    build(net.architecture, net.settings)  # a network of the same shape, untrained
-
-A network is one file with one decorated class, in this package or in a plug-in (see `registry`).
+A network is one file with one decorated class, in this package or in a plug-in (see `registry`); an
+encoder's backbone is such a class too, see `encoder.CodeEncoder`.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
@@ -80,17 +77,16 @@ def is_tensor(annotation: Any) -> bool:
 def build(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
     """An untrained network of a registered class.
 
-    RegistryError: no such class. SettingsError: a setting that its constructor does not have.
-    ValueError: a value that does not fit.
+    Errors as `check_settings`, and ValueError: a value that does not fit.
     """
-    kind = NETWORKS[architecture]
-    known = list(inspect.signature(kind).parameters)
+    check_settings(architecture, settings)
+    return NETWORKS[architecture](**settings)
+
+
+def check_settings(architecture: str, settings: Iterable[str]) -> None:
+    """RegistryError unless there is such a class; SettingsError unless its constructor has
+    arguments of these names."""
+    known = list(inspect.signature(NETWORKS[architecture]).parameters)
     for name in settings:
         if name not in known:
             raise SettingsError(f"{architecture}: unknown setting {name!r}: {nearest(name, known)}")
-    return kind(**settings)
-
-
-def names(kind: type[nn.Module]) -> list[str]:
-    """Names of the registered networks that are subclasses of `kind`, such as `CodeEncoder`."""
-    return [name for name, entry in NETWORKS.items() if issubclass(entry, kind)]
