@@ -47,8 +47,8 @@ def own_registry(tmp_path, monkeypatch):
     torch.manual_seed(0)
     generator = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     network = {"resolution": 8, "w_dim": 4, "channel_base": 4, "channel_max": 8}
-    models.save("own", stylegan2.Generator(**generator), "stylegan2.Generator", generator)
-    models.save("own-base", encoder.Encoder(**network), "encoder.Encoder", network)
+    models.save("own", stylegan2.Generator(**generator))
+    models.save("own-base", encoder.Encoder(**network))
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def save(name, part, **facts):
-    parts = {"generator": (stylegan.Generator, "stylegan.Generator", GENERATOR),
-             "encoder": (encoder.Encoder, "encoder.Encoder", ENCODER),
-             "discriminator": (stylegan2.Discriminator, "stylegan2.Discriminator", DISCRIMINATOR),
-             "classifier": (classifier.Classifier, "classifier.Classifier", {"attributes": 1})}
-    network, architecture, settings = parts[part]
-    return models.save(name, network(**settings), architecture, settings, **facts)
+    network = {"generator": lambda: stylegan.Generator(**GENERATOR),
+               "encoder": lambda: encoder.Encoder(**ENCODER),
+               "discriminator": lambda: stylegan2.Discriminator(**DISCRIMINATOR),
+               "classifier": lambda: classifier.Classifier(attributes=1)}[part]()
+    return models.save(name, network, **facts)
 
 
 @pytest.fixture

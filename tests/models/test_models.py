@@ -1,11 +1,12 @@
 """The registry gives back what was saved, and says in one sentence what is wrong with a file."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from idinvert import boundaries, models
-from idinvert.models import codec
+from idinvert.models import codec, store
 from idinvert.nn import stylegan
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +18,7 @@ def saved(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path))
     torch.manual_seed(0)
     generator = stylegan.Generator(**SETTINGS)
-    models.save("face-tiny", generator, "stylegan.Generator", SETTINGS, kind="gan", seed=3)
+    models.save("face-tiny", generator, kind="gan", seed=3)
     return generator
 
 
@@ -43,7 +44,9 @@ def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
         rows = value.flatten(1)
         bound = rows.abs().amax(1, keepdim=True) / (2**bits - 2) + 1e-7
         assert ((loaded[name].flatten(1) - rows).abs() <= bound).all()
-    models.save("wide", torch.nn.Linear(400, 400), "stylegan.Generator", SETTINGS, bits=bits)
+    wide = torch.nn.Linear(400, 400)
+    wide.architecture, wide.settings = "a layer", {}
+    models.save("wide", wide, bits=bits)
     packed = load_file(tmp_path / "wide.safetensors")["weight"]
     assert packed.dtype == torch.uint8 and packed.numel() < 1.02 * 400 * 400 * bits / 8
 
@@ -69,12 +72,12 @@ def test_a_difference_in_few_bits_is_nearer_than_the_whole(saved, tmp_path):
     child = child_of(saved)
     errors = {}
     for name, other in (("whole", None), ("difference", "face-tiny")):
-        models.save(name, child, "stylegan.Generator", SETTINGS, bits=4, relative_to=other)
+        models.save(name, child, bits=4, relative_to=other)
         loaded = models.load(name).state_dict()
         errors[name] = max((loaded[key] - value).abs().max()
                            for key, value in child.state_dict().items() if value.ndim > 1)
     assert errors["difference"] < 0.01 * errors["whole"]
-    models.save("same", models.load("face-tiny"), "stylegan.Generator", SETTINGS, bits=4,
+    models.save("same", models.load("face-tiny"), bits=4,
                  relative_to="face-tiny")
     for key, value in models.load("face-tiny").state_dict().items():
         assert torch.equal(models.load("same").state_dict()[key], value)
@@ -84,7 +87,7 @@ def test_a_difference_is_as_fine_as_the_whole_as_far_as_8_bits_go(saved):
     """A model that has gone far from the one it began as keeps the precision of the others."""
     torch.manual_seed(7)
     far = stylegan.Generator(**SETTINGS)
-    models.save("far", far, "stylegan.Generator", SETTINGS, bits=7, relative_to="face-tiny",
+    models.save("far", far, bits=7, relative_to="face-tiny",
                  difference_bits=3)
     loaded, old = models.load("far").state_dict(), models.load("face-tiny").state_dict()
     for name, value in far.state_dict().items():
@@ -97,11 +100,11 @@ def test_a_difference_is_as_fine_as_the_whole_as_far_as_8_bits_go(saved):
 
 def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
     """The error names both; and what cannot be read does not keep the other from being saved."""
-    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    models.save("child", child_of(saved), relative_to="face-tiny")
     (tmp_path / "child.safetensors").write_bytes(b"damaged")
-    models.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    models.save("face-tiny", stylegan.Generator(**SETTINGS))
     assert models.load("face-tiny") and (tmp_path / "child.safetensors").read_bytes() == b"damaged"
-    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    models.save("child", child_of(saved), relative_to="face-tiny")
     for end in ("json", "safetensors"):
         (tmp_path / f"face-tiny.{end}").unlink()
     with pytest.raises(models.ModelsError, match="child is stored as the difference from a face"):
@@ -111,24 +114,24 @@ def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
 def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
     """Before another model takes that one's place it is stored whole; it is refused if the file
     was replaced by other means."""
-    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, bits=4, seed=5,
+    models.save("child", child_of(saved), bits=4, seed=5,
                  relative_to="face-tiny")
     before = models.load("child").state_dict()
-    models.save("face-tiny", stylegan.Generator(**SETTINGS), "stylegan.Generator", SETTINGS)
+    models.save("face-tiny", stylegan.Generator(**SETTINGS))
     after, card = models.load("child").state_dict(), models.card("child")
     for key, value in before.items():
         torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-6)
     assert card["seed"] == 5 and "relative_to" not in card and "bits" not in card
 
-    models.save("child", child_of(saved), "stylegan.Generator", SETTINGS, relative_to="face-tiny")
+    models.save("child", child_of(saved), relative_to="face-tiny")
     old = (tmp_path / "face-tiny.json").read_text()
-    models.save("other", saved, "stylegan.Generator", SETTINGS)
+    models.save("other", saved)
     for end in ("json", "safetensors"):
         (tmp_path / f"other.{end}").replace(tmp_path / f"face-tiny.{end}")
     assert (tmp_path / "face-tiny.json").read_text() != old
     with pytest.raises(models.ModelsError, match="child is stored as the difference from a face"):
         models.load("child")
-    models.save("face-tiny", saved, "stylegan.Generator", SETTINGS)  # is not kept from training
+    models.save("face-tiny", saved)  # is not kept from training
 
 
 def test_few_bits_of_zeros_are_zeros():
@@ -154,7 +157,7 @@ def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
 
 
 def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
-    models.save("small", saved, "stylegan.Generator", SETTINGS, bits=5)
+    models.save("small", saved, bits=5)
     path = tmp_path / "small.safetensors"
     state = load_file(path)
     key = next(key for key, value in state.items() if value.dtype == torch.uint8)
@@ -167,7 +170,8 @@ def test_card_keeps_the_facts(saved):
     card = models.card("face-tiny")
     assert (card["seed"], card["kind"]) == (3, "gan")
     assert card["parameters"] == sum(p.numel() for p in saved.parameters())
-    assert card["settings"] == SETTINGS
+    assert card["settings"] == saved.settings and saved.settings.items() >= SETTINGS.items()
+    assert card["architecture"] == "stylegan.Generator"
 
 
 def test_unknown_name_is_answered_with_the_nearest(saved):
@@ -224,4 +228,84 @@ def test_unknown_architecture(saved, tmp_path):
     card = json.loads((tmp_path / "face-tiny.json").read_text())
     (tmp_path / "face-tiny.json").write_text(json.dumps(card | {"architecture": "stylegan9.X"}))
     with pytest.raises(models.ModelsError, match="card of face-tiny .*stylegan9.X"):
+        models.load("face-tiny")
+
+
+def test_networks_of_unknown_classes_are_not_saved(saved):
+    with pytest.raises(models.ModelsError, match="Linear cannot be saved"):
+        models.save("layer", torch.nn.Linear(2, 2))
+
+
+def test_nothing_is_read_twice_until_it_changes(saved, monkeypatch):
+    models.save("child", child_of(saved), relative_to="face-tiny")
+    first, other = models.load("child"), models.load("face-tiny")
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read again"))
+    again = models.load("child")
+    for key, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+    assert models.digest("face-tiny") == models.card("face-tiny")["sha256"] == \
+        models.loaded["face-tiny"]
+    monkeypatch.setattr(Path, "read_bytes", real)
+    with torch.no_grad():
+        other.const.add_(1)
+    models.save("child", other)
+    assert torch.equal(models.load("child").const, other.const.half().float())
+
+
+def test_a_loaded_network_is_the_caller_s_own(saved):
+    changed = models.load("face-tiny")
+    with torch.no_grad():
+        changed.const.fill_(7)
+    changed.train().requires_grad_(True)
+    again = models.load("face-tiny")
+    assert not (again.const == 7).any() and not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_loading_uses_up_no_random_numbers(saved):
+    models.save("fresh", saved)
+    torch.manual_seed(3)
+    models.load("fresh")
+    drawn = torch.rand(2)
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(2), drawn)
+
+
+def test_models_are_looked_for_in_order(saved, tmp_path, monkeypatch):
+    """`$IDINVERT_MODELS` comes before what the package brings; without it, checkout and cache."""
+    shipped, checkout, cache = tmp_path / "shipped", tmp_path / "checkout", tmp_path / "cache"
+    monkeypatch.setattr(store, "SHIPPED", shipped)
+    shipped.mkdir()
+    for end in ("json", "safetensors"):
+        (tmp_path / f"face-tiny.{end}").rename(shipped / f"face-tiny.{end}")
+    assert models.names() == ["face-tiny"] and models.load("face-tiny")
+    models.save("face-tiny", child_of(saved), seed=4)
+    assert models.card("face-tiny")["seed"] == 4 and models.folder() == tmp_path
+
+    monkeypatch.delenv("IDINVERT_MODELS")
+    monkeypatch.setenv("IDINVERT_CACHE", str(cache))
+    monkeypatch.setattr(store, "CHECKOUT", checkout)
+    assert models.card("face-tiny")["seed"] == 3 and models.folder() == cache / "models"
+    models.save("mine", saved)
+    checkout.mkdir()
+    assert models.names() == ["face-tiny", "mine"] and models.folder() == checkout
+    models.save("mine", saved, seed=5)
+    assert models.card("mine")["seed"] == 5 and (checkout / "mine.json").exists()
+
+    monkeypatch.setenv("IDINVERT_WEIGHTS", str(tmp_path))  # the variable's old name
+    assert models.folder() == tmp_path and models.card("face-tiny")["seed"] == 4
+    monkeypatch.setenv("IDINVERT_MODELS", "here")
+    monkeypatch.chdir(tmp_path)
+    assert models.folder() == tmp_path / "here"
+    monkeypatch.setenv("IDINVERT_MODELS", "/w")
+    assert models.folder() == Path("/w")
+
+
+def test_a_damaged_card_is_named(saved, tmp_path):
+    (tmp_path / "face-tiny.json").write_text('{"name": ')
+    with pytest.raises(models.ModelsError, match="face-tiny.json is no card of a model"):
+        models.load("face-tiny")
+    (tmp_path / "face-tiny.json").write_text("[]")
+    with pytest.raises(models.ModelsError, match="face-tiny.json is no card of a model"):
         models.load("face-tiny")

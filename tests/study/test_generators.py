@@ -23,8 +23,8 @@ def registry(tmp_path, monkeypatch):
              "evaluation": {"kid_x1e3": 12.3}}
     generator = stylegan.Generator(**SETTINGS)
     generator.w_avg.fill_(0.5)
-    models.save("one", generator, "stylegan.Generator", SETTINGS, kind="gan", **facts)
-    models.save("one-d", generator, "stylegan.Generator", SETTINGS, kind="discriminator", **facts)
+    models.save("one", generator, kind="gan", **facts)
+    models.save("one-d", generator, kind="discriminator", **facts)
     lines = [{"step": 1, "kimg": 4.0, "d_loss": 1.0}, {"step": 2, "kimg": 8.0, "kid_x1e3": 9.0},
              {"step": 3, "kimg": 12.0, "d_loss": 0.5}]
     logs = folder.with_name("logs")

@@ -81,7 +81,7 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
     network = classifier.Classifier(**settings).eval()
     with torch.no_grad():
         network.output.bias.fill_(100.0)
-    weights.save("own-classifier", network, "classifier.Classifier", settings, kind="classifier",
+    weights.save("own-classifier", network, kind="classifier",
                  attributes=["odd"])
     m = networks.load(run.subject("grey"), "cpu")
     assert list(run.subject("grey").test(m).labels["odd"]) == [1] * 12

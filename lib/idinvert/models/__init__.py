@@ -5,7 +5,8 @@ classifier and boundaries of a generator); `codec` is the form of their weights 
 `importing` makes models of other projects' files; `pretrained` has the feature networks.
 """
 
-from .architectures import ARCHITECTURES, build
+from idinvert.nn.architecture import build
+
 from .store import (
     DEFAULT,
     ROLES,
@@ -30,7 +31,7 @@ from .store import (
     state,
 )
 
-__all__ = ["ARCHITECTURES", "DEFAULT", "ROLES", "ModelsError", "build", "card", "check_name",
+__all__ = ["DEFAULT", "ROLES", "ModelsError", "build", "card", "check_name",
            "companion", "companion_name", "companions", "digest", "exists", "file_sha256",
            "folder", "folders", "load", "load_boundaries", "loaded", "names", "read", "save",
            "save_boundaries", "state"]

@@ -1,23 +1,22 @@
 """Files of other projects as models of the registry; what a file is, its content tells.
 
-All files of one generator go under one name: the generator as NAME, its discriminator as NAME-d,
-its encoder as NAME-base, its boundaries in NAME-boundaries. Weights stay in float32.
+All files of one generator go under one name, each network as its companion: the discriminator as
+NAME-d, the encoder as NAME-base, boundaries in NAME-boundaries. Weights stay in float32. The
+formats are in `importers`.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from idinvert.files import present
-from idinvert.nn import encoder, stylegan, stylegan2
 
-from . import (
-    ARCHITECTURES,
+from .importers import IMPORTERS, File, Importer, Normals, formats
+from .store import (
     ROLES,
     ModelsError,
     card,
@@ -32,11 +31,6 @@ from . import (
     save,
     save_boundaries,
 )
-from .importers import boundaries as published_boundaries
-from .importers import genforce, nvidia, rosinality, states
-
-KINDS = {stylegan.Generator: "generator", stylegan2.Generator: "generator",
-         stylegan2.Discriminator: "discriminator", encoder.Encoder: "encoder"}
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -47,20 +41,35 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     replace: overwrite what the registry has under that name.
     FileNotFoundError, and ValueError if the file is damaged, of another kind, or does not fit.
     """
-    path = Path(path)
     check_name(name)
-    with open(path, "rb") as file:
-        beginning = file.read(8)
-    if beginning.startswith(b"\x93NUMPY"):
-        return [import_boundary(path, name, attribute or path.stem, replace)]
-    networks, origin = read_networks(path, beginning)
-    targets = {companion_name(name, KINDS[type(n)]): n for n in networks}
-    for target, network in targets.items():
+    file = File(Path(path))
+    importer = importer_of(file)
+    networks = importer.read(file)
+    normals = networks.pop("boundaries", None)
+    targets = {role: companion_name(name, role) for role in networks}
+    for role, target in targets.items():
         check_free(target, replace)
-        check_fits(target, network, name)
-    for target, network in targets.items():
-        save_network(target, network, name, path, origin)
-    return list(targets)
+        if role in ("encoder", "conventional"):
+            check_fits(target, networks[role], name)
+    for role, target in targets.items():
+        generator = {} if role == "generator" else {"generator": name}
+        save(target, networks[role], dtype=torch.float32, role=role, kind=role, **generator,
+             imported=file.path.name, format=importer.title,
+             imported_sha256=file_sha256(file.path))
+    saved = list(targets.values())
+    if normals is not None:
+        saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
+    return saved
+
+
+def importer_of(file: File) -> Importer:
+    """The importer of a file's format; ModelsError if there is none."""
+    for importer in IMPORTERS.values():
+        if importer.recognises(file):
+            return importer
+    if file.is_torch:
+        raise ModelsError(f"{file.path} holds no networks of a known project.")
+    raise ModelsError(f"{file.path} is of no known format: {formats()}.")
 
 
 def import_missing(paths: Sequence[Path], name: str) -> None:
@@ -68,8 +77,8 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 
     FileNotFoundError says where a file is expected.
     """
-    own = [x for role in ROLES for x in companions(name, role).values()]
-    known = {card(x).get("imported") for x in own if x in names()}
+    own = {x for role in ROLES for x in companions(name, role).values()}
+    known = {card(x).get("imported") for x in own.intersection(names())}
     if companions(name, "boundaries"):
         known |= {f"{attribute}.npy" for attribute in load_boundaries(name)}
     for path in paths:
@@ -83,91 +92,20 @@ def check_free(name: str, replace: bool) -> None:
         raise ModelsError(f"A model {name} exists: take another name, or --replace.")
 
 
-def read_networks(path: Path, beginning: bytes) -> tuple[list[nn.Module], str]:
-    """The networks of a file and, in words, whose format it has."""
-    if is_torch(beginning):
-        content = states.read_torch(path)
-        if isinstance(content, Mapping) and "g_ema" in content:
-            return rosinality_networks(path, content), "rosinality/stylegan2-pytorch"
-        return [genforce_network(path, content)], "genforce/idinvert_pytorch"
-    if beginning[:1] == pickle.PROTO:
-        found = nvidia.read_file(path)
-        networks = [nvidia.generator(found["G_ema"])]
-        return networks + [nvidia.discriminator(found[x]) for x in found if x == "D"], "NVIDIA"
-    raise ModelsError(f"{path} is of no known format: .pkl of NVIDIA, .pt or .pth of PyTorch, "
-                       ".npy of NumPy.")
-
-
-def is_torch(beginning: bytes) -> bool:
-    """Whether a file begins as PyTorch's do: a zip, or the pickle of a magic number."""
-    return beginning.startswith(b"PK\x03\x04") or beginning[:4] == b"\x80\x02\x8a\x0a"
-
-
-def rosinality_networks(path: Path, content: Mapping) -> list[nn.Module]:
-    """Generator, and discriminator if there is one."""
-    found = rosinality.parts(content, str(path))
-    networks = [rosinality.generator(found["g_ema"], found.get("latent_avg"))]
-    return networks + [rosinality.discriminator(found["d"]) for x in found if x == "d"]
-
-
-def genforce_network(path: Path, content: Mapping) -> nn.Module:
-    """Generator or encoder of the published inversion code."""
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ModelsError(f"{path} holds no networks of a known project.")
-    if any(key.startswith("block0.") for key in content):
-        return genforce.encoder(content)
-    return genforce.generator(content)
-
-
 def check_fits(target: str, network: nn.Module, name: str) -> None:
     """ModelsError if an encoder does not fit the generator `name`, where that is there."""
-    if not isinstance(network, encoder.Encoder) or not exists(name):
+    if not exists(name):
         return
-    other = load(name)
-    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, other))
+    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, load(name)))
     if own != theirs:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
 
-def save_network(target: str, network: nn.Module, name: str, path: Path, origin: str) -> None:
-    """A network and its card, which names the file it was read from."""
-    family = next(key for key, kind in ARCHITECTURES.items() if kind is type(network))
-    role = KINDS[type(network)]
-    facts = {"role": role, "kind": role, "imported": path.name, "format": origin,
-             "imported_sha256": file_sha256(path)}
-    if target != name:
-        facts["generator"] = name
-    save(target, network, family, settings_of(network), dtype=torch.float32, **facts)
-
-
-def settings_of(network: nn.Module) -> dict:
-    """Arguments with which a network like this one is built."""
-    if isinstance(network, encoder.Encoder):
-        return {"resolution": network.resolution, "w_dim": network.w_dim,
-                "channel_base": network.stem.conv.out_channels,
-                "channel_max": network.fc.in_features // 16}
-    if isinstance(network, stylegan2.Discriminator):
-        return {"resolution": network.resolution, "clamp": network.clamp,
-                "channel_base": network.from_rgb.weight.shape[0] * network.resolution,
-                "channel_max": network.dense.weight.shape[0],
-                "minibatch_group": network.minibatch_group}
-    last = network.layers[-1]
-    settings = {"resolution": network.resolution, "z_dim": network.z_dim, "w_dim": network.w_dim,
-                "channel_base": len(last.bias) * network.resolution,
-                "channel_max": network.const.shape[1], "layerwise": network.layerwise,
-                "mapping_hidden": network.mapping.dense[0].weight.shape[0]}
-    if isinstance(network, stylegan.Generator):
-        return settings | {"tanh": network.tanh}
-    return settings | {"mapping_depth": len(network.mapping.dense), "clamp": last.clamp}
-
-
-def import_boundary(path: Path, name: str, attribute: str, replace: bool) -> str:
+def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
     card(name)  # names the nearest models if there is no such generator
     known = load_boundaries(name) if companions(name, "boundaries") else {}
     if attribute in known and not replace:
         raise ModelsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
-                           "or --replace.")
-    values, layers = published_boundaries.read_file(path)
-    fitted = published_boundaries.boundary(values, layers, load(name).w_avg, attribute)
-    return save_boundaries(name, [fitted], add=True)
+                          "or --replace.")
+    return save_boundaries(name, [normals.boundary(load(name).w_avg, attribute)], add=True)

@@ -23,9 +23,9 @@ from torch import nn
 
 from idinvert import boundaries
 from idinvert.files import cache_folder, locked, replacing, stamp
+from idinvert.nn.architecture import build
 
 from . import codec
-from .architectures import build
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
@@ -36,6 +36,7 @@ ROLES = ("generator", "encoder", *ENDINGS)
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
+hashes: dict[Path, tuple[tuple, str]] = {}  # stamp and SHA-256 of files that were read
 kept: dict[str, nn.Module] = {}  # networks that were read, by what `identity` says
 
 
@@ -90,15 +91,19 @@ def check_name(name: str) -> None:
         raise ModelsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
 
 
-@lru_cache(4096)
-def sha256_of(path: Path, unchanged: tuple) -> str:
-    """SHA-256 of a file that has this stamp."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def read_hashed(path: Path) -> tuple[bytes, str]:
+    """Content and SHA-256 of a file; the hash is kept for `file_sha256`."""
+    before, content = stamp(path), path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if stamp(path) == before:
+        hashes[path] = before, sha256
+    return content, sha256
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file; it is read again only if it has changed."""
-    return sha256_of(path, stamp(path))
+    unchanged, sha256 = hashes.get(path, (None, ""))
+    return sha256 if unchanged == stamp(path) else read_hashed(path)[1]
 
 
 def digest(name: str) -> str | None:
@@ -281,8 +286,8 @@ def contents(name: str) -> tuple[dict, codec.State]:
 def read(path: Path, sha256: str | None = None) -> codec.State:
     """Tensors of a safetensors file, numbers of any precision as float32; checked if a hash is
     given."""
-    content = path.read_bytes()
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+    content, found = read_hashed(path)
+    if sha256 not in (None, found):
         raise ModelsError(f"{path} is not the file that its card describes: fetch it again.")
     try:
         return codec.unpacked(safetensors.torch.load(content))
@@ -335,17 +340,22 @@ def load_boundaries(generator: str) -> dict[str, boundaries.Boundary]:
 # --- saving --------------------------------------------------------------------------------------
 
 
-def save(name: str, network: nn.Module, architecture: str, settings: dict,
+def save(name: str, network: nn.Module, *unused: str | dict,
          dtype: torch.dtype = torch.float16, bits: float | None = None,
          relative_to: str | None = None, difference_bits: float | None = None,
          **facts) -> dict:
     """Write a model and its card, which is returned; `facts` are added to the card (role,
     generator, variant, domain, data, seed, cost, ...).
 
+    network: of a class that is registered with `nn.architecture.network`.
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
     `codec.packed`. relative_to: a model from which the difference is stored, see `codec.stored`.
     Models that are stored relative to what is replaced are first stored whole.
     """
+    check_name(name)
+    if not hasattr(network, "architecture"):
+        raise ModelsError(f"{type(network).__name__} cannot be saved: its class is not registered "
+                          "(see idinvert.nn.architecture).")
     replaced = {"name": name, "sha256": digest(name)}
     for dependent in names():
         if card(dependent).get("relative_to") == replaced:
@@ -359,7 +369,7 @@ def save(name: str, network: nn.Module, architecture: str, settings: dict,
     content = safetensors.torch.save(
         codec.stored(network.state_dict(), dtype, bits, parent, difference_bits))
     described = with_role(name, {
-        "name": name, "architecture": architecture, "settings": settings, **facts,
+        "name": name, "architecture": network.architecture, "settings": network.settings, **facts,
     }) | {"parameters": sum(p.numel() for p in network.parameters()),
           "sha256": hashlib.sha256(content).hexdigest()}
     write(name, content, described)
@@ -378,16 +388,23 @@ def write(name: str, content: bytes, described: dict) -> None:
             temporary.write_bytes(content)
         with replacing(place / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(described, indent=1) + "\n")
-        hashed.replace(place / f"{name}.safetensors")
-        for left in place.glob(f"{name}.{'[0-9a-f]' * 12}.safetensors"):
-            left.unlink()
+        settle(hashed, place / f"{name}.safetensors")
+
+
+def settle(hashed: Path, path: Path) -> None:
+    """Give weights, whose card is there, the name without their hash, and remove what saves that
+    were broken off have left."""
+    hashed.replace(path)
+    for left in path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.safetensors"):
+        left.unlink()
 
 
 def store_whole(name: str) -> None:
     """Write a model that is stored relative to another one as one of its own, in float16; one that
     cannot be read stays as it is."""
     facts = {key: value for key, value in card(name).items()
-             if key not in ("name", "relative_to", "bits", "parameters", "sha256")}
+             if key not in ("relative_to", "bits", "name", "architecture", "settings",
+                            "parameters", "sha256")}
     with suppress(ModelsError):
         save(name, load(name), **facts)
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from idinvert.inversion import InDomain, Networks, Settings, diffuse
-from idinvert.models.importers import genforce
+from idinvert.models.importers import File, genforce
+from idinvert.models.importing import importer_of
 from idinvert.nn.vgg import VGG16Features
 
 FOLDER = Path(__file__).parents[2] / "parity"
@@ -277,15 +278,15 @@ def test_other_encoders_are_refused():
 def test_files_are_read_without_running_code(tmp_path):
     path = tmp_path / "network.pth"
     torch.save(state("encoder", "E."), path)
-    assert genforce.encoder(genforce.read_file(path)).resolution == 128
+    assert importer_of(File(path)).read(File(path))["encoder"].resolution == 128
     torch.save(torch.nn.Linear(1, 1), path)
     with pytest.raises(ValueError, match=re.escape(f"{path} is not a PyTorch file")):
-        genforce.read_file(path)
+        importer_of(File(path))
     torch.save({"generator": {}}, path)
-    with pytest.raises(ValueError, match="holds no state dict"):
-        genforce.read_file(path)
+    with pytest.raises(ValueError, match="holds no networks of a known project"):
+        importer_of(File(path))
     path.write_text("<html>sign in</html>")
-    with pytest.raises(ValueError, match="is not a PyTorch file"):
-        genforce.read_file(path)
+    with pytest.raises(ValueError, match="is of no known format: .*genforce/idinvert_pytorch"):
+        importer_of(File(path))
     with pytest.raises(FileNotFoundError):
-        genforce.read_file(tmp_path / "missing.pth")
+        File(tmp_path / "missing.pth")

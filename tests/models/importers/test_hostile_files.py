@@ -87,8 +87,7 @@ def registry(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_MODELS", str(folder))
     torch.manual_seed(0)
     settings = {"resolution": 16, "z_dim": 4, "w_dim": 4, "channel_base": 64, "channel_max": 4}
-    models.save("own", models.build("stylegan2.Generator", settings), "stylegan2.Generator",
-                 settings)
+    models.save("own", models.build("stylegan2.Generator", settings))
     return folder
 
 
@@ -149,3 +148,31 @@ def test_any_plain_content(tmp_path, registry, content):
     assert not refused_or_read(path, tmp_path)
     np.save(tmp_path / "file.npy", np.array(content, dtype=object), allow_pickle=True)
     assert not refused_or_read(tmp_path / "file.npy", tmp_path)
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"input.input": torch.zeros(1).expand(1, 10**6, 4, 4)}, "'input.input' holds no plain tensor"),
+    ({"input.input": torch.zeros(1, 4, 4, 4, device="meta")}, "no plain tensor"),
+    ({"strange": torch.zeros(4, 4).to_sparse()}, "no plain tensor"),
+    ({"input.input": torch.zeros(1, 4096 * 65, 0, 4)}, "which no network has"),
+    ({"to_rgbs.60.bias": torch.zeros(1, 3, 1, 1)}, "px, larger than 4096"),
+    ({"to_rgbs.1000000000000.bias": torch.zeros(1)}, "has the number 100000000, not one up to 64"),
+    ({"style.65.weight": torch.zeros(6, 6)}, "has the number 65, not one up to 64"),
+    ({3: torch.zeros(1)}, "no state dict under g_ema"),
+], ids=str)  # fmt: skip
+def test_small_files_that_ask_for_much(tmp_path, registry, changes, message):
+    """Refused before a network is built."""
+    path = tmp_path / "network.pt"
+    torch.save({"g_ema": test_rosinality.generator() | changes}, path)
+    with pytest.raises(ValueError, match=message):
+        importing.import_file(path, "new")
+    torch.save(test_rosinality.generator() | changes, path)
+    with pytest.raises(ValueError, match=r"\.$"):
+        importing.import_file(path, "new")
+
+
+def test_half_precision_is_read(tmp_path, registry):
+    state = {key: value.half() for key, value in test_rosinality.generator().items()}
+    torch.save({"g_ema": state, "latent_avg": torch.zeros(6).half()}, tmp_path / "network.pt")
+    assert importing.import_file(tmp_path / "network.pt", "new") == ["new"]
+    assert models.load("new").w_avg.dtype == torch.float32

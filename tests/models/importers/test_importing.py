@@ -7,7 +7,6 @@ from idinvert import models
 from idinvert.cli import main
 from idinvert.models import importing
 from idinvert.models.importers import rosinality
-from idinvert.nn import encoder, stylegan, stylegan2
 from test_genforce import state
 from test_rosinality import discriminator, generator
 
@@ -96,18 +95,3 @@ def test_other_files_are_refused_in_one_sentence(
 def test_names_stay_in_the_registry(checkpoint, name):
     with pytest.raises(models.ModelsError, match="is no name of a model"):
         importing.import_file(checkpoint, name)
-
-
-@pytest.mark.parametrize("network", [
-    stylegan.Generator(8, 4, 5, 64, 8, 7, layerwise=True, tanh=True),
-    stylegan2.Generator(8, 4, 5, 64, 8, 7, mapping_depth=3, clamp=9.0),
-    stylegan2.Discriminator(8, 64, 8, clamp=9.0, minibatch_group=2),
-    encoder.Encoder(8, 5, 4, 8),
-], ids=lambda network: type(network).__module__ + "." + type(network).__name__)
-def test_settings_build_the_same_network(network):
-    family = next(k for k, v in models.ARCHITECTURES.items() if v is type(network))
-    again = models.build(family, importing.settings_of(network))
-    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in (network, again)]
-    assert shapes[0] == shapes[1]
-    for name in ("tanh", "clamp", "minibatch_group", "layerwise"):
-        assert getattr(network, name, None) == getattr(again, name, None)

@@ -6,7 +6,9 @@ import os
 import pytest
 import stylegan2_formulas as formulas
 import torch
+from idinvert.models import importing
 from idinvert.models.importers import rosinality
+from idinvert.models.importers.states import read_torch
 
 CHANNELS = [12, 12, 8]
 Z = W = 6
@@ -80,7 +82,7 @@ def checkpoint(tmp_path):
 @torch.no_grad()
 def test_generator_renders_what_the_formulas_say(checkpoint):
     path, content = checkpoint
-    found = rosinality.read_file(path)
+    found = rosinality.parts(read_torch(path), path)
     network = rosinality.generator(found["g_ema"], found["latent_avg"])
     state = content["g_ema"]
     layers = [layer(state, f"convs.{i - 1}" if i else "conv1", i) for i in range(5)]
@@ -102,7 +104,7 @@ def test_generator_renders_what_the_formulas_say(checkpoint):
 def test_discriminator_judges_as_the_formulas_say(checkpoint):
     path, content = checkpoint
     state = content["d"]
-    network = rosinality.discriminator(rosinality.read_file(path)["d"])
+    network = rosinality.discriminator(rosinality.parts(read_torch(path), path)["d"])
     blocks = [[(state[f"{b}.conv1.0.weight"], state[f"{b}.conv1.1.bias"]),
                (state[f"{b}.conv2.1.weight"], state[f"{b}.conv2.2.bias"]),
                (state[f"{b}.skip.1.weight"], None)] for b in ("convs.1", "convs.2")]
@@ -134,19 +136,20 @@ def test_code_in_a_file_is_not_run(tmp_path):
     path, trace = tmp_path / "network.pt", tmp_path / "trace"
     torch.save({"g_ema": {}, "args": Command(f"touch {trace}")}, path)
     with pytest.raises(ValueError, match="is not a PyTorch file of plain tensors"):
-        rosinality.read_file(path)
+        rosinality.parts(read_torch(path), path)
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("content, message", [
-    ({"g": {}}, "holds no g_ema"),
-    ([1], "holds no g_ema"),
+    ({"g": {}}, "holds no networks of a known project"),
+    ([1], "holds no networks of a known project"),
+    ({"g_ema": None}, "no state dict under g_ema"),
     ({"g_ema": {"a": 1}}, "no state dict under g_ema"),
 ])  # fmt: skip
 def test_other_content_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "network.pt")
     with pytest.raises(ValueError, match=message):
-        rosinality.read_file(tmp_path / "network.pt")
+        importing.import_file(tmp_path / "network.pt", "own")
 
 
 @pytest.mark.parametrize("key, value, message", [

@@ -1,1 +1,78 @@
-"""Readers of other projects' checkpoints."""
+"""Importers: how files of other projects are recognised and read. One file is one format, found by
+its name in IMPORTERS; nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from idinvert.boundaries import Boundary
+from idinvert.registry import Registry
+
+from .states import read_torch
+
+
+class File:
+    """A file that is to be imported; its content is read when it is first asked for.
+
+    FileNotFoundError: there is none.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with open(path, "rb") as file:
+            self.beginning = file.read(8)  # bytes
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether it begins as PyTorch's files do: a zip, or the pickle of a magic number."""
+        return (self.beginning.startswith(b"PK\x03\x04")
+                or self.beginning[:4] == b"\x80\x02\x8a\x0a")
+
+    @cached_property
+    def torch_content(self) -> Any:
+        """What a PyTorch file holds; ValueError: anything but tensors and plain data."""
+        return read_torch(self.path)
+
+    def holds_torch(self, kind: type) -> bool:
+        """Whether it is a PyTorch file whose content is of this kind; ValueError as above."""
+        return self.is_torch and isinstance(self.torch_content, kind)
+
+
+class Normals(Protocol):
+    """A boundary that a file holds, for the codes of a generator that it does not tell."""
+
+    def boundary(self, w_avg: Tensor, name: str) -> Boundary:
+        """The boundary of the attribute `name` for codes like the average code [L, D]; ValueError:
+        codes of another shape."""
+
+
+class Importer(Protocol):
+    """One format of files.
+
+    title: the project that writes it. suffix: of its files' names, for messages alone.
+    """
+
+    title: str
+    suffix: str
+
+    def recognises(self, file: File) -> bool:
+        """Whether a file is of this format, sound or not; ValueError: it cannot be read at all."""
+
+    def read(self, file: File) -> dict[str, nn.Module | Normals]:
+        """What a file holds, by role: networks in eval mode, or normals as "boundaries".
+
+        ValueError: it is damaged, or holds what our networks cannot compute.
+        """
+
+
+IMPORTERS: Registry[Importer] = Registry("format of files", "idinvert.models.importers")
+
+
+def formats() -> str:
+    """All formats, for a sentence: ".npy of NumPy, ..."."""
+    return ", ".join(f"{entry.suffix} of {entry.title}" for entry in IMPORTERS.values())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,37 @@ from torch import Tensor
 
 from idinvert.boundaries import Boundary
 
+from . import IMPORTERS, File
 from .records import Call, RecordError, array, number, read
 
 LARGEST = 1 << 24  # numbers: more than any code has
+
+
+@IMPORTERS.register("boundary")
+class PublishedBoundary:
+    """The normals of a boundary."""
+
+    title, suffix = "NumPy", ".npy"
+
+    @staticmethod
+    def recognises(file: File) -> bool:
+        return file.beginning.startswith(b"\x93NUMPY")
+
+    @staticmethod
+    def read(file: File) -> dict[str, Normals]:
+        return {"boundaries": Normals(*read_file(file.path))}
+
+
+@dataclass(frozen=True, eq=False)
+class Normals:
+    """What a file tells of a boundary; arguments as those of `boundary`."""
+
+    values: np.ndarray
+    layers: tuple[int, ...] | None
+
+    def boundary(self, w_avg: Tensor, name: str) -> Boundary:
+        """As the function `boundary`."""
+        return boundary(self.values, self.layers, w_avg, name)
 
 
 def read_file(path: str | Path) -> tuple[np.ndarray, tuple[int, ...] | None]:

@@ -10,33 +10,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from idinvert.nn.encoder import Encoder
-from idinvert.nn.layers import check_resolution
 from idinvert.nn.stylegan import Generator
 
-from .states import Source, State, last_index, load, read_torch, shape_of
+from . import IMPORTERS, File
+from .states import (
+    Place,
+    State,
+    check_plain,
+    convert,
+    is_state,
+    last_index,
+    resolution_of,
+    shape_of,
+)
 
 
-def read_file(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict, key -> tensor on the CPU, from a .pth file without running code in it.
+@IMPORTERS.register("genforce")
+class Genforce:
+    """Generator or encoder."""
 
-    Raises FileNotFoundError, and ValueError if the file is no plain state dict.
-    """
-    state = read_torch(path)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path} holds no state dict, a mapping from names to tensors.")
-    return dict(state)
+    title, suffix = "genforce/idinvert_pytorch", ".pth"
+
+    @staticmethod
+    def recognises(file: File) -> bool:
+        return (file.holds_torch(Mapping) and is_state(file.torch_content)
+                and "g_ema" not in file.torch_content)
+
+    @staticmethod
+    def read(file: File) -> dict[str, nn.Module]:
+        state = file.torch_content
+        check_plain(state)
+        if any(key.startswith("block0.") for key in state):
+            return {"encoder": encoder(state)}
+        return {"generator": generator(state)}
 
 
 def generator(state: State, tanh: bool | None = None) -> Generator:
     """The StyleGAN generator of a published state dict, in eval mode.
 
     Args:
-        state: as from `read_file`, e.g. of `styleganinv_ffhq256_generator.pth`.
+        state: of a file, e.g. `styleganinv_ffhq256_generator.pth`.
         tanh: whether the image is bounded by a hyperbolic tangent, which the file does not tell;
             None follows the published configurations: yes if there is one code per layer.
 
@@ -45,8 +62,7 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
     Raises ValueError naming the first key that is missing, unknown or of another shape.
     """
     blocks = 1 + last_index(state, r"synthesis\.output(\d+)\.bias", "synthesis.output0.bias")
-    resolution = 2 << blocks
-    check_resolution(resolution)
+    resolution = resolution_of(blocks)
     mapping_hidden, z_dim = shape_of(state, "mapping.dense0.fc.weight", 2)
     w_dim = shape_of(state, "synthesis.layer0.epilogue.style_mod.dense.fc.weight", 2)[1]
     layerwise = shape_of(state, "mapping.dense7.fc.weight", 2)[0] == 2 * blocks * w_dim
@@ -59,18 +75,18 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
         tanh=layerwise if tanh is None else tanh,
     )  # fmt: skip
     ignored = r"synthesis\.lod|truncation\.truncation|synthesis\.layer\d+\.blur\.kernel"
-    return load(network, state, generator_sources(state, 2 * blocks), ignored, "generator")
+    return convert(network, state, generator_places(state, 2 * blocks), ignored, "generator")
 
 
-def generator_sources(state: State, layers: int) -> dict[str, Source]:
+def generator_places(state: State, layers: int) -> dict[str, Place]:
     """For each key of `Generator` with this many layers, where it is in the file."""
-    sources = {
-        "const": Source("synthesis.layer0.const"),
-        "w_avg": Source("truncation.w_avg", lambda w: w.expand(layers, -1), lambda s: s[1:]),
+    places = {
+        "const": Place("synthesis.layer0.const"),
+        "w_avg": Place("truncation.w_avg", lambda w: w.expand(layers, -1), lambda s: s[1:]),
     }
     for i in range(8):
-        sources[f"mapping.dense.{i}.weight"] = Source(f"mapping.dense{i}.fc.weight")
-        sources[f"mapping.dense.{i}.bias"] = Source(f"mapping.dense{i}.wscale.bias")
+        places[f"mapping.dense.{i}.weight"] = Place(f"mapping.dense{i}.fc.weight")
+        places[f"mapping.dense.{i}.bias"] = Place(f"mapping.dense{i}.wscale.bias")
     for i in range(layers):
         published = f"synthesis.layer{i}."
         for ours, theirs in (
@@ -80,17 +96,17 @@ def generator_sources(state: State, layers: int) -> dict[str, Source]:
             ("style.weight", "epilogue.style_mod.dense.fc.weight"),
             ("style.bias", "epilogue.style_mod.dense.wscale.bias"),
         ):
-            sources[f"layers.{i}.{ours}"] = Source(published + theirs)
+            places[f"layers.{i}.{ours}"] = Place(published + theirs)
         if i:
             fused = published + "weight" in state
-            sources[f"layers.{i}.conv.weight"] = (
-                Source(published + "weight", unfuse, lambda s: (s[2], s[3], s[1], s[0]))
-                if fused else Source(published + "conv.weight")
+            places[f"layers.{i}.conv.weight"] = (
+                Place(published + "weight", unfuse, lambda s: (s[2], s[3], s[1], s[0]))
+                if fused else Place(published + "conv.weight")
             )  # fmt: skip
     for i in range(layers // 2):
-        sources[f"to_rgb.{i}.weight"] = Source(f"synthesis.output{i}.conv.weight")
-        sources[f"to_rgb.{i}.bias"] = Source(f"synthesis.output{i}.bias")
-    return sources
+        places[f"to_rgb.{i}.weight"] = Place(f"synthesis.output{i}.conv.weight")
+        places[f"to_rgb.{i}.bias"] = Place(f"synthesis.output{i}.bias")
+    return places
 
 
 def unfuse(weight: Tensor) -> Tensor:
@@ -101,12 +117,11 @@ def unfuse(weight: Tensor) -> Tensor:
 def encoder(state: State) -> Encoder:
     """The encoder of a published state dict, in eval mode; no average code is added.
 
-    `state` is as from `read_file`, e.g. of `styleganinv_ffhq256_encoder.pth`.
+    `state` is that of a file, e.g. `styleganinv_ffhq256_encoder.pth`.
     Raises ValueError naming the first key that is missing, unknown or of another shape.
     """
     blocks = last_index(state, r"block(\d+)\.fc\.weight", "block7.fc.weight")
-    resolution = 2 << blocks
-    check_resolution(resolution)
+    resolution = resolution_of(blocks)
     outputs, inputs = shape_of(state, f"block{blocks}.fc.weight", 2)
     network = Encoder(
         resolution,
@@ -115,32 +130,32 @@ def encoder(state: State) -> Encoder:
         channel_max=inputs // 16,
     )
     ignored = r".*\.num_batches_tracked"
-    return load(network, state, encoder_sources(network), ignored, "encoder")
+    return convert(network, state, encoder_places(network), ignored, "encoder")
 
 
-def encoder_sources(network: Encoder) -> dict[str, Source]:
+def encoder_places(network: Encoder) -> dict[str, Place]:
     """For each key of this encoder, where it is in the file."""
-    sources = conv_norm("stem", "block0.conv", "block0.bn")
+    places = conv_norm("stem", "block0.conv", "block0.bn")
     for b, block in enumerate(network.blocks):
         ours, published = f"blocks.{b}", f"block{b + 1}"
         if not isinstance(block.shortcut, nn.Identity):
-            sources |= conv_norm(f"{ours}.shortcut", f"{published}.conv", f"{published}.bn")
+            places |= conv_norm(f"{ours}.shortcut", f"{published}.conv", f"{published}.bn")
         for i in (0, 1):
             body = f"{ours}.body.{i}"
-            sources |= conv_norm(body, f"{published}.conv{i + 1}", f"{published}.bn{i + 1}")
-            sources[f"{body}.conv.bias"] = Source(f"{published}.wscale{i + 1}.bias")
+            places |= conv_norm(body, f"{published}.conv{i + 1}", f"{published}.bn{i + 1}")
+            places[f"{body}.conv.bias"] = Place(f"{published}.wscale{i + 1}.bias")
     last = f"block{len(network.blocks) + 1}"
     scale = 1 / math.sqrt(network.fc.in_features)
-    sources["fc.weight"] = Source(f"{last}.fc.weight", lambda w: w * scale)
-    return sources | batch_norm("norm", f"{last}.bn")
+    places["fc.weight"] = Place(f"{last}.fc.weight", lambda w: w * scale)
+    return places | batch_norm("norm", f"{last}.bn")
 
 
-def conv_norm(ours: str, conv: str, norm: str) -> dict[str, Source]:
-    """Sources of a `ConvNorm` without bias."""
-    return {f"{ours}.conv.weight": Source(f"{conv}.weight")} | batch_norm(f"{ours}.norm", norm)
+def conv_norm(ours: str, conv: str, norm: str) -> dict[str, Place]:
+    """Places of a `ConvNorm` without bias."""
+    return {f"{ours}.conv.weight": Place(f"{conv}.weight")} | batch_norm(f"{ours}.norm", norm)
 
 
-def batch_norm(ours: str, published: str) -> dict[str, Source]:
-    """Sources of a batch norm; the number of batches it has seen is of no consequence."""
+def batch_norm(ours: str, published: str) -> dict[str, Place]:
+    """Places of a batch norm; the number of batches it has seen is of no consequence."""
     names = ("weight", "bias", "running_mean", "running_var")
-    return {f"{ours}.{name}": Source(f"{published}.bn.{name}") for name in names}
+    return {f"{ours}.{name}": Place(f"{published}.bn.{name}") for name in names}

@@ -14,6 +14,7 @@ differently, it is settled here:
 from __future__ import annotations
 
 import math
+import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,17 +22,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idinvert.nn.layers import check_resolution
 from idinvert.nn.stylegan2 import Discriminator, Generator
 
+from . import IMPORTERS, File
 from .records import Call, Record, RecordError, number, read, tensor
-from .states import Source, last_index, load, shape_of
+from .states import LARGEST, Place, convert, last_index, shape_of
 
 LR_MULTIPLIER = 0.01  # of our mapping network
 MODULES = 10_000  # more are taken for a file that refers to itself
 DERIVED = r".*resample_filter|num_batches_tracked"  # buffers that are checked, not loaded
+
+
+@IMPORTERS.register("nvidia")
+class Nvidia:
+    """Generator, and discriminator if there is one."""
+
+    title, suffix = "NVIDIA", ".pkl"
+
+    @staticmethod
+    def recognises(file: File) -> bool:
+        return file.beginning[:1] == pickle.PROTO and not file.is_torch
+
+    @staticmethod
+    def read(file: File) -> dict[str, nn.Module]:
+        found = read_file(file.path)
+        networks = {"generator": generator(found["G_ema"])}
+        if "D" in found:
+            networks["discriminator"] = discriminator(found["D"])
+        return networks
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,8 @@ def generator(found: Network) -> Generator:
     key that is missing, unknown or of another shape.
     """
     state = with_noise(found.state)
-    resolution = last_index(state, r"synthesis\.b(\d+)\.conv1\.weight", "synthesis.b4.conv1.weight")
+    resolution = last_index(state, r"synthesis\.b(\d+)\.conv1\.weight", "synthesis.b4.conv1.weight",
+                            LARGEST)
     blocks = check_resolution(resolution)
     check_generator(found, resolution)
     depth = 1 + last_index(state, r"mapping\.fc(\d+)\.weight", "mapping.fc0.weight")
@@ -116,7 +138,7 @@ def generator(found: Network) -> Generator:
         mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
         clamp=clamp(found, "synthesis.b4.conv1"),
     )  # fmt: skip
-    return load(network, state, generator_sources(found, blocks, depth), DERIVED, "generator")
+    return convert(network, state, generator_places(found, blocks, depth), DERIVED, "generator")
 
 
 def check_generator(found: Network, resolution: int) -> None:
@@ -133,41 +155,41 @@ def check_generator(found: Network, resolution: int) -> None:
     check_filters(found.state)
 
 
-def generator_sources(found: Network, blocks: int, depth: int) -> dict[str, Source]:
+def generator_places(found: Network, blocks: int, depth: int) -> dict[str, Place]:
     """For each key of `Generator` with so many blocks and mapping layers, where it is."""
-    sources = {"const": Source("synthesis.b4.const", lambda x: x[None], lambda s: s[1:]),
-               "w_avg": Source("mapping.w_avg", lambda w: w.expand(2 * blocks, -1),
+    places = {"const": Place("synthesis.b4.const", lambda x: x[None], lambda s: s[1:]),
+               "w_avg": Place("mapping.w_avg", lambda w: w.expand(2 * blocks, -1),
                                lambda s: s[1:])}
     for i in range(depth):
         weight, bias = mapping_gains(found, f"mapping.fc{i}")
-        sources[f"mapping.dense.{i}.weight"] = Source(
+        places[f"mapping.dense.{i}.weight"] = Place(
             f"mapping.fc{i}.weight", lambda x, gain=weight: x * gain)
-        sources[f"mapping.dense.{i}.bias"] = Source(
+        places[f"mapping.dense.{i}.bias"] = Place(
             f"mapping.fc{i}.bias", lambda x, gain=bias: x * gain)
     for b in range(blocks):
         block = f"synthesis.b{4 << b}"
         for name in ("conv0", "conv1")[b == 0:]:
             i = max(2 * b - 1, 0) + (b > 0 and name == "conv1")
-            sources |= layer_sources(f"layers.{i}", f"{block}.{name}")
-        sources |= modulated(f"to_rgb.{b}", f"{block}.torgb")
-    return sources
+            places |= layer_places(f"layers.{i}", f"{block}.{name}")
+        places |= modulated(f"to_rgb.{b}", f"{block}.torgb")
+    return places
 
 
-def layer_sources(ours: str, theirs: str) -> dict[str, Source]:
-    """Sources of a `StyledLayer`."""
+def layer_places(ours: str, theirs: str) -> dict[str, Place]:
+    """Places of a `StyledLayer`."""
     return modulated(ours, theirs) | {
-        f"{ours}.noise": Source(f"{theirs}.noise_const", lambda x: x[None, None], lambda s: s[2:]),
-        f"{ours}.noise_strength": Source(f"{theirs}.noise_strength"),
+        f"{ours}.noise": Place(f"{theirs}.noise_const", lambda x: x[None, None], lambda s: s[2:]),
+        f"{ours}.noise_strength": Place(f"{theirs}.noise_strength"),
     }
 
 
-def modulated(ours: str, theirs: str) -> dict[str, Source]:
-    """Sources of a modulated convolution and its bias."""
+def modulated(ours: str, theirs: str) -> dict[str, Place]:
+    """Places of a modulated convolution and its bias."""
     return {
-        f"{ours}.conv.weight": Source(f"{theirs}.weight"),
-        f"{ours}.conv.style.weight": Source(f"{theirs}.affine.weight"),
-        f"{ours}.conv.style.bias": Source(f"{theirs}.affine.bias"),
-        f"{ours}.bias": Source(f"{theirs}.bias"),
+        f"{ours}.conv.weight": Place(f"{theirs}.weight"),
+        f"{ours}.conv.style.weight": Place(f"{theirs}.affine.weight"),
+        f"{ours}.conv.style.bias": Place(f"{theirs}.affine.bias"),
+        f"{ours}.bias": Place(f"{theirs}.bias"),
     }
 
 
@@ -217,7 +239,7 @@ def check_filters(state: dict[str, Tensor]) -> None:
 def discriminator(found: Network) -> Discriminator:
     """The discriminator `D`, in eval mode; ValueError as for `generator`."""
     state = found.state
-    resolution = last_index(state, r"b(\d+)\.conv0\.weight", "b8.conv0.weight")
+    resolution = last_index(state, r"b(\d+)\.conv0\.weight", "b8.conv0.weight", LARGEST)
     blocks = check_resolution(resolution)
     check_discriminator(found, resolution)
     network = Discriminator(
@@ -226,16 +248,16 @@ def discriminator(found: Network) -> Discriminator:
         channel_max=shape_of(state, "b4.conv.weight", 4)[0],
         clamp=clamp(found, "b4.conv"), minibatch_group=minibatch_group(found),
     )  # fmt: skip
-    sources = {}
+    places = {}
     for ours, theirs in (("from_rgb", f"b{resolution}.fromrgb"), ("conv", "b4.conv"),
                          ("dense", "b4.fc"), ("output", "b4.out")):
-        sources |= {f"{ours}.{x}": Source(f"{theirs}.{x}") for x in ("weight", "bias")}
+        places |= {f"{ours}.{x}": Place(f"{theirs}.{x}") for x in ("weight", "bias")}
     for b in range(blocks - 1):
         for ours, theirs in (("conv", "conv0"), ("conv_down", "conv1")):
-            sources |= {f"blocks.{b}.{ours}.{x}": Source(f"b{resolution >> b}.{theirs}.{x}")
+            places |= {f"blocks.{b}.{ours}.{x}": Place(f"b{resolution >> b}.{theirs}.{x}")
                         for x in ("weight", "bias")}
-        sources[f"blocks.{b}.skip.weight"] = Source(f"b{resolution >> b}.skip.weight")
-    return load(network, state, sources, DERIVED, "discriminator")
+        places[f"blocks.{b}.skip.weight"] = Place(f"b{resolution >> b}.skip.weight")
+    return convert(network, state, places, DERIVED, "discriminator")
 
 
 def check_discriminator(found: Network, resolution: int) -> None:

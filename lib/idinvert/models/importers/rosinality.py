@@ -11,35 +11,54 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from idinvert.nn.layers import check_resolution
 from idinvert.nn.stylegan2 import Discriminator, Generator
 
-from .states import Source, State, last_index, load, read_torch, shape_of
+from . import IMPORTERS, File
+from .states import (
+    Place,
+    State,
+    check_plain,
+    convert,
+    is_state,
+    last_index,
+    resolution_of,
+    shape_of,
+)
 
 IGNORED = r".*\.kernel"  # resampling filters, checked
 AVERAGED = 10_000  # latents
 
 
-def read_file(path: str | Path) -> dict[str, State | Tensor]:
-    """`g_ema`, and `d` and `latent_avg` where the file has them; no code in it is run.
+@IMPORTERS.register("rosinality")
+class Rosinality:
+    """Generator, and discriminator if there is one."""
 
-    FileNotFoundError, and ValueError if the file is damaged or of another kind.
-    """
-    found = read_torch(path)
-    if not isinstance(found, Mapping) or "g_ema" not in found:
-        raise ValueError(f"{path} holds no g_ema, the averaged generator.")
-    return parts(found, str(path))
+    title, suffix = "rosinality/stylegan2-pytorch", ".pt"
+
+    @staticmethod
+    def recognises(file: File) -> bool:
+        return file.holds_torch(Mapping) and "g_ema" in file.torch_content
+
+    @staticmethod
+    def read(file: File) -> dict[str, nn.Module]:
+        found = parts(file.torch_content, file.path)
+        networks = {"generator": generator(found["g_ema"], found.get("latent_avg"))}
+        if "d" in found:
+            networks["discriminator"] = discriminator(found["d"])
+        return networks
 
 
-def parts(found: Mapping, path: str) -> dict[str, State | Tensor]:
-    """What is used of a checkpoint; ValueError if it is not of tensors."""
-    kept = {name: found[name] for name in ("g_ema", "d") if found.get(name) is not None}
+def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
+    """`g_ema`, and `d` and `latent_avg` where the checkpoint has them; ValueError if they are not
+    of tensors."""
+    kept = {name: found[name] for name in ("g_ema", "d")
+            if name == "g_ema" or found.get(name) is not None}
     for name, state in kept.items():
-        if not isinstance(state, Mapping) or not all(
-                isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        if not is_state(state):
             raise ValueError(f"{path} holds no state dict under {name}.")
+        check_plain(state)
     average = found.get("latent_avg")
     return kept if not isinstance(average, Tensor) else kept | {"latent_avg": average}
 
@@ -52,8 +71,7 @@ def generator(state: State, latent_avg: Tensor | None = None) -> Generator:
     """
     last = last_index(state, r"to_rgbs\.(\d+)\.bias", "to_rgbs.0.bias")
     blocks, depth = last + 2, last_index(state, r"style\.(\d+)\.weight", "style.1.weight")
-    resolution = 2 << blocks
-    check_resolution(resolution)
+    resolution = resolution_of(blocks)
     hidden, z_dim = shape_of(state, "style.1.weight", 2)
     w_dim = shape_of(state, f"style.{depth}.weight", 2)[0]
     network = Generator(
@@ -63,9 +81,9 @@ def generator(state: State, latent_avg: Tensor | None = None) -> Generator:
         mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
     )  # fmt: skip
     check_filters(state)
-    sources = generator_sources(blocks, depth)
+    places = generator_places(blocks, depth)
     given = {"latent_avg": torch.zeros(w_dim) if latent_avg is None else latent_avg.reshape(-1)}
-    load(network, {**state, **given}, sources, IGNORED, "generator")
+    convert(network, {**state, **given}, places, IGNORED, "generator")
     if latent_avg is None:
         network.w_avg.copy_(average_code(network))
     return network
@@ -78,36 +96,36 @@ def average_code(network: Generator) -> Tensor:
     return network.mapping(z).mean(0)
 
 
-def generator_sources(blocks: int, depth: int) -> dict[str, Source]:
+def generator_places(blocks: int, depth: int) -> dict[str, Place]:
     """For each key of `Generator` with so many blocks and mapping layers, where it is."""
-    sources = {"const": Source("input.input"),
-               "w_avg": Source("latent_avg", lambda w: w.expand(2 * blocks, -1), lambda s: s[1:])}
+    places = {"const": Place("input.input"),
+               "w_avg": Place("latent_avg", lambda w: w.expand(2 * blocks, -1), lambda s: s[1:])}
     for i in range(depth):
         for x in ("weight", "bias"):
-            sources[f"mapping.dense.{i}.{x}"] = Source(f"style.{i + 1}.{x}")
+            places[f"mapping.dense.{i}.{x}"] = Place(f"style.{i + 1}.{x}")
     for i in range(2 * blocks - 1):
         theirs = f"convs.{i - 1}" if i else "conv1"
-        sources |= modulated(f"layers.{i}", theirs) | {
-            f"layers.{i}.bias": Source(f"{theirs}.activate.bias"),
-            f"layers.{i}.noise": Source(f"noises.noise_{i}"),
-            f"layers.{i}.noise_strength": Source(f"{theirs}.noise.weight", lambda x: x.reshape(()),
+        places |= modulated(f"layers.{i}", theirs) | {
+            f"layers.{i}.bias": Place(f"{theirs}.activate.bias"),
+            f"layers.{i}.noise": Place(f"noises.noise_{i}"),
+            f"layers.{i}.noise_strength": Place(f"{theirs}.noise.weight", lambda x: x.reshape(()),
                                                  lambda s: (1,)),
         }
     for b in range(blocks):
         theirs = f"to_rgbs.{b - 1}" if b else "to_rgb1"
-        sources |= modulated(f"to_rgb.{b}", theirs) | {
-            f"to_rgb.{b}.bias": Source(f"{theirs}.bias", lambda x: x.reshape(3),
+        places |= modulated(f"to_rgb.{b}", theirs) | {
+            f"to_rgb.{b}.bias": Place(f"{theirs}.bias", lambda x: x.reshape(3),
                                        lambda s: (1, 3, 1, 1))
         }
-    return sources
+    return places
 
 
-def modulated(ours: str, theirs: str) -> dict[str, Source]:
-    """Sources of a modulated convolution."""
+def modulated(ours: str, theirs: str) -> dict[str, Place]:
+    """Places of a modulated convolution."""
     return {
-        f"{ours}.conv.weight": Source(f"{theirs}.conv.weight", lambda x: x[0], lambda s: (1, *s)),
-        f"{ours}.conv.style.weight": Source(f"{theirs}.conv.modulation.weight"),
-        f"{ours}.conv.style.bias": Source(f"{theirs}.conv.modulation.bias"),
+        f"{ours}.conv.weight": Place(f"{theirs}.conv.weight", lambda x: x[0], lambda s: (1, *s)),
+        f"{ours}.conv.style.weight": Place(f"{theirs}.conv.modulation.weight"),
+        f"{ours}.conv.style.bias": Place(f"{theirs}.conv.modulation.bias"),
     }
 
 
@@ -117,33 +135,33 @@ def check_filters(state: State) -> None:
     for key, value in state.items():
         if key.endswith(".kernel") and not (
                 value.shape == (4, 4)
-                and torch.allclose(value / value.sum(), torch.outer(taps, taps))):
+                and torch.allclose(value.float() / value.float().sum(),
+                                   torch.outer(taps, taps))):
             raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
 
 
 def discriminator(state: State) -> Discriminator:
     """The discriminator `d`, in eval mode; ValueError as for `generator`."""
     blocks = 1 + last_index(state, r"convs\.(\d+)\.conv1\.0\.weight", "convs.1.conv1.0.weight")
-    resolution = 2 << blocks
-    check_resolution(resolution)
+    resolution = resolution_of(blocks)
     check_filters(state)
     network = Discriminator(
         resolution,
         channel_base=shape_of(state, "convs.0.0.weight", 4)[0] * resolution,
         channel_max=shape_of(state, "final_conv.0.weight", 4)[0],
     )
-    sources = activated("from_rgb", "convs.0", 0) | activated("conv", "final_conv", 0)
+    places = activated("from_rgb", "convs.0", 0) | activated("conv", "final_conv", 0)
     for b in range(blocks - 1):
         block = f"convs.{b + 1}"
-        sources |= activated(f"blocks.{b}.conv", f"{block}.conv1", 0)
-        sources |= activated(f"blocks.{b}.conv_down", f"{block}.conv2", 1)
-        sources[f"blocks.{b}.skip.weight"] = Source(f"{block}.skip.1.weight")
+        places |= activated(f"blocks.{b}.conv", f"{block}.conv1", 0)
+        places |= activated(f"blocks.{b}.conv_down", f"{block}.conv2", 1)
+        places[f"blocks.{b}.skip.weight"] = Place(f"{block}.skip.1.weight")
     for ours, theirs in (("dense", "final_linear.0"), ("output", "final_linear.1")):
-        sources |= {f"{ours}.{x}": Source(f"{theirs}.{x}") for x in ("weight", "bias")}
-    return load(network, state, sources, IGNORED, "discriminator")
+        places |= {f"{ours}.{x}": Place(f"{theirs}.{x}") for x in ("weight", "bias")}
+    return convert(network, state, places, IGNORED, "discriminator")
 
 
-def activated(ours: str, theirs: str, first: int) -> dict[str, Source]:
-    """Sources of a convolution, the module `first`, whose bias is that of the activation."""
-    return {f"{ours}.weight": Source(f"{theirs}.{first}.weight"),
-            f"{ours}.bias": Source(f"{theirs}.{first + 1}.bias")}
+def activated(ours: str, theirs: str, first: int) -> dict[str, Place]:
+    """Places of a convolution, the module `first`, whose bias is that of the activation."""
+    return {f"{ours}.weight": Place(f"{theirs}.{first}.weight"),
+            f"{ours}.bias": Place(f"{theirs}.{first + 1}.bias")}

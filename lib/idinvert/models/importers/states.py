@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.nn.layers import check_resolution
+
 State = Mapping[str, Tensor]
 Shape = tuple[int, ...]
+LARGEST = 4096  # px, and channels
+LAYERS = 64
 
 
 def same(value):
@@ -22,7 +26,7 @@ def same(value):
 
 
 @dataclass(frozen=True)
-class Source:
+class Place:
     """Where a tensor of ours is in a published file."""
 
     key: str
@@ -43,12 +47,43 @@ def read_torch(path: str | Path) -> Any:
             raise ValueError(f"{path} is not a PyTorch file of plain tensors.") from error
 
 
-def last_index(state: State, pattern: str, example: str) -> int:
-    """The largest number among the keys of this pattern; ValueError if there is no such key."""
-    found = [int(match[1]) for key in state if (match := re.fullmatch(pattern, key))]
+def is_state(content: Any) -> bool:
+    """Whether something is a state dict: names and tensors."""
+    return isinstance(content, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+
+
+def check_plain(state: State) -> None:
+    """ValueError unless all tensors have their numbers with them: a small file can describe one of
+    any size by repeating a number, or without any."""
+    for key, value in state.items():
+        if (value.layout != torch.strided or value.is_quantized or value.is_nested
+                or value.device.type != "cpu"
+                or value.numel() * value.element_size() > value.untyped_storage().nbytes()):
+            raise ValueError(f"Key '{key}' holds no plain tensor of numbers.")
+
+
+def last_index(state: State, pattern: str, example: str, largest: int = LAYERS) -> int:
+    """The largest number among the keys of this pattern; ValueError if there is no such key, or the
+    number is above any that a network has."""
+    found = [match[1] for key in state if (match := re.fullmatch(pattern, key))]
     if not found:
         raise ValueError(f"Not a checkpoint of this kind: '{example}' is missing.")
-    return max(found)
+    for digits in found:
+        if len(digits) > 9 or int(digits) > largest:
+            raise ValueError(f"A key like '{example}' has the number {digits:.9}, not one up to "
+                             f"{largest}.")
+    return max(map(int, found))
+
+
+def resolution_of(blocks: int) -> int:
+    """Pixels of a network with so many blocks of twice the last one's size, from 4 px on;
+    ValueError: more than any network has, or too few."""
+    resolution = 2 << blocks
+    if resolution > LARGEST:
+        raise ValueError(f"The networks are of {resolution} px, larger than {LARGEST}.")
+    check_resolution(resolution)
+    return resolution
 
 
 def shape_of(state: State, key: str, dimensions: int) -> Shape:
@@ -58,25 +93,27 @@ def shape_of(state: State, key: str, dimensions: int) -> Shape:
     shape = tuple(state[key].shape)
     if len(shape) != dimensions:
         raise ValueError(f"Key '{key}' has shape {list(shape)}, expected {dimensions} dimensions.")
+    if not all(0 < size <= LARGEST * LAYERS for size in shape):
+        raise ValueError(f"Key '{key}' has shape {list(shape)}, which no network has.")
     return shape
 
 
-def load(network: nn.Module, state: State, sources: dict[str, Source], ignored: str,
-         kind: str) -> nn.Module:
+def convert(network: nn.Module, state: State, places: dict[str, Place], ignored: str,
+            kind: str) -> nn.Module:
     """Fill the network from the file after checking every key; keys like `ignored` are skipped."""
     own = network.state_dict()
-    known = {source.key for source in sources.values()}
+    known = {place.key for place in places.values()}
     for key in state:
         if key not in known and not re.fullmatch(ignored, key):
             shape = list(state[key].shape)
             raise ValueError(f"Unknown key '{key}' of shape {shape} in the published {kind}.")
-    for name, source in sources.items():
-        expected = list(source.shape(tuple(own[name].shape)))
-        if source.key not in state:
-            raise ValueError(f"Key '{source.key}' of shape {expected} is missing from the {kind}.")
-        found = list(state[source.key].shape)
+    for name, place in places.items():
+        expected = list(place.shape(tuple(own[name].shape)))
+        if place.key not in state:
+            raise ValueError(f"Key '{place.key}' of shape {expected} is missing from the {kind}.")
+        found = list(state[place.key].shape)
         if found != expected:
-            raise ValueError(f"Key '{source.key}' has shape {found}, expected {expected}.")
-        own[name] = source.read(state[source.key].float())
+            raise ValueError(f"Key '{place.key}' has shape {found}, expected {expected}.")
+        own[name] = place.read(state[place.key].float())
     network.load_state_dict(own)
     return network.eval()
