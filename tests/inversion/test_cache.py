@@ -134,4 +134,4 @@ def test_code_that_makes_the_codes_is_in_the_key(model, module, changes, monkeyp
 
 def test_device_and_method_are_in_the_key(model):
     assert key(model, InDomain(), CPU) != key(model, InDomain(), torch.device("cuda"))
-    assert pretrained.SOURCES["vgg16"].sha256  # of the VGG-16 that is fetched
+    assert pretrained.PACKAGES["vgg16"].sha256  # of the VGG-16 that is fetched

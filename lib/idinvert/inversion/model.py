@@ -66,7 +66,7 @@ class Model:
         if role != "features":
             return models.digest(self.name_of(role))
         if pretrained.user_file("IDINVERT_VGG16") is None:
-            return pretrained.SOURCES["vgg16"].sha256
+            return pretrained.PACKAGES["vgg16"].sha256
         return pretrained.tensors_sha256(self.features.state_dict())
 
     def network(self, role: str) -> nn.Module:
