@@ -13,7 +13,7 @@ sys.path.insert(0, "lib")
 from idinvert.publish import chapters
 from idinvert.training import zoo
 
-ZOO = zoo.zoo()
+ZOO = zoo.entries()
 NOTEBOOKS = chapters.sources()
 EXECUTE = str(config.get("execute", "yes")) == "yes"  # no: take the executed notebooks as they are
 PYTHON = f"PYTHONPATH=lib {sys.executable}"
@@ -38,16 +38,14 @@ def reason(wildcards):
 
 def made_from(wildcards):
     """Other models that a model of the zoo is trained from."""
-    keys = ("parent", "teacher", "generator", "classifier")
-    parts = (ZOO[wildcards.name].get(key) for key in keys)
-    return [f"results/weights/{part}.safetensors" for part in parts if part]
+    return [f"results/weights/{name}.safetensors" for name in ZOO[wildcards.name].needs()]
 
 
 def trained_on(wildcards):
     """The rendered set that a model is trained on; boundaries are fitted to samples alone."""
-    if ZOO[wildcards.name]["kind"] == "boundaries":
+    if ZOO[wildcards.name].kind == "boundaries":
         return []
-    return [f"build/data/{zoo.domain(wildcards.name)}.done"]
+    return [f"build/data/{ZOO[wildcards.name].domain}.done"]
 
 
 def loaded_by(wildcards):

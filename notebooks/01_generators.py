@@ -105,7 +105,7 @@ run.figure("training_curves", generators.training_curves(panels))
 # The study describes these models too; each command trains one, or continues it.
 
 # %%
-generators.missing(zoo.zoo())
+generators.missing(zoo.entries())
 
 # %%
 print(run.finish())

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -83,7 +84,7 @@ def sentence(kind: type, where: str, error: ValidationError) -> str:
     place = [str(part) for part in fault["loc"]]
     name = ".".join(place)
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = names(kind) if len(place) == 1 else ()
+        known = names(at(kind, place[:-1]))
         hint = nearest(place[-1], known) if known else "leave it out."
         return f"{where}: unknown setting {name!r}: {hint}"
     if fault["type"] in ("missing", "missing_argument"):
@@ -95,6 +96,14 @@ def sentence(kind: type, where: str, error: ValidationError) -> str:
     if not name:
         return f"{where}: {message}."
     return f"{where}: {name} is {fault['input']!r:.60}, but {message}.".replace("..", ".")
+
+
+def at(kind: Any, place: list[str]) -> Any:
+    """The type of the settings at a place within settings of a type; None if none are there."""
+    for name in place:
+        kind = typing.get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+        kind = next(filter(dataclasses.is_dataclass, (kind, *typing.get_args(kind))), None)
+    return kind
 
 
 def names(kind: type) -> list[str]:

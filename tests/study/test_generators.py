@@ -9,6 +9,7 @@ from idinvert import models, study
 from idinvert.nn import stylegan
 from idinvert.study import figures
 from idinvert.study.sections import generators
+from idinvert.training import zoo
 
 SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
 
@@ -44,10 +45,13 @@ def test_budgets_list_models_but_not_discriminators(registry):
 
 
 def test_missing_models_come_with_their_command(registry):
-    table = generators.missing({"one": {"kind": "gan"}, "two": {"kind": "boundaries"}})
+    entries = zoo.entries()
+    table = generators.missing({"one": entries["face-classifier"],
+                                "two": entries["face-stylegan-boundaries"]})
     assert list(table["model"]) == ["two"]
     assert table["command"][0] == "idinvert train two"
-    assert list(generators.missing({"one": {"kind": "gan"}})) == ["model", "kind", "command"]
+    nothing = generators.missing({"one": entries["face-classifier"]})
+    assert list(nothing) == ["model", "kind", "command"]
 
 
 def test_curve_skips_the_lines_without_its_figure(registry):

@@ -31,7 +31,8 @@ def make(kind="domain_guided", **recipe):
     generator = stylegan.Generator(**SIZE, z_dim=6, w_dim=6, layerwise=True)
     encoder = nets.Encoder(8, 6, 4, 8)
     images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
-    settings = {"batch": 8, "learning_rate": 1e-2, "kimg": 1, **recipe}
+    settings = {"batch": 8, "learning_rate": 1e-2, "schedule_kimg": 1, "r1_every": 1,
+                "vgg_share": 1.0, **recipe}
     recipe = training.Recipe(**settings)
     if kind == "conventional":
         return training.ConventionalTask(encoder, generator, images, recipe, held_out=8)
@@ -101,7 +102,7 @@ def test_domain_guided_training_lowers_the_held_out_error():
 
 
 def test_learning_rate_decays_smoothly_by_a_factor_every_quarter():
-    task = make(learning_rate=1e-4, kimg=8, decay=0.8)  # 1,000 steps of 8
+    task = make(learning_rate=1e-4, schedule_kimg=8, decay=0.8)  # 1,000 steps of 8
     rates = []
     for step in (0, 250, 500, 1000):
         task.schedule(step)
@@ -124,7 +125,7 @@ def test_perceptual_share_is_an_unbiased_part(monkeypatch):
     monkeypatch.setattr(training, "autocast", lambda device: torch.autocast("cpu", enabled=False))
     task = make(vgg_share=0.25)
     real = torch.rand(8, 3, 8, 8)
-    figures, fake = task.encoder_step(real, task.look(real)[1])
+    figures, fake = task.encoder_step(real, task.features_of(real)[1])
     expected = losses.reconstruction_terms(fake[:2], real[:2], task.features)["feature"].mean()
     torch.testing.assert_close(figures["feature"], expected)
 
@@ -137,11 +138,11 @@ def test_projected_discriminator_and_perceptual_term_share_a_pass():
     generator = stylegan.Generator(16, channel_base=64, channel_max=8, z_dim=6, w_dim=6,
                                    layerwise=True)
     images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)
-    recipe = training.Recipe(batch=8, vgg_share=0.25)
+    recipe = training.Recipe(batch=8, schedule_kimg=1)
     task = training.DomainGuidedTask(nets.Encoder(16, 6, 4, 8), generator, judge, eyes, images,
                                      recipe, held_out=4)
     real = torch.rand(8, 3, 16, 16)
-    seen, features = task.look(real)
+    seen, features = task.features_of(real)
     judge.eval()  # spectral norms change with every pass otherwise
     with training.autocast("cpu"):
         torch.testing.assert_close(judge(seen), judge(real[:2]))
@@ -190,3 +191,12 @@ def test_evaluation_takes_kid_of_reconstructions_on_the_held_out_part():
         expected = 1e3 * kid.mmd2(task.judge(y.clamp(-1, 1)), task.judge(x))
     assert figures["held_out_kid_x1e3"] == pytest.approx(expected, rel=1e-4)
     assert task.evaluate() == figures  # whatever the state of the random numbers
+
+
+def test_a_longer_run_goes_on_with_the_schedule_that_it_began_with(tmp_path):
+    """Its learning rate does not jump back up."""
+    first, second = make(schedule_kimg=0.04), make(schedule_kimg=0.08)
+    assert train(first, tmp_path, Schedule(0.04), progress=False)
+    assert train(second, tmp_path, Schedule(0.08), progress=False)
+    rate = second.optimizers[0].param_groups[0]["lr"]  # of the tenth step, after nine of five
+    assert rate == pytest.approx(1e-2 * 0.8 ** (4 * 9 / 5))

@@ -119,6 +119,17 @@ def test_a_projected_discriminator_has_no_penalty():
     assert "r1" not in gan(stylegan2, through=True).step(0)
 
 
+def test_adam_is_corrected_for_lazy_penalties_only_where_there_are_any():
+    """StyleGAN2, appendix B: with a penalty in every third step, to the power of 3 / 4."""
+    for through, share in ((False, 0.75), (True, 1.0)):
+        generator, discriminator = (o.param_groups for o in gan(
+            stylegan2, through=through, learning_rate=4e-3, discriminator_rate=0.5).optimizers)
+        assert [group["lr"] for group in generator] == [4e-3, 4e-3]
+        (group,) = discriminator
+        assert group["lr"] == pytest.approx(2e-3 * share)
+        assert group["betas"] == (0.0, pytest.approx(0.99**share))
+
+
 def test_the_discriminator_learns_from_the_images_that_judged_the_generator():
     """The features of a batch are looked at once, and give what the images would."""
     task = gan(stylegan2, through=True)

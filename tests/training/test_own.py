@@ -1,6 +1,5 @@
 """`idinvert train gan` and `encoder`: models from a folder of images."""
 
-import argparse
 import json
 
 import pytest
@@ -11,7 +10,10 @@ from idinvert.codes import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
 from idinvert.processes import Share
-from idinvert.training import own
+from idinvert.training import runs
+from idinvert.training.classifier import ClassifierEntry
+from idinvert.training.images import OwnImages
+from idinvert.training.train import train_entry
 
 NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
 
@@ -64,9 +66,9 @@ def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(fol
     assert gan(folder, judge="--projected", resolution=16) == 0
     card = models.card("own-d")
     assert card["architecture"] == "projected.Discriminator"
-    assert models.card("own")["projected"]
+    assert models.card("own")["discriminator"] == "projected.Discriminator"
     assert encoder(folder) == 0
-    assert "adversarial" in (own.zoo.run_folder("own-base") / "log.jsonl").read_text()
+    assert "adversarial" in (runs.run_folder("own-base") / "log.jsonl").read_text()
 
 
 def test_without_average_the_codes_are_not_offset(folder):
@@ -114,7 +116,7 @@ def test_models_are_not_overwritten(folder, capsys):
 def test_errors_are_one_sentence(folder, extra, message, capsys):
     assert gan(folder, *extra) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("idinvert.training: error: ") and message in error
+    assert error.startswith("idinvert train: error: ") and message in error
 
 
 def test_few_images_are_refused(folder, capsys):
@@ -125,8 +127,9 @@ def test_few_images_are_refused(folder, capsys):
 
 
 def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
-    with pytest.raises(ValueError, match="only one can run a ClassifierTask"):
-        own.classifier_task(argparse.Namespace(), Share(0, 2))
+    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
+    with pytest.raises(ValueError, match="only one can train a model of the kind 'classifier'"):
+        train_entry(entry, device="cpu", share=Share(0, 2))
 
 
 def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):

@@ -14,11 +14,13 @@ from idinvert.nn.vgg import VGG16Features
 from idinvert.processes import Share
 from idinvert.training import encoder as training
 from idinvert.training import gan
-from idinvert.training.parallel import SharedEncoder, SharedGan, SyncedNorm, synchronise
+from idinvert.training.parallel import SyncedNorm, synchronise
 
 SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
 STEPS = 5
-CASES = ("encoder", "stylegan", "stylegan2", "compiled", "projected")
+CASES = ("encoder", "warm-up", "conventional", "stylegan", "stylegan2", "compiled", "projected")
+FIGURES = {"encoder": {"pixel", "feature", "adversarial", "d_loss", "r1"}, "warm-up": {"code"},
+           "conventional": {"code"}, "projected": {"d_loss", "d_real", "g_loss"}}  # of a step
 GROWTH = ((0.016, 1), (0.048, 0))  # half the resolution for two steps, then one that fades
 
 
@@ -33,22 +35,24 @@ def task(case, share):
     discriminator = module.Discriminator(**size)
     if case == "projected":
         discriminator = projected.Discriminator(16, width=8).attach(VGG16Features())
-    if case == "encoder":
-        recipe = training.Recipe(batch=16, learning_rate=1e-3, kimg=1, lambda_vgg=0.5,
-                                 vgg_share=0.25, r1_every=2)
-        parts = (nets.Encoder(8, 6, 4, 8), generator, discriminator, torch.nn.Conv2d(3, 4, 3),
-                 images, recipe, "cpu", 8)
-        alone, shared = training.DomainGuidedTask, SharedEncoder
-    else:
-        for layer in generator.layers:  # noise that shows from the first step on
-            strength = layer.noise_weight if case == "stylegan" else layer.noise_strength
-            torch.nn.init.constant_(strength, 0.5)
-        recipe = gan.Recipe(batch=16, learning_rate=1e-3, r1_every=2, style_mixing=0.5,
-                            ema_kimg=0.1, w_avg_beta=0.5, compile=case == "compiled",
-                            growth=GROWTH if case == "stylegan" else ((0, 0),))
-        parts = (generator, discriminator, images, recipe)
-        alone, shared = gan.GanTask, SharedGan
-    return alone(*parts) if share.world == 1 else shared(share, *parts)
+    if case == "conventional":
+        recipe = training.ConventionalRecipe(batch=16, schedule_kimg=1)
+        return training.ConventionalTask(nets.Encoder(8, 6, 4, 8), generator, images, recipe,
+                                         held_out=8, share=share)
+    if case in ("encoder", "warm-up"):
+        recipe = training.Recipe(batch=16, learning_rate=1e-3, schedule_kimg=1, lambda_vgg=0.5,
+                                 vgg_share=0.25, r1_every=2,
+                                 warmup_kimg=0.032 if case == "warm-up" else 0)  # two steps
+        return training.DomainGuidedTask(
+            nets.Encoder(8, 6, 4, 8), generator, discriminator, torch.nn.Conv2d(3, 4, 3), images,
+            recipe, held_out=8, share=share)
+    for layer in generator.layers:  # noise that shows from the first step on
+        strength = layer.noise_weight if case == "stylegan" else layer.noise_strength
+        torch.nn.init.constant_(strength, 0.5)
+    recipe = gan.Recipe(batch=16, learning_rate=1e-3, r1_every=2, style_mixing=0.5,
+                        ema_kimg=0.1, w_avg_beta=0.5, compile=case == "compiled",
+                        growth=GROWTH if case == "stylegan" else ((0, 0),))
+    return gan.GanTask(generator, discriminator, images, recipe, share=share)
 
 
 def steps(case, share):
@@ -63,6 +67,19 @@ def steps(case, share):
             figures.append({k: float(v) for k, v in trained.step(step).items()})
     return figures, {f"{name}.{key}": value.clone() for name, network in trained.networks.items()
                      for key, value in network.state_dict().items()}
+
+
+def test_each_process_takes_its_part_of_the_sampled_codes():
+    """In the warm-up too each of four processes renders and encodes a quarter of the batch, which
+    together are the batch of one process."""
+    parts = []
+    for rank in range(4):
+        torch.manual_seed(3)
+        parts.append(task("warm-up", Share(rank, 4)).sampled_codes())
+        torch.manual_seed(3)
+        whole = task("warm-up", Share()).sampled_codes()
+    assert [len(part) for part in parts] == [4] * 4 and len(whole) == 16
+    torch.testing.assert_close(torch.stack(parts, 1).flatten(0, 1), whole)
 
 
 def work(rank, port, folder):
@@ -90,9 +107,7 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_losses_of_one(results, case):
     expected, networks = steps(case, Share())
-    terms = {"pixel", "feature", "adversarial"} if case == "encoder" else {"d_real", "g_loss"}
-    penalty = set() if case == "projected" else {"r1"}
-    assert terms | {"d_loss"} | penalty <= set(expected[0])
+    assert FIGURES.get(case, {"d_loss", "d_real", "g_loss", "r1"}) <= set(expected[0])
     for result in results:
         figures, state = result[case]
         for found, wanted in zip(figures, expected, strict=True):

@@ -16,7 +16,7 @@ from idinvert.training.classifier import (
 )
 from idinvert.training.loop import Schedule, train
 
-TINY = Recipe(kimg=0.064, batch=8, holdout=8)
+TINY = Recipe(schedule_kimg=0.064, batch=8, holdout=8)
 
 
 def labels(domain, count, seed=0):
@@ -72,7 +72,7 @@ def test_a_batch_pairs_flipped_images_with_mirrored_labels():
 @pytest.mark.parametrize("domain", data.DOMAINS)
 def test_every_domain_trains(domain, tmp_path):
     classifier_task = task(data=split(domain))
-    assert train(classifier_task, tmp_path, Schedule(TINY.kimg), progress=False)
+    assert train(classifier_task, tmp_path, Schedule(TINY.schedule_kimg), progress=False)
     figures = classifier_task.evaluate()
     assert set(figures) == {f"accuracy_{x}" for x in (*POSITIVE_CLASSES[domain], "mean")}
     assert (tmp_path / "sample-00000.png").exists()
@@ -101,7 +101,7 @@ def test_it_learns_what_is_there_to_learn():
     faces = split(count=200)
     old = torch.tensor((faces.labels["age"] == "old").to_numpy())
     faces.images[old, 0] = faces.images[old, 0] // 2 + 127
-    classifier_task = task(Recipe(kimg=1.6, batch=32, holdout=40, ema_steps=5), faces)
+    classifier_task = task(Recipe(schedule_kimg=1.6, batch=32, holdout=40, ema_steps=5), faces)
     for step in range(50):
         classifier_task.step(step)
     assert classifier_task.evaluate()["accuracy_age"] > 0.9
@@ -129,7 +129,7 @@ def test_unknown_labels_count_for_nothing():
 
 
 def test_the_average_follows_the_weights():
-    classifier_task = task(Recipe(kimg=1, batch=8, holdout=8, ema_steps=1))
+    classifier_task = task(Recipe(schedule_kimg=1, batch=8, holdout=8, ema_steps=1))
     classifier_task.step(0)
     a, b = classifier_task.average.state_dict(), classifier_task.classifier.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a if a[k].is_floating_point())
@@ -143,7 +143,7 @@ def test_errors():
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    recipe = Recipe(kimg=6.4, batch=64, learning_rate=1.0)
+    recipe = Recipe(schedule_kimg=6.4, batch=64, learning_rate=1.0)
     rates = [learning_rate(recipe, step) for step in range(101)]
     assert rates[0] < rates[3] and rates[-1] == pytest.approx(0, abs=1e-9)
     assert rates[50] == pytest.approx(0.5) and rates[3:] == sorted(rates[3:], reverse=True)

@@ -21,7 +21,8 @@ def make(**recipe):
     judge = LatentDiscriminator(codes.mean(0), codes.std(0), hidden=16)
     encoder = OffsetEncoder(8, DIM, 4, 8, codes.mean(0), codes.std(0))
     images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
-    settings = {"batch": 8, "learning_rate": 1e-3, "kimg": 0.08, "pool": 12, "r1_every": 2} | recipe
+    settings = {"batch": 8, "learning_rate": 1e-3, "schedule_kimg": 0.08, "pool": 12, "r1_every": 2,
+                "vgg_share": 1.0} | recipe
     return e4e.OffsetTask(encoder, generator, judge, torch.nn.Conv2d(3, 4, 3), images,
                           e4e.Recipe(**settings), held_out=8)
 
@@ -70,7 +71,8 @@ def test_step_moves_encoder_and_latent_discriminator_and_leaves_the_rest():
 
 def test_latent_discriminator_keeps_codes_near_sampled_ones():
     """Of the adversarial term alone: codes that begin far off come nearer."""
-    task = make(lambda_vgg=0.0, lambda_adv=1e3, learning_rate=2e-2, latent_rate=1.0, kimg=100)
+    task = make(lambda_vgg=0.0, lambda_adv=1e3, learning_rate=2e-2, latent_rate=1.0,
+                schedule_kimg=100)
     task.encoder.norm.bias.data.fill_(3.0)
     for i in range(60):
         torch.manual_seed(i)
@@ -91,7 +93,7 @@ def test_larger_weight_of_the_penalty_makes_offsets_smaller():
 
 
 def test_learning_rate_of_the_latent_discriminator_is_a_share():
-    task = make(kimg=8, learning_rate=1e-3)
+    task = make(schedule_kimg=8, learning_rate=1e-3)
     task.schedule(250)
     encoder, judge = (o.param_groups[0]["lr"] for o in task.optimizers)
     assert encoder == pytest.approx(0.8e-3) and judge == pytest.approx(0.2 * encoder)

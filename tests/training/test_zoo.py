@@ -1,46 +1,77 @@
 """The list of models: every entry can be built, and a layer-wise child begins as its parent."""
 
 import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
-from idinvert import models
+from idinvert import data, models
+from idinvert.boundaries import svm
 from idinvert.cli import main
-from idinvert.nn import stylegan
+from idinvert.models import pretrained
+from idinvert.nn import projected, stylegan
+from idinvert.nn.architecture import build
 from idinvert.processes import Share
-from idinvert.training import zoo
+from idinvert.settings import SettingsError
+from idinvert.training import encoder, gan, runs, zoo
+from idinvert.training.train import begin, train_entry
 
-ENTRIES = zoo.zoo()
+ENTRIES = zoo.entries()
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_names_what_it_needs(name):
     entry = ENTRIES[name]
     order = list(ENTRIES)
-    for key in ("parent", "relative_to", "teacher", "generator", "classifier"):
-        if key in entry:
-            assert order.index(entry[key]) < order.index(name)
-    assert zoo.domain(name) in ("face", "tower", "church", "bedroom")
-    if entry["kind"] == "gan":
-        generator = models.build(f"{entry['architecture']}.Generator", entry["settings"])
+    for needed in (*entry.needs(), *filter(None, [entry.relative_to])):
+        assert order.index(needed) < order.index(name)
+    assert entry.domain in data.DOMAINS
+    if entry.kind == "gan":
+        generator = build(entry.architecture, entry.settings)
         assert sum(p.numel() for p in generator.parameters()) < 2e6
 
 
 def test_a_gpu_replaces_settings_and_keeps_the_others():
     cpu, gpu = (zoo.entry("face-stylegan-layerwise", device) for device in ("cpu", "cuda"))
-    assert (cpu["recipe"]["batch"], gpu["recipe"]["batch"]) == (16, 256)
-    assert cpu["recipe"]["noise_limit"] == gpu["recipe"]["noise_limit"]
-    assert gpu["recipe"]["compile"] and "compile" not in cpu["recipe"]
-    assert gpu["kimg"] > cpu["kimg"] and "gpu" not in cpu | gpu
+    assert (cpu.recipe.batch, gpu.recipe.batch) == (16, 256)
+    assert cpu.recipe.noise_limit == gpu.recipe.noise_limit == 0.002
+    assert gpu.recipe.compile and not cpu.recipe.compile
+    assert gpu.kimg > cpu.kimg and gpu.settings == cpu.settings
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_recipe_has_settings_that_there_are(name, device):
-    entry = zoo.entry(name, device)
-    kinds = zoo.RECIPES | {"gan": zoo.gan.Recipe, "classifier": zoo.classifier.Recipe}
-    if entry["kind"] in kinds:
-        kinds[entry["kind"]](**entry.get("recipe", {}))
+TINY = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+GAN = {"kind": "gan", "domain": "face", "architecture": "stylegan.Generator",
+       "discriminator": "stylegan.Discriminator", "settings": TINY, "recipe": {"batch": 4},
+       "kimg": 0.016}
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"kind": "gna"}, "zoo.yml, tiny: unknown kind 'gna': did you mean 'gan'?"),
+    ({"domian": "face"}, "zoo.yml, tiny: unknown setting 'domian': did you mean 'domain'?"),
+    ({"recipe": {"bach": 4}},
+     "zoo.yml, tiny: unknown setting 'recipe.bach': did you mean 'batch'?"),
+    ({"recipe": {"batch": 0}},
+     "zoo.yml, tiny: recipe.batch is 0, but should be greater than or equal to 1."),
+    ({"kimg": -1}, "zoo.yml, tiny: kimg is -1, but should be greater than or equal to 0."),
+    ({"architecture": "stylgan.Generator"},
+     "zoo.yml, tiny: Unknown network 'stylgan.Generator': did you mean 'stylegan.Generator'"),
+    ({"settings": TINY | {"layer_wise": True}},
+     "zoo.yml, tiny: stylegan.Generator has no setting 'layer_wise': did you mean 'layerwise'?"),
+    ({"settings": TINY | {"channel_base": 16}},
+     "zoo.yml, tiny: channel_base is 16, which leaves the layers of 64 px without channels"),
+])  # fmt: skip
+def test_an_entry_is_checked_when_it_is_read(change, message):
+    with pytest.raises(SettingsError) as error:
+        zoo.parse({"tiny": GAN | change})
+    assert str(error.value).startswith(message)
+
+
+def test_the_part_for_a_gpu_is_checked_too():
+    listed = {"tiny": GAN | {"gpu": {"recipe": {"compil": True}}}}
+    with pytest.raises(SettingsError, match="tiny: unknown setting 'recipe.compil'.*'compile'"):
+        zoo.parse(listed, gpu=True)
 
 
 def test_average_code_is_that_of_sampled_codes():
@@ -48,40 +79,39 @@ def test_average_code_is_that_of_sampled_codes():
     torch.manual_seed(0)
     generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32, layerwise=True)
     torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=50)
-    described = {"settings": {"channel_base": 4, "channel_max": 4}}
-    without = zoo.new_encoder(described, generator)
-    network = zoo.new_encoder(described | {"average": True}, generator)
+    settings = {"channel_base": 4, "channel_max": 4}
+    without = encoder.new_encoder(generator, settings=settings)
+    network = encoder.new_encoder(generator, settings=settings, average=True)
     sampled = generator.mapping(torch.randn(20_000, 6)).detach()
     torch.testing.assert_close(network.w_avg, sampled.mean(0), rtol=0.05, atol=0.02)
     assert without.w_avg.abs().max() == 0 and torch.equal(without.w_std, network.w_std)
 
 
-def test_noise_encoder_begins_as_its_parent(own_folders):
+def test_noise_encoder_begins_as_its_parent():
     torch.manual_seed(0)
     generator = stylegan.Generator(8, z_dim=6, w_dim=5, channel_base=32)
     settings = {"channel_base": 4, "channel_max": 4}
-    parent = zoo.new_encoder({"settings": settings}, generator)
-    models.save("parent", parent, "encoder.Encoder", {"resolution": 8, "w_dim": 5, **settings})
-    child = zoo.new_encoder({"architecture": "noise_encoder.NoiseEncoder", "parent": "parent",
-                             "settings": settings | {"noise_blocks": 2}}, generator)
+    parent = encoder.new_encoder(generator, settings=settings)
+    child = encoder.new_encoder(generator, "noise_encoder.NoiseEncoder",
+                                settings | {"noise_blocks": 2}, parent=parent)
     x = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(child.eval()(x), parent.eval()(x), rtol=1e-2, atol=1e-2)
 
 
 def test_curve_has_the_last_evaluation_and_a_bounded_length(own_folders):
-    folder = zoo.run_folder("any")
+    folder = runs.run_folder("any")
     folder.mkdir(parents=True)
     lines = [{"step": i, "kimg": i, "seconds": i, "held_out_mse": 1 / i} for i in range(1, 201)]
     ticks = [{"step": 1, "kimg": 1, "seconds": 1, "images_per_second": 5.0}]
-    (folder / "log.jsonl").write_text("".join(f"{zoo.json.dumps(x)}\n" for x in ticks + lines))
-    curve = zoo.curve("any")
+    (folder / "log.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in ticks + lines))
+    curve = runs.curve("any")
     assert len(curve) <= 50 and curve[-1] == {"kimg": 200, "held_out_mse": 1 / 200}
     assert [x["kimg"] for x in curve] == sorted(x["kimg"] for x in curve)
 
 
 def test_unknown_model_names_the_nearest(capsys):
     assert main(["train", "face-stylgan"]) == 1
-    assert "did you mean face-stylegan" in capsys.readouterr().err
+    assert "did you mean 'face-stylegan" in capsys.readouterr().err
 
 
 def test_device_that_is_not_there_is_named(capsys):
@@ -118,32 +148,29 @@ def own_folders(tmp_path, monkeypatch):
     """Registry and runs of their own, 24 test images, and networks of features that are there."""
     monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "results" / "weights"))
     monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(zoo, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
+    monkeypatch.setattr(gan, "generator_figures", lambda generator, domain: {"kid_x1e3": 1.0})
     for load in ("load_vgg16", "load_efficientnet_lite0"):
-        monkeypatch.setattr(zoo.pretrained, load, Features)
-    monkeypatch.setattr(zoo, "HELD_OUT", 2)
+        monkeypatch.setattr(pretrained, load, Features)
+    monkeypatch.setattr(encoder, "HELD_OUT", 2)
     return tmp_path
 
 
 @pytest.fixture
 def tiny_zoo(own_folders, monkeypatch):
-    """A zoo of one tiny GAN and its encoder."""
-    settings = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-    entries = {
-        "tiny": {"kind": "gan", "domain": "face", "architecture": "stylegan",
-                 "settings": settings, "recipe": {"batch": 4}, "kimg": 0.016},
-        "tiny-conventional": {"kind": "conventional", "generator": "tiny", "recipe": {"batch": 4},
-                              "settings": {"channel_base": 4, "channel_max": 4}, "kimg": 0.016},
-    }  # fmt: skip
-    monkeypatch.setattr(zoo, "zoo", lambda: entries)
-    test = zoo.data.load("face", "test", 8)
-    monkeypatch.setattr(zoo.data, "load", lambda domain, split: test)
-    return own_folders
+    """A list of one tiny GAN and its encoder, to which tests add, and the folder of its models."""
+    listed = {"tiny": GAN,
+              "tiny-conventional": {"kind": "conventional", "generator": "tiny",
+                                    "recipe": {"batch": 4}, "kimg": 0.016,
+                                    "settings": {"channel_base": 4, "channel_max": 4}}}
+    monkeypatch.setattr(zoo, "read_entries", lambda gpu: zoo.parse(listed, gpu))
+    test = data.load("face", "test", 16)
+    monkeypatch.setattr(data, "load", lambda domain, split: test)
+    return SimpleNamespace(folder=own_folders, listed=listed)
 
 
 def test_codes_of_a_new_encoder_are_scaled_as_sampled_ones(tiny_zoo):
     main(["train", "tiny"])
-    task = zoo.make_task("tiny-conventional")
+    task = zoo.entry("tiny-conventional").make_task()
     sampled = task.generator.mapping(torch.randn(20_000, 4)).std(0)
     torch.testing.assert_close(task.encoder.w_std, sampled, rtol=0.05, atol=1e-3)
 
@@ -152,24 +179,24 @@ def test_a_published_model_is_continued_on_another_machine(tiny_zoo, capsys):
     """Without the run's folder, training goes on from the shipped weights and their kimg."""
     assert main(["train", "tiny", "--device", "cpu"]) == 0
     first = models.load("tiny").state_dict()
-    zoo.shutil.rmtree(tiny_zoo / "runs")
+    shutil.rmtree(tiny_zoo.folder / "runs")
     assert main(["train", "tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
     card = models.card("tiny")
     assert card["kimg"] == pytest.approx(0.02)
     moved = [(a - first[k]).abs().max() for k, a in models.load("tiny").state_dict().items()
              if a.is_floating_point() and k.startswith("layers")]
     assert max(moved) < 0.05  # one step away, not a new network
-    log = (tiny_zoo / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
-    assert len(log) == 2
+    log = (tiny_zoo.folder / "results" / "logs" / "tiny.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2, 3, 4, 5]
 
 
 def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
     assert main(["train", "tiny", "--device", "cpu"]) == 0
-    zoo.shutil.rmtree(tiny_zoo / "runs")
+    shutil.rmtree(tiny_zoo.folder / "runs")
     parents = models.load("tiny"), models.load("tiny-d")
-    zoo.zoo()["tiny"]["settings"]["channel_base"] = 256
-    task = zoo.make_task("tiny")
-    assert zoo.adopt("tiny", task) == (4, models.card("tiny")["seconds"])
+    tiny_zoo.listed["tiny"] = GAN | {"settings": TINY | {"channel_base": 256}}
+    task = zoo.entry("tiny").make_task()
+    assert begin(zoo.entry("tiny"), task) == (4, models.card("tiny")["seconds"])
     assert task.generator.layers[-1].bias.shape[0] == 2 * parents[0].layers[-1].bias.shape[0]
     code = models.load("tiny").mapping(torch.randn(2, 4))
     with torch.no_grad():
@@ -182,9 +209,8 @@ def test_a_published_gan_is_continued_with_more_channels(tiny_zoo):
 
 def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
     """It is its layer-wise parent but for its mapping network, whose last layer is the mean."""
-    layerwise = zoo.zoo()["tiny"]["settings"] | {"layerwise": True}
-    zoo.zoo()["each"] = zoo.zoo()["tiny"] | {"settings": layerwise}
-    zoo.zoo()["one"] = zoo.zoo()["tiny"] | {"parent": "each", "relative_to": "each", "kimg": 0}
+    tiny_zoo.listed["each"] = GAN | {"settings": TINY | {"layerwise": True}}
+    tiny_zoo.listed["one"] = GAN | {"parent": "each", "relative_to": "each", "kimg": 0}
     assert main(["train", "each", "one", "--device", "cpu"]) == 0
     each, one = models.load("each"), models.load("one")
     last = [network.mapping.dense[-1].weight for network in (each, one)]
@@ -193,7 +219,7 @@ def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
     assert all(torch.equal(value, each.state_dict()[key]) for key, value in one.state_dict().items()
                if not key.startswith("mapping") and key != "w_avg")
     assert (models.card("one")["kimg"], models.card("one")["relative_to"]["name"]) == (0, "each")
-    judges = [zoo.discriminator_of(name).state_dict() for name in ("each", "one")]
+    judges = [gan.discriminator_of(name).state_dict() for name in ("each", "one")]
     assert all(torch.equal(value, judges[0][key]) for key, value in judges[1].items())
     assert main(["train", "one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
     assert models.card("one")["kimg"] == pytest.approx(0.008)
@@ -201,8 +227,10 @@ def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
 
 def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
     assert main(["train", "tiny", "--device", "cpu"]) == 0
-    zoo.zoo()["pupil"] = zoo.zoo()["tiny"] | {"architecture": "stylegan2", "teacher": "tiny"}
-    task = zoo.make_task("pupil")
+    tiny_zoo.listed["pupil"] = GAN | {
+        "architecture": "stylegan2.Generator", "discriminator": "stylegan2.Discriminator",
+        "teacher": "tiny"}
+    task = zoo.entry("pupil").make_task()
     z = torch.randn(2, 4)
     torch.testing.assert_close(task.generator.mapping(z), models.load("tiny").mapping(z))
     assert main(["train", "pupil", "--device", "cpu"]) == 0
@@ -214,32 +242,35 @@ def test_a_pupil_has_the_codes_of_its_teacher(tiny_zoo):
 def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
     """The generator goes on; its card then says by which kind it is judged."""
     assert main(["train", "tiny", "--device", "cpu"]) == 0
-    zoo.shutil.rmtree(tiny_zoo / "runs")
-    zoo.zoo()["tiny"] |= {"projected": True, "recipe": {"batch": 4}}
-    task = zoo.make_task("tiny")
-    zoo.adopt("tiny", task)
-    assert isinstance(task.discriminator, zoo.projected.Discriminator)
+    shutil.rmtree(tiny_zoo.folder / "runs")
+    tiny_zoo.listed["tiny"] = GAN | {"discriminator": "projected.Discriminator"}
+    task = zoo.entry("tiny").make_task()
+    begin(zoo.entry("tiny"), task)
+    assert isinstance(task.discriminator, projected.Discriminator)
     assert torch.equal(task.generator.const, models.load("tiny").const)
     assert main(["train", "tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
-    assert models.card("tiny")["projected"] and models.card("tiny")["kimg"] == 0.02
-    again = zoo.discriminator_of("tiny")
+    assert models.card("tiny")["discriminator"] == "projected.Discriminator"
+    assert models.card("tiny")["kimg"] == 0.02
+    again = gan.discriminator_of("tiny")
     assert again(torch.rand(2, 3, 64, 64)).shape == (2, 75)
 
 
 def test_several_processes_train_what_they_can_share(tiny_zoo):
     assert main(["train", "tiny", "--device", "cpu"]) == 0
-    zoo.zoo()["tiny"]["recipe"]["batch"] = 8
+    tiny_zoo.listed["tiny"] = GAN | {"recipe": {"batch": 8}}
+    tiny_zoo.listed["tiny-e4e"] = {"kind": "e4e", "generator": "tiny", "kimg": 1}
     second = Share(1, 2)
-    task = zoo.make_task("tiny", share=second)
+    task = zoo.entry("tiny").make_task(share=second)
     assert task.batch == 8 and len(task.real(0.0)) == 4
-    with pytest.raises(ValueError, match="but only one can run a ConventionalTask"):
-        zoo.make_task("tiny-conventional", share=second)
+    assert len(zoo.entry("tiny-conventional").make_task(share=second).sampled_codes()) == 2
+    with pytest.raises(ValueError, match="only one can train a model of the kind 'e4e'"):
+        train_entry(zoo.entry("tiny-e4e"), device="cpu", share=second)
 
 
 def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
     """Else its card would name a machine that did not train it."""
     assert main(["train", "tiny", "--device", "cpu"]) == 0
-    zoo.shutil.rmtree(tiny_zoo / "runs")
+    shutil.rmtree(tiny_zoo.folder / "runs")
     files = [p for p in models.folder().iterdir() if p.is_file()]
     before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in files]
     assert main(["train", "tiny", "--device", "cpu"]) == 0
@@ -250,8 +281,8 @@ def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
 def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
     assert main(["train", "--all", "--device", "cpu"]) == 0
     encoder = models.load("tiny-conventional")
-    images = zoo.data.to_float(zoo.data.load("face", "test").images)
-    assert encoder(images).shape == (8, 10, 4)
+    images = data.to_float(data.load("face", "test").images)
+    assert encoder(images).shape == (16, 10, 4)
     capsys.readouterr()
     assert main(["train", "--list"]) == 0
     assert "held_out_mse" in capsys.readouterr().out
@@ -260,44 +291,46 @@ def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
 def shrunk(entry):
     """An entry with the same networks at 16 px, as narrow as they can be, trained for two steps."""
     small = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4,
-             "multiplier": 0.1, "widths": (4, 4, 4, 4, 8), "head": 4, "samples": 100, "share": 0.2}
-    kind, settings = entry["kind"], entry.get("settings", {})
-    wanted = set(settings) | ({"head"} if "backbones" in entry.get("architecture", "") else set())
-    if "ResNet" in entry.get("architecture", ""):
+             "multiplier": 0.1, "widths": (4, 4, 4, 4, 8), "head": 4}
+    if entry.kind == "boundaries":
+        return dataclasses.replace(entry, recipe=type(entry.recipe)(samples=100, share=0.2))
+    wanted, changes = set(entry.settings), {"batch": 4}
+    if "backbones" in entry.architecture:
+        wanted.add("head")
+    if "ResNet" in entry.architecture:
         wanted.add("widths")
-    recipe = entry.get("recipe", {}) | {"batch": 4}
-    if "warmup_kimg" in recipe:
-        recipe["warmup_kimg"] = 0.004
-    if kind == "classifier":
-        wanted, recipe = {"resolution"}, recipe | {"holdout": 4}
-    if kind == "e4e":
-        recipe |= {"offsets_from": 0.0, "offsets_every": 0.5}
-    settings = settings | {name: small[name] for name in small if name in wanted}
+    if entry.kind == "classifier":
+        wanted, changes = {"resolution"}, changes | {"holdout": 4}
+    if entry.kind == "domain_guided" and entry.recipe.warmup_kimg:
+        changes["warmup_kimg"] = 0.004
+    if entry.kind == "e4e":
+        changes |= {"offsets_from": 0.0, "offsets_every": 0.5}
+    settings = entry.settings | {name: small[name] for name in small if name in wanted}
     if "noise_blocks" in settings:
         settings["noise_blocks"] = min(settings["noise_blocks"], 3)
-    return {key: value for key, value in entry.items() if key != "gpu"} | {
-        "settings": settings, "kimg": 0.008} | ({} if kind == "boundaries" else {"recipe": recipe})
+    return dataclasses.replace(entry, settings=settings, kimg=0.008,
+                               recipe=dataclasses.replace(entry.recipe, **changes))
 
 
 def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys):
     """In the order of the list, at a tiny size, and loaded again from what was published."""
     tiny = {name: shrunk(entry) for name, entry in ENTRIES.items()}
-    load = zoo.data.load
+    load = data.load
 
     def images(domain, split):
         whole = load(domain, "test", 24)
         small = torch.nn.functional.avg_pool2d(whole.images.float(), 4).to(torch.uint8)
         return dataclasses.replace(whole, images=small)
 
-    monkeypatch.setattr(zoo.data, "load", images)
-    monkeypatch.setattr(zoo, "zoo", lambda: tiny)
+    monkeypatch.setattr(data, "load", images)
+    monkeypatch.setattr(zoo, "read_entries", lambda gpu: tiny)
     # what classifiers of two steps say of images is all but constant
-    monkeypatch.setattr(zoo.svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
+    monkeypatch.setattr(svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
     assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
-    assert all(zoo.trained(name) for name in ENTRIES)
+    assert all(models.exists(name) for name in ENTRIES)
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():
-        if entry["kind"] in ("domain_guided", "conventional", "e4e"):
+        if entry.kind in ("domain_guided", "conventional", "e4e"):
             network, card = models.load(name), models.card(name)
             assert network(x).shape == (2, 6, 4)
             assert card["curve"][-1]["held_out_mse"] == card["evaluation"]["held_out_mse"]

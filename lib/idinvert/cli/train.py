@@ -17,100 +17,182 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY
+from typing import Literal
 
 from tyro.conf import Positional
 
-from idinvert import boundaries, processes
-from idinvert import models as weights
-from idinvert.training import own, zoo
-from idinvert.training.loop import Schedule, train
+from idinvert import models, processes
+from idinvert.settings import Count, NotNegative, Positive, Whole, settings
+from idinvert.training import classifier, encoder, gan, train, zoo
+from idinvert.training.entries import Entry
+from idinvert.training.images import OwnImages
 
 from . import UsageError, read_options
 
+Split = Literal["ffhq", "lsun", "all"]
 
-@dataclass(frozen=True)
-class Command:
-    names: Positional[tuple[str, ...]] = ()
-    """models of the study, see --list"""
-    list: bool = False
-    """show every model and its state"""
-    all: bool = False
-    """train what is missing, in order"""
-    kimg: float | None = None
-    """thousand images; as the study has them if not given"""
-    budget_minutes: float = float("inf")
-    """stop cleanly after this time; the same command continues"""
-    checkpoint_kimg: float = 10.0
-    """thousand images between two checkpoints"""
-    device: str = "auto"
-    """cuda if there is one, else cpu"""
+
+@settings
+class Budget:
+    """How long to train, and where."""
+
+    _: KW_ONLY
+    budget_minutes: Positive | None = None  # stop cleanly after this; the same command continues
+    checkpoint_kimg: Positive = 10.0  # thousand images between two checkpoints
+    device: str = "auto"  # cuda if there is one, else cpu
+
+
+@settings
+class Models(Budget):
+    """Models of the study."""
+
+    names: Positional[tuple[str, ...]] = ()  # models of the study, see --list
+    _: KW_ONLY
+    list: bool = False  # show every model and its state
+    all: bool = False  # train what is missing, in order
+    kimg: NotNegative | None = None  # thousand images; as the study has them if not given
+
+
+@settings
+class Gan(Budget):
+    """A new generator."""
+
+    name: Positional[str]  # of the new generator
+    _: KW_ONLY
+    images: str  # folder, zip or LMDB
+    # train on the training images of the paper's split
+    split: Split = "all"
+    kimg: Positive = 1000  # thousand images; more continues
+    seed: Whole = 0
+    architecture: Literal["stylegan", "stylegan2"] = "stylegan2"
+    resolution: Count = 64  # px, a power of two
+    layerwise: bool = False  # one code per layer (section 6.2)
+    channel_base: Count = 1024  # a layer at r px has base / r channels
+    channel_max: Count = 128
+    dimensions: Count = 64  # of a layer's code
+    # a discriminator with the features of VGG-16: convincing samples after a tenth of the images;
+    # else one that mirrors the generator
+    projected: bool = True
+    recipe: gan.Recipe = gan.Recipe()  # how it is trained
+
+    def entry(self) -> gan.GanEntry:
+        """What is to be trained."""
+        architecture = f"{self.architecture}.Generator"
+        size = {"resolution": self.resolution, "z_dim": self.dimensions, "w_dim": self.dimensions,
+                "channel_base": self.channel_base, "channel_max": self.channel_max,
+                "layerwise": self.layerwise}
+        judge = {} if self.projected else {"discriminator": gan.mirror(architecture)}
+        return gan.GanEntry(architecture, size, name=self.name, kimg=self.kimg, seed=self.seed,
+                            images=OwnImages(self.images, self.split), recipe=self.recipe, **judge)
+
+
+@settings
+class Encoder(Budget):
+    """A new domain-guided encoder for a generator of the registry."""
+
+    generator: str
+    images: str  # folder, zip or LMDB
+    name: str | None = None  # of the new encoder, GENERATOR-base unless told
+    # train on the training images of the paper's split
+    split: Split = "all"
+    kimg: Positive = 100  # thousand images; more continues
+    seed: Whole = 0
+    average: bool = False  # predict the offset from the average code (section 5.2)
+    channel_base: Count = 32  # channels of the first layer
+    channel_max: Count = 64
+    recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
+
+    def entry(self) -> encoder.DomainGuidedEntry:
+        """What is to be trained."""
+        name = self.name or models.companion_name(self.generator, "encoder")
+        size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
+        return encoder.DomainGuidedEntry(
+            self.generator, settings=size, average=self.average, name=name, kimg=self.kimg,
+            seed=self.seed, images=OwnImages(self.images, self.split), recipe=self.recipe)
+
+
+@settings
+class Classifier(Budget):
+    """A new attribute classifier, which judges edits."""
+
+    name: Positional[str]  # of the new classifier; that of a generator is GENERATOR-classifier
+    _: KW_ONLY
+    images: str  # folder, zip or LMDB
+    labels: str  # CSV: a column `image`, and one of 0 and 1 for each attribute
+    sided: tuple[str, ...] = ()  # attributes that a mirror image reverses, as a pose to the right
+    # train on the training images of the paper's split
+    split: Split = "all"
+    kimg: Positive = 300  # thousand images; more continues
+    seed: Whole = 0
+    resolution: Count = 64  # px, that of the generator
+    recipe: classifier.Recipe = classifier.Recipe()  # how it is trained
+
+    def entry(self) -> classifier.ClassifierEntry:
+        """What is to be trained."""
+        images = OwnImages(self.images, self.split, self.labels, self.sided)
+        return classifier.ClassifierEntry(
+            name=self.name, kimg=self.kimg, seed=self.seed, images=images,
+            settings={"resolution": self.resolution}, recipe=self.recipe)
+
+
+OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
 
 
 def state(name: str) -> str:
     """One line on a model: trained or not, what was spent, last figures."""
-    if not zoo.trained(name):
+    entry = zoo.entry(name)
+    if not models.exists(name):
         return f"{name:40} not trained"
-    if zoo.entry(name)["kind"] == "boundaries":
-        fitted = boundaries.load(weights.folder() / f"{name}.safetensors").values()
+    if entry.kind == "boundaries":
+        fitted = models.load_boundaries(entry.generator).values()
         return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
-    card = weights.card(name)
+    card = models.card(name)
     figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
 
 
-def train_one(name: str, options: Command, share: processes.Share) -> bool:
-    """Train one model and publish it, also where it was stopped early; True if finished.
-
-    A model published elsewhere at that length stays as it is, and so does what its card says. Of
-    several processes the first one publishes.
-    """
-    if zoo.entry(name)["kind"] == "boundaries":
-        if share.first:
-            zoo.fit_boundaries(name, options.device)
-            print(state(name))
-        return True
-    kimg = options.kimg or zoo.entry(name, options.device)["kimg"]
-    started = (zoo.run_folder(name) / "checkpoint.pt").exists()
-    if not started and zoo.trained(name) and weights.card(name)["kimg"] >= kimg:
-        if share.first:
-            print(f"{state(name)}  (--kimg above {weights.card(name)['kimg']:g} trains on)")
-        return True
-    task = zoo.make_task(name, options.device, kimg, share)
-    schedule = Schedule(kimg, checkpoint_kimg=options.checkpoint_kimg,
-                        seed=zoo.entry(name).get("seed", 0), minutes=options.budget_minutes)
-    start = zoo.adopt(name, task, writes=share.first)
-    finished = train(task, zoo.run_folder(name), schedule, share.first, start, writes=share.first)
-    if share.first:
-        card = zoo.publish(name, task)
-        print(f"{name}: {card['kimg']:.0f} kimg, {card['parameters'] / 1e6:.2f} M parameters, "
-              f"saved in {weights.folder()}")
-    return finished
+def train_one(entry: Entry, kimg: float | None, budget: Budget, share: processes.Share) -> bool:
+    """Train one model and publish it, also where it was stopped early; True if finished."""
+    wanted = entry.kimg if kimg is None else kimg
+    done = train.is_finished(entry.lasting(wanted))
+    card = train.train_entry(entry, kimg=kimg, share=share, device=budget.device,
+                             budget_minutes=budget.budget_minutes,
+                             checkpoint_kimg=budget.checkpoint_kimg)
+    if share.first and done:
+        print(f"{state(entry.name)}  (--kimg above {card['kimg']:g} trains on)")
+    elif share.first and entry.kind == "boundaries":
+        print(state(entry.name))
+    elif share.first:
+        print(f"{entry.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M parameters, "
+              f"{card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
+    return card["kimg"] >= wanted
 
 
 def main(arguments: list[str]) -> int | None:
     """Train what is asked for; 130 where a budget ended it before it was finished."""
-    if arguments and arguments[0] in own.TASKS:
-        return own.main(arguments)
-    options = read_options(Command, arguments, __name__, __doc__)
-    if options.list:
-        print("\n".join(map(state, zoo.zoo())))
-        return None
-    names = options.names
-    if options.all:
-        names = [name for name in zoo.zoo() if not zoo.trained(name)]
-    if not names and not options.all:
-        raise UsageError("name at least one model, or use --all or --list.")
-    for name in names:
-        zoo.entry(name)
-    share = processes.share()
-    options = replace(options, device=share.device(options.device))
-    processes.connect(share, options.device)
+    share, kimg = processes.share(), None
+    if arguments and arguments[0] in OWN:
+        kind = OWN[arguments[0]]
+        given = [word for word in arguments[1:] if word != "--projected"]  # the default
+        options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
+        entries = [options.entry()]
+    else:
+        options = read_options(Models, arguments, __name__, __doc__)
+        if options.list:
+            print("\n".join(map(state, zoo.entries())))
+            return None
+        names = options.names
+        if options.all:
+            names = [name for name in zoo.entries() if not models.exists(name)]
+        if not names and not options.all:
+            raise UsageError("name at least one model, or use --all or --list.")
+        entries = [zoo.entry(name, share.device(options.device)) for name in names]
+        kimg = options.kimg
+    processes.connect(share, share.device(options.device))
     try:
-        for name in names:
-            finished = train_one(name, options, share)
-            processes.wait()  # the next model may need this one
-            if not finished:
+        for entry in entries:
+            if not train_one(entry, kimg, options, share):
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()

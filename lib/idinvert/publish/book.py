@@ -221,7 +221,7 @@ def models() -> str:
 
 def missing_models() -> str:
     """A sentence on the models that are declared but not trained."""
-    missing = [f"`{name}`" for name in zoo.zoo() if not zoo.trained(name)]
+    missing = [f"`{name}`" for name in zoo.entries() if not weights.exists(name)]
     return f"Declared but not trained yet: {', '.join(missing)}.\n" if missing else ""
 
 

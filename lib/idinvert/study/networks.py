@@ -16,7 +16,6 @@ from idinvert.inversion.cache import cached_codes
 from idinvert.inversion.model import Model
 from idinvert.metrics import features
 from idinvert.models import pretrained
-from idinvert.training import zoo
 
 from .subjects import Subject, SubjectError
 
@@ -113,7 +112,7 @@ def check_there(subject: Subject, needs: Sequence[str]) -> None:
     if "boundaries" in needs:
         fitted = models.companion_name(generator, "boundaries")
         of_own_images[fitted] = f"boundaries --model {generator} {labelled}"
-    missing = [name for name in of_own_images if not zoo.trained(name)]
+    missing = [name for name in of_own_images if not models.exists(name)]
     if missing:
         commands = [f"idinvert {of_own_images[name]}" for name in missing]
         if subject.images is None:

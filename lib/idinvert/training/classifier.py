@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+import sys
+from dataclasses import field, replace
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idinvert import data, models
 from idinvert.data import POSITIVE_CLASSES, binary_labels, grid, to_float
+from idinvert.nn.architecture import build
+from idinvert.processes import ALONE, Share
+from idinvert.settings import Count, NotNegative, Positive, Whole, settings
+from idinvert.settings import Share as Fraction
 
+from .entries import Entry, Published, check_network, task
 from .steps import NetworkTask, autocast, descend, place
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
 
 
-@dataclass(frozen=True)
+@settings
 class Recipe:
     """Settings of a classifier run."""
 
-    kimg: float = 300.0  # length of the run in thousand images: the learning rate ends there at 0
-    batch: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
-    ema_steps: float = 200.0  # time constant of the average of weights, in steps
-    holdout: int = 500  # images at the end of the split that are evaluated, not trained on
-    shift: int = 3  # px, largest displacement
-    light: float = 0.2  # largest change of contrast (factor) and brightness (half the range)
-    blur: float = 1.2  # px, standard deviation of the blur that is mixed in
-    noise: float = 0.06  # largest standard deviation of the noise, images in [-1, 1]
+    # Length in thousand images, that of the run unless told: the learning rate ends there at 0.
+    schedule_kimg: Positive | None = None
+    batch: Count = 64
+    learning_rate: Positive = 3e-3
+    weight_decay: NotNegative = 0.05
+    ema_steps: Positive = 200.0  # time constant of the average of weights, in steps
+    # images at the end, an eighth of all at most, that are evaluated and not trained on
+    holdout: Count = 500
+    shift: Whole = 3  # px, largest displacement
+    light: Fraction = 0.2  # largest change of contrast (factor) and brightness (half the range)
+    blur: NotNegative = 1.2  # px, standard deviation of the blur that is mixed in
+    noise: NotNegative = 0.06  # largest standard deviation of the noise, images in [-1, 1]
 
 
 class ClassifierTask(NetworkTask):
@@ -66,6 +76,20 @@ class ClassifierTask(NetworkTask):
         self.optimizers = [torch.optim.AdamW(
             self.classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )]
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"schedule_kimg": self.recipe.schedule_kimg}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.continue_schedule(state.get("schedule_kimg"))
+
+    def continue_schedule(self, kimg: float | None) -> None:
+        """A schedule that ended at a learning rate of 0 cannot be continued: it is stretched."""
+        if kimg and kimg < self.recipe.schedule_kimg:
+            print(f"The learning rate fell to 0 over {kimg:g} thousand images; in this longer run "
+                  f"it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
+                  file=sys.stderr)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One optimisation step on a fresh batch."""
@@ -124,8 +148,8 @@ class ClassifierTask(NetworkTask):
 
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Cosine from the full rate to 0, after a linear warm-up over the first 3 % of the steps."""
-    progress = min(step * recipe.batch / (recipe.kimg * 1000), 1)
-    warmup = min((step + 1) * recipe.batch / (0.03 * recipe.kimg * 1000), 1)
+    progress = min(step * recipe.batch / (recipe.schedule_kimg * 1000), 1)
+    warmup = min((step + 1) * recipe.batch / (0.03 * recipe.schedule_kimg * 1000), 1)
     return recipe.learning_rate * warmup * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -183,3 +207,44 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 def predict(classifier: nn.Module, images: Tensor, device: str = "cpu", batch: int = 250) -> Tensor:
     """Logits float32 [N, A] of uint8 images [N, 3, r, r]; the classifier must be in eval mode."""
     return torch.cat([classifier(to_float(x.to(device))).cpu() for x in images.split(batch)])
+
+
+@task("classifier")
+class ClassifierEntry(Entry):
+    """A classifier of the attributes of a domain, or of the columns of a table of labels."""
+
+    architecture: str = "classifier.Classifier"
+    settings: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = Recipe()
+
+    role: ClassVar[str] = "classifier"
+    published: ClassVar[tuple[Published, ...]] = (Published("average", 6, 6),)
+
+    def __post_init__(self) -> None:
+        check_network(self.architecture, self.settings)
+        if self.images and not self.images.labels:
+            raise ValueError("a classifier needs labels: name a CSV file")
+
+    def labelled_images(self, size: int, share: Share
+                        ) -> tuple[Tensor, pd.DataFrame, pd.DataFrame]:
+        """Images uint8 [N, 3, size, size], their labels, and those of their mirror images."""
+        if self.images:
+            return self.images.load_labelled(size, self.seed, share)
+        split = data.load(self.domain, "train")
+        return (split.images, binary_labels(split.labels, split.domain),
+                mirrored_labels(split.labels, split.domain))
+
+    def make_task(self, device: str = "cpu", share: Share = ALONE) -> ClassifierTask:
+        images, labels, mirrored = self.labelled_images(self.settings.get("resolution", 64), share)
+        torch.manual_seed(self.seed)
+        network = build(self.architecture, {"attributes": labels.shape[1], **self.settings})
+        recipe = replace(self.recipe, schedule_kimg=self.recipe.schedule_kimg or self.kimg,
+                         holdout=min(self.recipe.holdout, len(images) // 8))
+        return ClassifierTask(network, images, labels, mirrored, recipe, device)
+
+    def adopt(self, task: ClassifierTask) -> None:
+        super().adopt(task)
+        task.classifier.load_state_dict(models.load(self.name).state_dict())
+
+    def facts(self, task: ClassifierTask) -> dict:
+        return {"attributes": task.names}

@@ -5,49 +5,78 @@ An encoder that predicts noise maps as well (section 6.3) is trained by the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import field, replace
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from idinvert import losses
+from idinvert import losses, models
 from idinvert.codes import encode_with_noise, render_with_noise, sample_codes
 from idinvert.data import grid, to_float
 from idinvert.metrics import features, kid
+from idinvert.models import pretrained
+from idinvert.nn import noise_encoder
+from idinvert.nn.architecture import build
+from idinvert.processes import ALONE, Share
+from idinvert.settings import Count, NotNegative, Positive, settings
+from idinvert.settings import Share as Fraction
 
+from .entries import Entry, Published, check_network, task
+from .gan import discriminator_of
+from .parallel import synchronise
+from .runs import curve
 from .steps import (
     NetworkTask,
     autocast,
     descend,
     detached,
     draw_batch,
-    looked_at,
+    first_share,
     penalised,
     place,
     resident,
 )
 
+HELD_OUT = 200  # training images on which encoders are judged, an eighth of all at most
+SAMPLED = 10_000  # codes from which the average and the spread of codes are taken
 
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of an encoder run."""
 
-    batch: int = 32
-    learning_rate: float = 1e-4
-    kimg: float = 14_000  # length of the schedule over which the learning rate decays
-    decay: float = 0.8  # factor of the learning rate every quarter of the schedule, smoothly
-    lambda_vgg: float = losses.LAMBDA_VGG
-    lambda_adv: float = losses.LAMBDA_ADV
-    r1_gamma: float = losses.R1_GAMMA
-    r1_every: int = 1  # steps between two penalties, each weighted by this number
+@settings
+class ConventionalRecipe:
+    """Settings of a run of Eq. (1)."""
+
+    batch: Count = 32
+    learning_rate: Positive = 1e-3
+    # Length, in thousand images, of the schedule over which the learning rate decays: that of the
+    # run which began it, unless told. A run that goes on beyond it goes on with the decay.
+    schedule_kimg: Positive | None = None
+    decay: Positive = 0.8  # factor of the learning rate every quarter of the schedule, smoothly
+
+
+@settings
+class Recipe(ConventionalRecipe):
+    """Settings of a run of Eq. (2) and (3).
+
+    The paper has batches of 128, a learning rate of 1e-4, 14,000 thousand images, and a penalty in
+    every step.
+    """
+
+    batch: Count = 16
+    learning_rate: Positive = 5e-4
+    lambda_vgg: NotNegative = losses.LAMBDA_VGG
+    lambda_adv: NotNegative = losses.LAMBDA_ADV
+    r1_gamma: NotNegative = losses.R1_GAMMA
+    r1_every: Count = 16  # steps between two penalties, each weighted by this number
     # Thousand images at the start that are sampled, their codes recovered as by Eq. (1): the space
     # of codes is found sooner. The paper has none.
-    warmup_kimg: float = 0.0
-    # Share of every batch that VGG-16 looks at, for the perceptual term and for a projected
-    # discriminator: VGG is the larger part of a step's time, and the mean over a random part is an
-    # unbiased estimate of the mean over all.
-    vgg_share: float = 1.0
+    warmup_kimg: NotNegative = 0.0
+    # Share of every batch of which VGG-16 takes features, for the perceptual term and for a
+    # projected discriminator: VGG is the larger part of a step's time, and the mean over a random
+    # part is an unbiased estimate of the mean over all.
+    vgg_share: Fraction = 0.25
 
 
 class EncoderTask(NetworkTask):
@@ -61,26 +90,42 @@ class EncoderTask(NetworkTask):
             leaves it out.
     """
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor, recipe: Recipe,
-                 device: str = "cpu", held_out: int = 200, judge: nn.Module | None = None):
-        super().__init__(resident(images[:-held_out], device), recipe, device, encoder=encoder)
+    def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor,
+                 recipe: ConventionalRecipe, device: str = "cpu", held_out: int = 200,
+                 judge: nn.Module | None = None, share: Share = ALONE):
+        super().__init__(resident(images[:-held_out], device), recipe, device, share,
+                         encoder=encoder)
         self.held_out = images[-held_out:]
         self.judge = judge if judge is None else place(judge, device).eval()
         self.generator = place(generator, device).eval().requires_grad_(False)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
+        self.schedule_kimg = recipe.schedule_kimg
+        if share.world > 1:
+            synchronise(encoder)
 
     def schedule(self, step: int) -> None:
         """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
-        done = step * self.batch / (self.recipe.kimg * 1000)
+        done = step * self.batch / (self.schedule_kimg * 1000)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
 
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"schedule_kimg": self.schedule_kimg}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.continue_schedule(state.get("schedule_kimg"))
+
+    def continue_schedule(self, kimg: float | None) -> None:
+        """The decay goes on as it began: in a longer run the learning rate does not rise again."""
+        self.schedule_kimg = kimg or self.schedule_kimg
+
     def code_step(self) -> dict[str, Tensor]:
         """Eq. (1): one encoder step on freshly sampled images, whose codes are known."""
         with torch.no_grad():
-            codes = self.sampled(self.batch)
+            codes = self.sampled_codes()
             with autocast(self.device):
                 images = self.generator.synthesis(codes)
         with autocast(self.device):
@@ -90,10 +135,10 @@ class EncoderTask(NetworkTask):
         return {"code": loss.detach()}
 
     @torch.no_grad()
-    def sampled(self, count: int) -> Tensor:
-        """Codes [count, L, D] of random latents."""
-        return self.generator.mapping(
-            torch.randn(count, self.generator.z_dim, device=self.device))
+    def sampled_codes(self) -> Tensor:
+        """Codes [n, L, D] of random latents: this process's part of a batch."""
+        latents = torch.randn(self.batch, self.generator.z_dim, device=self.device)
+        return self.generator.mapping(self.part(latents))
 
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
@@ -108,8 +153,8 @@ class EncoderTask(NetworkTask):
         figures = {"held_out_mse": losses.squared_error(x, y).mean().item(),
                    "code_distance": code_distance(codes, sampled)}
         if self.judge is not None:
-            seen = features.extract(y, self.judge)
-            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(seen, self.held_out_features)
+            found = features.extract(y, self.judge)
+            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(found, self.held_out_features)
         return figures
 
     @cached_property
@@ -138,83 +183,175 @@ class DomainGuidedTask(EncoderTask):
     discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3.
     """
 
-    def __init__(self, encoder, generator, discriminator, features, images, recipe, device="cpu",
-                 held_out=200, judge=None):
-        super().__init__(encoder, generator, images, recipe, device, held_out, judge)
+    def __init__(self, encoder: nn.Module, generator: nn.Module, discriminator: nn.Module,
+                 features: nn.Module, images: Tensor, recipe: Recipe, device: str = "cpu",
+                 held_out: int = 200, judge: nn.Module | None = None, share: Share = ALONE):
+        super().__init__(encoder, generator, images, recipe, device, held_out, judge, share)
         self.keep(discriminator=discriminator.train().requires_grad_(True))
         self.features = place(features, device).eval().requires_grad_(False)
         self.optimizers.append(
-            torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99))
-        )
+            torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99)))
+        self.share_batch(discriminator.minibatch_group)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One encoder and one discriminator step on the same batch, after the warm-up."""
         self.schedule(step)
         if step * self.batch < self.recipe.warmup_kimg * 1000:
-            return self.code_step()
-        real = self.real()
+            return self.means(self.code_step())
+        real = self.part(draw_batch(self.images, self.batch, self.device))
         with torch.no_grad():
-            seen, wanted = self.look(real)
-        figures, shown = self.encoder_step(real, wanted)
-        return figures | self.discriminator_step(real, seen, shown, step)
+            judged_real, real_features = self.features_of(real)
+        figures, judged_fake = self.encoder_step(real, real_features)
+        return self.means(
+            figures | self.discriminator_step(real, judged_real, judged_fake, step))
 
-    def real(self) -> Tensor:
-        """A batch of training images, flipped at random."""
-        return draw_batch(self.images, self.batch, self.device)
-
-    def look(self, images: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
+    def features_of(self, images: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         """What the discriminator judges a batch by, and its features for the perceptual term.
 
         A projected discriminator shares the one pass through VGG-16, and judges no more images
         than that is given.
         """
-        part = looked_at(images, self.recipe.vgg_share)
+        part = first_share(images, self.recipe.vgg_share)
         with autocast(self.device):
             if penalised(self.discriminator):
                 return images, self.features(part)
             return self.discriminator.features_and_conv4_3(part)
 
-    def encoder_step(self, real: Tensor, wanted: Tensor
+    def encoder_step(self, real: Tensor, real_features: Tensor
                      ) -> tuple[dict[str, Tensor], Tensor | list[Tensor]]:
-        """Eq. (2), `wanted` being the features of the images.
-
-        Returns the terms, and what the discriminator judged the reconstructions by.
-        """
-        recipe = self.recipe
+        """Eq. (2). Returns its terms, and what the discriminator judged the reconstructions by."""
         self.discriminator.requires_grad_(False)
         with autocast(self.device):
             fake = self.generator.synthesis(*self.encoder.with_noise(real))
-        shown, found = self.look(fake)
+        judged_fake, fake_features = self.features_of(fake)
         with autocast(self.device):
-            logits = self.discriminator(shown)
-        terms = {"pixel": losses.squared_error(fake, real).mean(),
-                 "feature": losses.squared_error(found.float(), wanted.float()).mean(),
-                 "adversarial": losses.adversarial_loss(logits)}
-        descend(self.optimizers[0], terms["pixel"] + recipe.lambda_vgg * terms["feature"]
-                + recipe.lambda_adv * terms["adversarial"])
+            logits = self.discriminator(judged_fake)
+        loss, terms = losses.equation2(
+            fake, real, image_features=fake_features, target_features=real_features,
+            fake_logits=logits, lambda_vgg=self.recipe.lambda_vgg,
+            lambda_adv=self.recipe.lambda_adv)
+        descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)
-        return {name: value.detach() for name, value in terms.items()}, detached(shown)
+        return {name: value.detach() for name, value in terms.items()}, detached(judged_fake)
 
-    def discriminator_step(self, real: Tensor, seen: Tensor | list[Tensor],
-                           shown: Tensor | list[Tensor], step: int) -> dict[str, Tensor]:
-        """Eq. (3) on what is seen of the images and shown of their reconstructions; the penalty,
-        on the images, in float32."""
+    def discriminator_step(self, real: Tensor, judged_real: Tensor | list[Tensor],
+                           judged_fake: Tensor | list[Tensor], step: int) -> dict[str, Tensor]:
+        """Eq. (3) on what images and reconstructions are judged by; the penalty, on the images, in
+        float32."""
+        recipe = self.recipe
         with autocast(self.device):
-            real_logits, fake_logits = self.discriminator(seen), self.discriminator(shown)
+            real_logits, fake_logits = self.discriminator(judged_real), self.discriminator(
+                judged_fake)
         loss = losses.equation3(real_logits, fake_logits)
         figures = {"d_loss": loss.detach()}
-        if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
+        if step % recipe.r1_every == 0 and penalised(self.discriminator):
             penalty = losses.r1_penalty(self.discriminator, real)
-            loss = loss + self.recipe.r1_gamma / 2 * self.recipe.r1_every * penalty
+            loss = loss + losses.lazy_r1(penalty, recipe.r1_gamma, recipe.r1_every)
             figures["r1"] = penalty.detach()
         descend(self.optimizers[1], loss)
         return figures
 
 
 class ConventionalTask(EncoderTask):
-    """Eq. (1): sampled codes are recovered from their own images; no real image is seen."""
+    """Eq. (1): sampled codes are recovered from their own images; no real image is used."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.share_batch()
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One encoder step on freshly sampled images."""
         self.schedule(step)
-        return self.code_step()
+        return self.means(self.code_step())
+
+
+def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
+                settings: Mapping[str, Any] = {}, average: bool = False,
+                parent: nn.Module | None = None) -> nn.Module:
+    """An encoder, fitted to the codes of its generator.
+
+    A parent's weights are where it begins; what the parent lacks begins anew. `average` adds the
+    average code (Eq. 6). Noise maps are scaled so that the generator heeds them.
+    """
+    network = build(architecture, {"resolution": generator.resolution,
+                                          "w_dim": generator.w_dim, **settings})
+    if parent is not None:
+        network.load_state_dict(network.state_dict() | parent.state_dict())
+    codes = sample_codes(generator, SAMPLED)
+    network.w_std.copy_(codes.std(0))
+    network.w_avg.copy_(codes.mean(0) if average else torch.zeros_like(codes[0]))
+    if isinstance(network, noise_encoder.NoiseEncoder):
+        network.map_scale.copy_(noise_encoder.map_scales(generator)[:len(network.map_scale)])
+    return network
+
+
+@settings
+class EncoderEntry(Entry):
+    """What the entries of all kinds of encoders say."""
+
+    generator: str
+    architecture: str = "encoder.Encoder"
+    settings: dict[str, Any] = field(default_factory=dict)
+    average: bool = False  # add the average code to what the encoder predicts (Eq. 6)
+    parent: str | None = None  # an encoder whose weights this one begins with
+
+    role: ClassVar[str] = "encoder"
+    published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 4.5),)
+
+    def __post_init__(self) -> None:
+        check_network(self.architecture, self.settings)
+
+    def lasting(self, kimg: float) -> EncoderEntry:
+        schedule = self.recipe.schedule_kimg or min(self.kimg, kimg)
+        return replace(self, kimg=kimg, recipe=replace(self.recipe, schedule_kimg=schedule))
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """The new encoder, and its generator."""
+        generator = models.load(self.generator)
+        parent = models.load(self.parent) if self.parent else None
+        torch.manual_seed(self.seed)
+        return (new_encoder(generator, self.architecture, self.settings, self.average, parent),
+                generator)
+
+    def options(self, generator: nn.Module, device: str, share: Share) -> dict[str, Any]:
+        """What every kind of encoder task takes; encoders of the study are judged by their KID."""
+        images = self.training_images(generator.resolution, share)
+        judge = None if self.images else pretrained.load_efficientnet_lite0()
+        recipe = replace(self.recipe, schedule_kimg=self.recipe.schedule_kimg or self.kimg)
+        return {"images": images, "recipe": recipe, "device": device, "share": share,
+                "held_out": min(HELD_OUT, len(images) // 8), "judge": judge}
+
+    def facts(self, task: EncoderTask) -> dict:
+        found = {"generator": self.generator, "average": self.average, "curve": curve(self.name)}
+        return found | ({"parent": self.parent} if self.parent else {})
+
+
+@task("conventional")
+class ConventionalEntry(EncoderEntry):
+    """A conventional encoder."""
+
+    recipe: ConventionalRecipe = ConventionalRecipe()
+
+    role: ClassVar[str] = "conventional"
+    several_processes: ClassVar[bool] = True
+
+    def make_task(self, device: str = "cpu", share: Share = ALONE) -> ConventionalTask:
+        network, generator = self.networks()
+        return ConventionalTask(network, generator, **self.options(generator, device, share))
+
+
+@task("domain_guided")
+class DomainGuidedEntry(EncoderEntry):
+    """A domain-guided encoder; the discriminator begins as that of the generator."""
+
+    recipe: Recipe = Recipe()
+
+    published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 3),)
+    several_processes: ClassVar[bool] = True
+
+    def make_task(self, device: str = "cpu", share: Share = ALONE) -> DomainGuidedTask:
+        network, generator = self.networks()
+        discriminator = discriminator_of(self.generator, device)
+        vgg = pretrained.load_vgg16() if self.recipe.lambda_vgg else nn.Identity()
+        return DomainGuidedTask(network, generator, discriminator, vgg,
+                                **self.options(generator, device, share))

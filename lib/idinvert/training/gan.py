@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idinvert import losses
+from idinvert import data, losses, models
+from idinvert.codes import render, sample_codes
 from idinvert.data import grid
+from idinvert.metrics import features, frechet, kid
+from idinvert.models import pretrained
 from idinvert.nn import projected
+from idinvert.nn.architecture import NETWORKS, build
 from idinvert.nn.stylegan import Noise
+from idinvert.processes import ALONE, Share
+from idinvert.settings import Count, NotNegative, Positive, settings
+from idinvert.settings import Share as Fraction
 
+from .entries import Entry, Published, check_network, task
+from .net2net import take_codes, wider
 from .steps import (
     NetworkTask,
     autocast,
     descend,
     detached,
     draw_batch,
-    looked_at,
+    first_share,
     penalised,
     place,
     resident,
@@ -31,34 +41,34 @@ from .steps import (
 TEACHER_SHARE = 0.25  # of a batch, whose features are compared with those of the teacher's images
 
 
-@dataclass(frozen=True)
+@settings
 class Recipe:
     """Settings of a GAN run."""
 
-    batch: int = 32
-    learning_rate: float = 2e-3
-    discriminator_rate: float = 1.0  # learning rate of the discriminator relative to that
+    batch: Count = 16
+    learning_rate: Positive = 2e-3
+    discriminator_rate: Positive = 1.0  # learning rate of the discriminator relative to that
     # Learning rate of the mapping network relative to that; its layers scale theirs by 0.01
     # already, which takes millions of images to shape the distribution of codes.
-    mapping_rate: float = 1.0
+    mapping_rate: Positive = 1.0
     # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
-    r1_gamma: float | Sequence[tuple[float, float]] = 1.0
-    r1_every: int = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
-    style_mixing: float = 0.9  # probability that a sample mixes two latents
+    r1_gamma: NotNegative | tuple[tuple[float, float], ...] = 0.1
+    r1_every: Count = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
+    style_mixing: Fraction = 0.3  # probability that a sample mixes two latents
     # Largest weight of the noise inputs. Images without texture of chance want none, but on small
     # budgets the discriminator is slow to teach it: samples stay grainy, and their KID high.
-    noise_limit: float | None = None
-    ema_kimg: float = 10.0  # half-life of the average of weights, in thousand images
-    ema_rampup: float = 0.05  # half-life of at most this share of the images seen so far
-    w_avg_beta: float = 0.998  # decay of the average code per step
+    noise_limit: NotNegative | None = None
+    ema_kimg: NotNegative = 4.0  # half-life of the average of weights, in thousand images
+    ema_rampup: Positive = 0.05  # half-life of at most this share of the images so far
+    w_avg_beta: Fraction = 0.998  # decay of the average code per step
     # (thousand images, lod) knots; level of detail 0 is full resolution, 2 a quarter of it
-    growth: Sequence[tuple[float, float]] = ((0, 0),)
+    growth: tuple[tuple[float, NotNegative], ...] = ((0, 0),)
     # The papers have no teacher, whose images of the same codes the generator learns to render: it
     # spares the millions of images in which a generator finds out what there is to paint, and keeps
     # it from painting a few pictures only. For so many thousand images at the start there is
     # nothing else, and later this weight beside the adversarial loss.
-    teacher_kimg: float = 0.0
-    teacher_weight: float = 5.0
+    teacher_kimg: NotNegative = 0.0
+    teacher_weight: NotNegative = 5.0
     compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
@@ -90,21 +100,22 @@ class GanTask(NetworkTask):
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
-                 recipe: Recipe, device: str = "cpu", teacher: nn.Module | None = None):
+                 recipe: Recipe, device: str = "cpu", teacher: nn.Module | None = None,
+                 share: Share = ALONE):
         place(generator, device)
-        if recipe.teacher_kimg and teacher is None:
-            raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
-                             "teacher, but there is none.")
         for network in (generator, discriminator):
             if any(lod for _, lod in recipe.growth) and not getattr(network, "grows", False):
                 raise ValueError(f"{network.architecture} does not grow: leave growth out of the "
                                  "recipe.")
+        if recipe.teacher_kimg and teacher is None:
+            raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
+                             "teacher, but there is none.")
         self.teacher = teacher
         if teacher is not None:
             place(teacher, device).eval()
             generator.mapping.requires_grad_(False)
         average = copy.deepcopy(generator).eval().requires_grad_(False)
-        super().__init__(resident(images, device), recipe, device, generator=generator,
+        super().__init__(resident(images, device), recipe, device, share, generator=generator,
                          discriminator=discriminator, average=average)
         self.compiled = None
         if recipe.compile:
@@ -112,7 +123,7 @@ class GanTask(NetworkTask):
             if penalised(discriminator):  # a projected one is VGG-16, where nothing is to be fused
                 judge = torch.compile(discriminator, dynamic=False)
             self.compiled = torch.compile(generator.synthesis, dynamic=False), judge
-        lazy = recipe.r1_every / (recipe.r1_every + 1)
+        lazy = recipe.r1_every / (recipe.r1_every + 1) if penalised(discriminator) else 1.0
         mapping = list(generator.mapping.parameters())
         others = [p for p in generator.parameters() if not any(p is m for m in mapping)]
         self.optimizers = [
@@ -124,6 +135,7 @@ class GanTask(NetworkTask):
         self.noise_scales = [p for network in (generator, average)
                              for name, p in network.named_parameters() if ".noise_" in name]
         self.step_count = 0
+        self.share_batch(discriminator.minibatch_group)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One generator and one discriminator step on a fresh batch."""
@@ -136,14 +148,14 @@ class GanTask(NetworkTask):
             descend(self.optimizers[0], imitation)
             figures = {"imitation": imitation.detach()}
         else:
-            fake = self.seen(images)
-            figures = self.generator_step(fake, lod, imitation)
-            figures |= self.discriminator_step(real, detached(fake), lod)
+            judged = self.judged_by(images)
+            figures = self.generator_step(judged, lod, imitation)
+            figures |= self.discriminator_step(real, detached(judged), lod)
             if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
                 figures |= self.r1_step(real, lod, self.r1_gamma(step))
         self.limit_noise()
         self.update_average(step)
-        return figures | {"lod": lod}
+        return self.means(figures) | {"lod": lod}
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""
@@ -164,7 +176,7 @@ class GanTask(NetworkTask):
 
     def real(self, lod: float) -> Tensor:
         """A batch of flipped-at-random training images at the current resolution."""
-        x = draw_batch(self.images, self.batch, self.device)
+        x = self.part(draw_batch(self.images, self.batch, self.device))
         for _ in range(int(lod)):
             x = F.avg_pool2d(x, 2)
         if lod % 1:  # the real images fade in as the generated ones do
@@ -179,7 +191,7 @@ class GanTask(NetworkTask):
         other = torch.randn(self.batch, g.z_dim, device=self.device)
         cut = torch.randint(1, g.num_layers, (self.batch, 1), device=self.device)
         mixed = torch.rand(self.batch, 1, device=self.device) < self.recipe.style_mixing
-        return z, other, cut, mixed
+        return tuple(map(self.part, (z, other, cut, mixed)))
 
     def codes(self) -> Tensor:
         """Codes [batch, L, D] of random latents, mixed from two latents at a random layer."""
@@ -187,17 +199,19 @@ class GanTask(NetworkTask):
         z, other, cut, mixed = self.latents()
         w, other = g.mapping(z), g.mapping(other)
         layer = torch.arange(g.num_layers, device=self.device)
-        self.follow(w.detach().mean(0))
+        with torch.no_grad():  # the average code follows the mean code of the batch
+            g.w_avg.lerp_(self.mean(w.mean(0)), 1 - self.recipe.w_avg_beta)
         return torch.where((mixed & (layer >= cut)).unsqueeze(2), other, w)
 
-    @torch.no_grad()
-    def follow(self, code: Tensor) -> None:
-        """Move the average code towards the mean code [L, D] of a batch."""
-        self.generator.w_avg.lerp_(code, 1 - self.recipe.w_avg_beta)
-
     def noise(self, lod: float) -> Noise:
-        """The noise of a batch of images, as `synthesis` takes it."""
-        return "random"
+        """The noise of a batch of images, as `synthesis` takes it: among several processes maps of
+        the layers that render this level of detail, in the order in which one process draws them.
+        """
+        if self.share.world == 1:
+            return "random"
+        layers = self.generator.layers[: self.generator.num_layers - 2 * int(lod)]
+        return [self.part(torch.randn(self.batch, *layer.noise.shape[1:], device=self.device))
+                for layer in layers]
 
     def render(self, codes: Tensor, lod: float) -> Tensor:
         """Images of codes, which the mapping network made in float32."""
@@ -208,20 +222,19 @@ class GanTask(NetworkTask):
 
     def imitation(self, images: Tensor, codes: Tensor, lod: float) -> Tensor:
         """Mean squared distance to the teacher's images of the same codes, and the perceptual term
-        for a part of them where the discriminator looks through VGG-16."""
+        for a part of them where the discriminator has VGG-16."""
         with torch.no_grad(), autocast(self.device):
             wanted = self.teacher.synthesis(codes, **level(lod))
-        loss = losses.squared_error(images, wanted).mean()
-        if not isinstance(self.discriminator, projected.Discriminator):
-            return loss
-        pair = looked_at(images, TEACHER_SHARE), looked_at(wanted, TEACHER_SHARE)
-        with autocast(self.device):
-            terms = losses.reconstruction_terms(*pair, self.discriminator.vgg)
-        return loss + losses.LAMBDA_VGG * terms["feature"].mean()
+        found = target = None
+        if not penalised(self.discriminator):
+            with autocast(self.device):
+                found, target = (self.discriminator.vgg(first_share(x, TEACHER_SHARE))
+                                 for x in (images, wanted))
+        return losses.equation2(images, wanted, image_features=found, target_features=target)[0]
 
-    def seen(self, images: Tensor) -> Tensor | list[Tensor]:
-        """What the discriminator judges images by: their features, where it looks through some."""
-        if not isinstance(self.discriminator, projected.Discriminator):
+    def judged_by(self, images: Tensor) -> Tensor | list[Tensor]:
+        """What the discriminator judges images by: a projected one by their features."""
+        if penalised(self.discriminator):
             return images
         with autocast(self.device):
             return self.discriminator.features(images)
@@ -240,7 +253,7 @@ class GanTask(NetworkTask):
     def r1_step(self, real: Tensor, lod: float, gamma: float) -> dict[str, Tensor]:
         """The penalty of Eq. (3), in float32, weighted for the steps it is left out of."""
         penalty = losses.r1_penalty(lambda x: self.discriminator(x, **level(lod)), real)
-        descend(self.optimizers[1], penalty * (gamma / 2 * self.recipe.r1_every))
+        descend(self.optimizers[1], losses.lazy_r1(penalty, gamma, self.recipe.r1_every))
         return {"r1": penalty.detach()}
 
     def generator_step(self, fake: Tensor | list[Tensor], lod: float,
@@ -285,7 +298,8 @@ class GanTask(NetworkTask):
         """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
         z = torch.randn(64, self.average.z_dim, generator=torch.Generator().manual_seed(0))
         lod = self.lod(self.step_count)
-        images = torch.cat([self.average(x.to(self.device), **level(lod)) for x in z.split(16)])
+        images = torch.cat([self.average(x.to(self.device), **level(lod))
+                            for x in z.split(16)])
         return grid(images.cpu(), columns=8)
 
 
@@ -297,3 +311,111 @@ def adam(groups: Sequence[tuple[Iterable[nn.Parameter], float]], lazy: float = 1
     """
     return torch.optim.Adam([{"params": list(p), "lr": rate * lazy} for p, rate in groups],
                             betas=(0.0, 0.99**lazy), eps=1e-8)
+
+
+def new_discriminator(architecture: str, generator: Mapping[str, Any], device: str = "cpu"
+                      ) -> nn.Module:
+    """An untrained discriminator as wide as the generator of these settings, ready to judge."""
+    known = inspect.signature(NETWORKS[architecture]).parameters
+    shared = {name: value for name, value in generator.items() if name in known}
+    return with_features(build(architecture, shared), device)
+
+
+def mirror(architecture: str) -> str:
+    """Architecture of the discriminator that mirrors a generator: FAMILY.Discriminator."""
+    return f"{architecture.removesuffix('.Generator')}.Discriminator"
+
+
+def with_features(discriminator: nn.Module, device: str) -> nn.Module:
+    """A discriminator, with VGG-16 if it is a projected one."""
+    if isinstance(discriminator, projected.Discriminator):
+        discriminator.attach(pretrained.load_vgg16(device))
+    return discriminator
+
+
+def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
+    """The discriminator of a generator, or a new one where it was imported without."""
+    own = models.companions(name, "discriminator").get(models.DEFAULT)
+    if own:
+        return with_features(models.load(own), device)
+    card = models.card(name)
+    return new_discriminator(mirror(card["architecture"]), card["settings"], device)
+
+
+def widen_discriminator(discriminator: nn.Module, name: str) -> None:
+    """Give a discriminator the weights of a generator's own, unless that is of another kind."""
+    shipped = models.load(models.companion(name, "discriminator"))
+    if type(shipped) is type(discriminator):
+        discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
+
+
+@torch.no_grad()
+def generator_figures(generator: nn.Module, domain: str, count: int = 1000) -> dict[str, float]:
+    """KID x 1e3 and FD of `count` samples, without truncation, against as many test images."""
+    device = next(generator.parameters()).device
+    judge = pretrained.load_efficientnet_lite0(device)
+    real = data.to_float(data.load(domain, "test", count).images)
+    codes = sample_codes(generator, count, seed=1)
+    found = features.extract(render(generator, codes), judge)
+    wanted = features.extract(real.to(device), judge)
+    return {"kid_x1e3": 1e3 * kid.mmd2(found, wanted), "fd": frechet.fd(found, wanted),
+            "images": count}
+
+
+@task("gan")
+class GanEntry(Entry):
+    """A generator with its discriminator.
+
+    Both begin with a parent's weights, the discriminator only if the parent's is of its kind. A
+    teacher gives its codes, and its discriminator.
+    """
+
+    architecture: str
+    settings: dict[str, Any]
+    discriminator: str = "projected.Discriminator"
+    recipe: Recipe = Recipe()
+    parent: str | None = None
+    teacher: str | None = None
+
+    role: ClassVar[str] = "generator"
+    published: ClassVar[tuple[Published, ...]] = (
+        Published("average", 8, 6), Published("discriminator", 4, 4, "discriminator"))
+    several_processes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_network(self.architecture, self.settings)
+        check_network(self.discriminator, {})
+        base, resolution = (self.settings.get(x) for x in ("channel_base", "resolution"))
+        if base and resolution and base < resolution:
+            raise ValueError(f"channel_base is {base}, which leaves the layers of {resolution} px "
+                             f"without channels: it must be {resolution} or more")
+
+    def make_task(self, device: str = "cpu", share: Share = ALONE) -> GanTask:
+        torch.manual_seed(self.seed)
+        generator = build(self.architecture, self.settings)
+        discriminator = new_discriminator(self.discriminator, self.settings, device)
+        teacher = None
+        if self.parent:
+            parent = models.load(self.parent)
+            generator.load_state_dict(wider(parent.state_dict(), generator))
+            widen_discriminator(discriminator, self.parent)
+        if self.teacher:
+            teacher = models.load(self.teacher)
+            take_codes(generator, teacher)
+            widen_discriminator(discriminator, self.teacher)
+        images = self.training_images(generator.resolution, share)
+        return GanTask(generator, discriminator, images, self.recipe, device, teacher, share)
+
+    def adopt(self, task: GanTask) -> None:
+        """Begin as what is published, also with more channels than that has."""
+        state = wider(models.load(self.name).state_dict(), task.generator)
+        widen_discriminator(task.discriminator, self.name)
+        for network in (task.generator, task.average):
+            network.load_state_dict(state)
+
+    def facts(self, task: GanTask) -> dict:
+        found = {"discriminator": self.discriminator}
+        found |= {key: getattr(self, key) for key in ("parent", "teacher") if getattr(self, key)}
+        if self.domain:
+            found["evaluation"] = generator_figures(task.average, self.domain)
+        return found

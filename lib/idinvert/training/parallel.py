@@ -8,93 +8,10 @@ every optimiser step, so that the weights are those of one process, and the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from idinvert.processes import Share
-
-from .encoder import DomainGuidedTask
-from .gan import GanTask
-from .loop import Task
-
-
-class Shared:
-    """What makes a task that of one process among several; `batch` is that of all together.
-
-    ValueError: a group of the discriminator's minibatch deviation would be torn apart.
-    """
-
-    def __init__(self, share: Share, *arguments, **options):
-        super().__init__(*arguments, **options)
-        group = self.discriminator.minibatch_group
-        if self.batch % (share.world * group):
-            raise ValueError(
-                f"{share.world} processes cannot share a batch of {self.batch}: the discriminator "
-                f"compares groups of {group}, so it must be a multiple of {share.world * group}.")
-        self.share = share
-        for optimizer in self.optimizers:
-            optimizer.register_step_pre_hook(average_gradients)
-
-    def step(self, step: int) -> dict[str, Tensor | float]:
-        """One step on this process's part of the batch; the figures are means over all."""
-        return {name: mean(value) if isinstance(value, Tensor) else value
-                for name, value in super().step(step).items()}
-
-    def part(self, batch: Tensor) -> Tensor:
-        """Every `world`-th item of what was drawn for the whole batch."""
-        return batch[self.share.rank :: self.share.world]
-
-
-class SharedEncoder(Shared, DomainGuidedTask):
-    """Domain-guided training of one process among several."""
-
-    def __init__(self, share: Share, *arguments, **options):
-        super().__init__(share, *arguments, **options)
-        synchronise(self.encoder)
-
-    def real(self) -> Tensor:
-        return self.part(super().real())
-
-
-class SharedGan(Shared, GanTask):
-    """GAN training of one process among several."""
-
-    def real(self, lod: float) -> Tensor:
-        return self.part(super().real(lod))
-
-    def latents(self) -> tuple[Tensor, ...]:
-        return tuple(self.part(x) for x in super().latents())
-
-    def follow(self, code: Tensor) -> None:
-        super().follow(mean(code))
-
-    def noise(self, lod: float) -> list[Tensor]:
-        """Maps of the layers that render this level of detail, in the order in which one process
-        draws them."""
-        layers = self.generator.layers[: self.generator.num_layers - 2 * int(lod)]
-        return [self.part(torch.randn(self.batch, *layer.noise.shape[1:], device=self.device))
-                for layer in layers]
-
-
-SHARED = {GanTask: SharedGan, DomainGuidedTask: SharedEncoder}
-
-
-def shared(share: Share, kind: type[Task]) -> Callable[..., Task]:
-    """What makes a task of this class: the class for one process, its shared form for several.
-
-    ValueError: several processes are to train what only one can.
-    """
-    if share.world == 1:
-        return kind
-    if kind not in SHARED:
-        raise ValueError(f"Several processes train generators and domain-guided encoders, but only "
-                         f"one can run a {kind.__name__}.")
-    return partial(SHARED[kind], share)
 
 
 def mean(value: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from idinvert.data import to_float
 from idinvert.nn import projected
+from idinvert.processes import ALONE, Share
+
+from . import parallel
 
 
 class NetworkTask:
@@ -15,13 +18,16 @@ class NetworkTask:
     Args:
         images: uint8 [N, 3, r, r] training images.
         recipe: settings, of which `batch` is used here.
+        share: which process this is, if several train together; `batch` is that of all of them.
         networks: what a checkpoint keeps, by the name of the attribute that holds each.
 
-    A subclass appends to `optimizers`.
+    A subclass appends to `optimizers` and, if several processes can train it, calls `share_batch`.
     """
 
-    def __init__(self, images: Tensor, recipe, device: str, **networks: nn.Module):
+    def __init__(self, images: Tensor, recipe, device: str, share: Share = ALONE,
+                 **networks: nn.Module):
         self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
+        self.share = share
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
         self.keep(**networks)
@@ -32,6 +38,36 @@ class NetworkTask:
             self.networks[name] = place(network, self.device)
             setattr(self, name, network)
 
+    def share_batch(self, group: int = 1) -> None:
+        """Let the processes share every batch, whose images are judged in groups of so many.
+
+        ValueError: a group would be torn apart.
+        """
+        world = self.share.world
+        if self.batch % (world * group):
+            raise ValueError(
+                f"{world} processes cannot share a batch of {self.batch}: the discriminator "
+                f"compares groups of {group}, so it must be a multiple of {world * group}.")
+        if world > 1:
+            for optimizer in self.optimizers:
+                optimizer.register_step_pre_hook(parallel.average_gradients)
+
+    def part(self, batch: Tensor) -> Tensor:
+        """Every `world`-th item of what was drawn for the whole batch: the part of this process."""
+        return batch if self.share.world == 1 else batch[self.share.rank :: self.share.world]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean of a value over the processes."""
+        return value if self.share.world == 1 else parallel.mean(value)
+
+    def means(self, figures: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
+        """Figures of a step, as means over the processes."""
+        return {name: self.mean(value) if isinstance(value, Tensor) else value
+                for name, value in figures.items()}
+
+    def continue_schedule(self, kimg: float | None) -> None:
+        """Go on from a run whose schedule was so many thousand images long, if it had one."""
+
     def state_dict(self) -> dict:
         return {name: network.state_dict() for name, network in self.networks.items()} | {
             "optimizers": [o.state_dict() for o in self.optimizers]
@@ -41,10 +77,11 @@ class NetworkTask:
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            rates = [group["lr"] for group in optimizer.param_groups]
+            own = [{key: group[key] for key in ("lr", "betas")}
+                   for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate  # a changed recipe takes effect on resuming
+            for group, rates in zip(optimizer.param_groups, own, strict=True):
+                group |= rates  # a changed recipe takes effect on resuming
 
 
 def place(network: nn.Module, device: str) -> nn.Module:
@@ -72,8 +109,8 @@ def draw_batch(images: Tensor, batch: int, device: str) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def looked_at(images: Tensor, share: float) -> Tensor:
-    """The part of a batch that VGG-16 looks at, at least one image."""
+def first_share(images: Tensor, share: float) -> Tensor:
+    """The first images of a batch, so large a share of it, but at least one."""
     return images[:max(1, round(len(images) * share))]
 
 
@@ -89,6 +126,6 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def detached(seen: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """The same without its history."""
-    return seen.detach() if isinstance(seen, Tensor) else [x.detach() for x in seen]
+def detached(judged: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    """Images, or their features, without their history."""
+    return judged.detach() if isinstance(judged, Tensor) else [x.detach() for x in judged]

@@ -14,7 +14,7 @@ from idinvert.codes import render, sample_codes
 from idinvert.study import claims, scores
 from idinvert.study.networks import Models
 from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
-from idinvert.training import zoo
+from idinvert.training.encoder import new_encoder
 
 from .encoders import Encoded
 
@@ -61,8 +61,8 @@ def starts(m: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
     for average in (True, False):
         torch.manual_seed(seed)
         card = weights.card(weights.companion_name(name, "encoder"))
-        described = {"settings": card["settings"], "average": average}
-        encoder = zoo.new_encoder(described, m.generator).to(targets.device)
+        encoder = new_encoder(m.generator, settings=card["settings"], average=average)
+        encoder = encoder.to(targets.device)
         codes = settled(encoder, targets)
         title = f"{name}, {'with' if average else 'without'} average"
         found.append(Start(title, codes, scores.see(m, render(m.generator, codes))))

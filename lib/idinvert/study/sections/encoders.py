@@ -22,7 +22,6 @@ from idinvert.study import claims, figures, networks, scores
 from idinvert.study.networks import Models
 from idinvert.study.run import Run
 from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
-from idinvert.training import zoo
 
 from . import generators, reconstruction
 from .editing import partners
@@ -53,7 +52,7 @@ def trained(generator: str, variants: Sequence[str], fewest: int = 2) -> list[st
     ModelsError: there are fewer than can be compared.
     """
     names = {variant: weights.companion_name(generator, "encoder", variant) for variant in variants}
-    found = [variant for variant, name in names.items() if zoo.trained(name)]
+    found = [variant for variant, name in names.items() if weights.exists(name)]
     missing = ", ".join(name for variant, name in names.items() if variant not in found)
     if missing:
         print(f"not trained, and left out: {missing}")

@@ -17,7 +17,8 @@ from idinvert.study import figures, scores
 from idinvert.study.run import Run
 from idinvert.study.scores import DISTANCES, Seen
 from idinvert.study.subjects import Subject
-from idinvert.training import zoo
+from idinvert.training import runs
+from idinvert.training.entries import Entry
 
 KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
          "conventional": "encoder, conventional", "classifier": "attribute classifier"}
@@ -98,21 +99,21 @@ def budgets() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def missing(entries: dict[str, dict]) -> pd.DataFrame:
+def missing(entries: dict[str, Entry]) -> pd.DataFrame:
     """The entries of the zoo that are not trained yet, with the command that trains each."""
-    rows = [{"model": name, "kind": entry["kind"], "command": f"idinvert train {name}"}
-            for name, entry in entries.items() if not zoo.trained(name)]
+    rows = [{"model": name, "kind": entry.kind, "command": f"idinvert train {name}"}
+            for name, entry in entries.items() if not models.exists(name)]
     return pd.DataFrame(rows, columns=["model", "kind", "command"])
 
 
 def log(name: str) -> pd.DataFrame:
     """The log of a model's training: one row per line, NaN where a line lacks a figure."""
-    return pd.DataFrame([json.loads(line) for line in zoo.kept_log(name).read_text().splitlines()])
+    return pd.DataFrame([json.loads(line) for line in runs.kept_log(name).read_text().splitlines()])
 
 
 def training_curves(panels: list[tuple[str, str]]) -> Figure:
     """One panel per (model, column of its log), over thousand images, of the models with a log."""
-    panels = [(name, column) for name, column in panels if zoo.kept_log(name).exists()]
+    panels = [(name, column) for name, column in panels if runs.kept_log(name).exists()]
     figure, axes = figures.axes_grid(len(panels), columns=4, inch=2.4)
     for axis, (name, column) in zip(axes, panels):
         lines = log(name).dropna(subset=[column])

@@ -1,0 +1,70 @@
+"""Images of one's own as training images."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+import pandas as pd
+from torch import Tensor
+
+from idinvert.boundaries import labelled
+from idinvert.data import load_images, open_source
+from idinvert.data.sources import split
+from idinvert.processes import ALONE, Share
+from idinvert.settings import settings
+
+FEWEST = 16  # images
+
+
+@settings
+class OwnImages:
+    """Where images are, and for a classifier their labels."""
+
+    path: str  # folder, zip or LMDB
+    split: Literal["ffhq", "lsun", "all"] = "all"  # whose training images are taken
+    labels: str | None = None  # CSV: a column `image`, and one of 0 and 1 for each attribute
+    sided: tuple[str, ...] = ()  # attributes that a mirror image reverses, as a pose to the right
+
+    def load(self, size: int, seed: int = 0, share: Share = ALONE,
+             among: Callable[[list[str]], list[str]] = list) -> tuple[Tensor, list[str]]:
+        """uint8 images [N, 3, size, size] and their names; unreadable ones are named and left out.
+
+        among: picks those wanted from the names of the training images.
+        ValueError: fewer than 16 can be read, or the split needs more.
+        """
+        source = open_source(self.path)
+        index, _ = split(len(source.names), self.split, seed)
+        names = among([source.names[i] for i in index])
+        images, kept, errors = load_images(source, size, names, progress=share.first)
+        if errors and share.first:
+            for error in errors:
+                print(f"left out: {error}", file=sys.stderr)
+            print(f"{len(errors)} images left out, {len(kept)} used", file=sys.stderr)
+        if len(images) < FEWEST:
+            raise ValueError(f"{self.path} has {len(images)} readable images, but at least "
+                             f"{FEWEST} are needed.")
+        return images, kept
+
+    def load_labelled(self, size: int, seed: int = 0, share: Share = ALONE
+                      ) -> tuple[Tensor, pd.DataFrame, pd.DataFrame]:
+        """As `load`, the images that have labels in an order drawn by the seed, with their labels
+        and those of their mirror images; N rows of 1, 0 or NaN (not known) each.
+
+        ValueError: labels that cannot be read, or lack a column of `sided`.
+        """
+        labels = labelled.read_labels(self.labels)
+        for name in self.sided:
+            if name not in labels:
+                raise ValueError(f"{self.labels} has no column {name!r}.")
+
+        def shuffled(names: list[str]) -> list[str]:  # the last ones are held out: none of a kind
+            names = list(labelled.match(labels, names))
+            return random.Random(seed).sample(names, len(names))
+
+        images, kept = self.load(size, seed, share, shuffled)
+        pairs = labelled.match(labels, kept)
+        labels = labels.loc[[pairs[name] for name in kept]]
+        return images, labels, labels.assign(**{name: 1 - labels[name] for name in self.sided})

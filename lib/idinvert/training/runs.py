@@ -1,0 +1,122 @@
+"""Runs: their folders, logs and what they cost.
+
+A run lives in `runs/NAME` (or `$IDINVERT_RUNS/NAME`): checkpoint, log and sample sheets. The log of
+a published model is kept in results/logs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from idinvert import models
+from idinvert.files import replacing
+
+PLACES = ("path", "labels")  # settings that name a place, of which there are several names
+
+
+def run_folder(name: str) -> Path:
+    """Where checkpoint, log and sample sheets of a run lie."""
+    registry = models.folder()
+    above = registry.parent.parent  # results/weights, own/weights; but not above where we are
+    beside = registry.parent in (Path.cwd(), Path(registry.anchor))
+    default = (registry.parent if beside else above) / "runs"
+    return Path(os.environ.get("IDINVERT_RUNS") or default) / name
+
+
+def begun(name: str) -> bool:
+    """Whether there is a checkpoint from which a run goes on."""
+    return (run_folder(name) / "checkpoint.pt").exists()
+
+
+def kept_log(name: str) -> Path:
+    """Where the log of a published model is kept; one that took no step has none."""
+    return models.folder().with_name("logs") / f"{name}.jsonl"
+
+
+def keep_log(name: str) -> None:
+    """Copy the log of a run to where those of published models are, if it took a step."""
+    if read_log(name):
+        kept_log(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run_folder(name) / "log.jsonl", kept_log(name))
+
+
+def restore_log(name: str) -> None:
+    """Let the log of a run begin with that of the published model from which it goes on."""
+    if kept_log(name).exists():
+        run_folder(name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept_log(name), run_folder(name) / "log.jsonl")
+
+
+def read_log(name: str) -> list[dict]:
+    """The log lines of a run, none if it took no step."""
+    log = run_folder(name) / "log.jsonl"
+    return [json.loads(x) for x in log.read_text().splitlines()] if log.exists() else []
+
+
+def evaluations(name: str) -> list[dict]:
+    """The log lines of a run that hold an evaluation."""
+    return [line for line in read_log(name) if "images_per_second" not in line]
+
+
+def cost(name: str) -> dict:
+    """Thousand images, seconds, hardware and last evaluation of a run, from its log; zeros if it
+    took no step, as a generator that is its parent but for its codes."""
+    last = (read_log(name) or [{"kimg": 0, "seconds": 0}])[-1]
+    figures = {k: v for k, v in (evaluations(name) or [{}])[-1].items()
+               if k not in ("step", "kimg", "seconds")}
+    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
+            "torch": torch.__version__, "evaluation": figures}
+
+
+def curve(name: str, points: int = 50) -> list[dict]:
+    """The evaluations of a run from first to last, at most so many of them, without the clock."""
+    lines = evaluations(name)
+    every = max(1, math.ceil((len(lines) - 1) / (points - 1)))
+    chosen = sorted({len(lines) - 1 - i for i in range(0, len(lines), every)})
+    return [{k: v for k, v in lines[i].items() if k not in ("step", "seconds")} for i in chosen]
+
+
+def hardware() -> str:
+    """The processor that this process trains on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}"
+
+
+def check_settings(name: str, settings: dict) -> None:
+    """Write what a run depends on into its folder, nested settings side by side.
+
+    ValueError: the run was begun with another value of one. Names that only one of both has do not
+    count: another version wrote the file.
+    """
+    path = run_folder(name) / "settings.json"
+    now = flat(json.loads(json.dumps(settings)))
+    if path.exists():
+        before = flat(json.loads(path.read_text()))
+        before.setdefault("path", before.get("images"))  # as older versions called it
+        for key in now.keys() & before.keys():
+            if place(key, before[key]) != place(key, now[key]):
+                raise ValueError(f"{path.parent} was made with {key} {before[key]}, not "
+                                 f"{now[key]}: take another name.")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def flat(settings: dict) -> dict:
+    """Nested settings side by side."""
+    found = {}
+    for key, value in settings.items():
+        found |= flat(value) if isinstance(value, dict) else {key: value}
+    return found
+
+
+def place(key: str, value: object) -> object:
+    """A setting as it is compared: a path as the place that it names."""
+    return str(Path(value).resolve()) if key in PLACES and value else value
