@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
-            return run(name, arguments[1:]) or 0
+            return call(name, arguments[1:]) or 0
         except (Exception, KeyboardInterrupt) as error:
             if "--traceback" in argv:
                 traceback.print_exc()
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return STATUS[kind]
 
 
-def run(name: str, arguments: list[str]) -> int | None:
+def call(name: str, arguments: list[str]) -> int | None:
     """Run the subcommand `name`, or what the command does without one."""
     if name in ("", "-h", "--help"):
         print(overview())

@@ -87,7 +87,7 @@ def toc(names: list[str]) -> str:
         "The paper": ["method"],
         "Results": [name for name in names if name != "explore"] + explorer,
         "Evidence": ["paper_and_ours", "deviations", "settings"],
-        "Use it": ["data", "models", "your_own_generator", "graph"],
+        "Use it": ["data", "models", "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
     }
     listed = [{"caption": caption, "chapters": [{"file": page} for page in pages]}

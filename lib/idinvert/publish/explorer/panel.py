@@ -1,153 +1,26 @@
-"""The explorer: a session of inversion and editing, its panel of widgets, and pictures prepared for
-a page without a kernel.
-
-`Session` knows nothing of widgets; `Panel` shows one in JupyterLab; `flip` lets a reader of the
-published page go through pictures that were made beforehand.
-"""
+"""The explorer's panel in JupyterLab: controls for a session, and what they show."""
 
 from __future__ import annotations
 
-import io
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import ipywidgets as w
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-from idinvert.codes import encode, interpolate, manipulate, render
-from idinvert.data import ImageError, grid, read_image, to_uint8
-from idinvert.inversion import METHODS, Settings, diffuse, stitch
-from idinvert.settings import names
+from idinvert.codes import encode
+from idinvert.data import ImageError, read_image
+from idinvert.inversion import METHODS, stitch
 from idinvert.study.networks import Models
 
-LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
+from .pictures import LAMBDAS, picture, score_table
+from .session import Session, Stopped
+
 REACH = 8.0  # largest step of an attribute slider, in units of codes
 SHOWN = "190px"  # side of a picture
-CELL = "padding:0 12px;white-space:nowrap"  # style of the cells of a table
-
-
-class Stopped(Exception):
-    """The user asked to stop."""
-
-
-class Session:
-    """One target image, its code and what is done to it; images are [1, 3, r, r] in [-1, 1]."""
-
-    def __init__(self, models: Models, target: Tensor):
-        self.models = models
-        self.choose(target)
-
-    def choose(self, target: Tensor) -> None:
-        """Begin anew with another image; its first code is the encoder's."""
-        self.target = target
-        self.codes = encode(self.models.encoder, target)
-        self.other = self.codes
-
-    def invert(self, method: str, lambda_dom: float, iterations: int,
-               on_step: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
-        """Invert the target by one of METHODS; returns its image.
-
-        The code so far is kept if `on_step` raises.
-        """
-        kind, chosen = METHODS[method], {"lambda_dom": lambda_dom, "iterations": iterations}
-        settings = {name: chosen[name] for name in names(kind) if name in chosen}
-        self.codes = kind(**settings).invert(self.models.model, self.target,
-                                             on_step=self.following(on_step)).codes
-        return self.inverted()
-
-    def diffuse(self, context: Tensor, box: tuple[int, int, int, int], iterations: int,
-                on_step: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
-        """Semantic diffusion of the target's part in `box` into `context`; returns the image."""
-        stitched, mask = stitch(self.target, context, box)
-        self.codes = diffuse(self.models.model, stitched, mask, Settings(iterations=iterations),
-                             on_step=self.following(on_step)).codes
-        return self.inverted()
-
-    def following(self, on_step):
-        """A callback that keeps the code of each step, then calls `on_step`."""
-        def step(iteration: int, codes: Tensor, images: Tensor) -> None:
-            self.codes = codes.clone()
-            if on_step is not None:
-                on_step(iteration, codes, images)
-        return step
-
-    def inverted(self) -> Tensor:
-        """Image of the code."""
-        return render(self.models.generator, self.codes)
-
-    def edited(self, strengths: dict[str, float], way: float = 0.0) -> Tensor:
-        """The code moved along several boundaries, after going `way` [0, 1] to the other code."""
-        codes = torch.lerp(self.codes, self.other, way)
-        for attribute, strength in strengths.items():
-            codes = manipulate(codes, self.models.boundaries[attribute].direction, strength)
-        return render(self.models.generator, codes)
-
-
-def picture(images: Tensor, kind: str = "webp", columns: int | None = None,
-            box: tuple[int, int, int, int] | None = None) -> bytes:
-    """Images [N, 3, H, W] side by side as a file; `box` is outlined in the first of them."""
-    sheet = to_uint8(grid(images, columns or len(images))).permute(1, 2, 0).cpu().numpy()
-    shown = Image.fromarray(sheet)
-    if box is not None:
-        ImageDraw.Draw(shown).rectangle([box[0], box[1], box[2] - 1, box[3] - 1], outline="orange")
-    file = io.BytesIO()
-    shown.save(file, kind, quality=55)
-    return file.getvalue()
-
-
-def scores(models: Models, **images: Tensor) -> str:
-    """Table of attribute probabilities as HTML: a column for each named set, means over it."""
-    return score_table(models, {name: models.probabilities(x) for name, x in images.items()})
-
-
-def score_table(models: Models, columns: dict[str, Tensor]) -> str:
-    """The same of probabilities [N, A]."""
-    head = "".join(f"<th style='{CELL}'>{name}</th>" for name in columns)
-    rows = ""
-    for i, attribute in enumerate(models.attributes):
-        cells = "".join(f"<td style='{CELL}'>{bar(float(p[:, i].mean()))}</td>"
-                        for p in columns.values())
-        rows += f"<tr><td>{attribute}</td>{cells}</tr>"
-    return f"<table style='line-height:1.5'><tr><th></th>{head}</tr>{rows}</table>"
-
-
-def bar(probability: float) -> str:
-    """A probability as a bar and a number, in HTML."""
-    full, part = "display:inline-block;width:60px;background:#ececec", 60 * probability
-    return (f"<span style='{full}'><span style='display:block;height:9px;background:#2a6fb0;"
-            f"width:{part:.0f}px'></span></span> {probability:.2f}")
-
-
-# For the page without a kernel ------------------------------------------------------------------
-
-
-def flip(control: w.Widget, children: Sequence[w.Widget]) -> w.Stack:
-    """A stack of which a slider or dropdown with `index` shows one child, also without a kernel."""
-    stack = w.Stack(list(children), selected_index=control.index, layout={"width": "100%"})
-    w.jslink((control, "index"), (stack, "selected_index"))
-    return stack
-
-
-def slider(name: str, options: Sequence, value=None) -> w.SelectionSlider:
-    """A slider over labelled positions."""
-    labels = [(f"{o:g}" if isinstance(o, float) else str(o), o) for o in options]
-    return w.SelectionSlider(options=labels, value=options[0] if value is None else value,
-                             description=name, layout={"width": "480px"},
-                             style={"description_width": "90px"})
-
-
-def still(rows: Sequence[Tensor], text: str = "", width: str = "100%") -> w.Widget:
-    """Rows of images, each [N, 3, H, W], as one picture, with HTML below."""
-    sheet = picture(torch.cat(list(rows)), columns=len(rows[0]))
-    shown = w.Image(value=sheet, format="webp", layout={"width": width, "max_width": "672px"})
-    return w.VBox([shown, w.HTML(text)], layout={"width": "100%"})
-
-
-# In JupyterLab ----------------------------------------------------------------------------------
 
 
 class Panel:
@@ -361,8 +234,3 @@ def read_upload(upload: dict, size: int) -> Tensor:
             return read_image(path, size)
         except ImageError as error:
             raise ImageError(str(error).replace(f"{folder}/", "")) from error
-
-
-def blends(models: Models, a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Images [steps, 3, r, r] on the way from code `a` to code `b`, both [1, L, D], with ends."""
-    return render(models.generator, interpolate(a, b, steps, ends=True)[0])
