@@ -69,16 +69,15 @@ def test_methods_and_networks_that_there_are(model):
     with pytest.raises(ValueError, match="own-conventional"):
         model.invert(torch.zeros(1, 3, 8, 8), "conventional")
     settings = {"resolution": 16, "attributes": 2, "channels": (4, 6)}
-    models.save("own-classifier", classifier.Classifier(**settings), "classifier.Classifier",
-                settings, kind="classifier", attributes=["age", "smile"])
+    models.save("own-classifier", classifier.Classifier(**settings), kind="classifier",
+                attributes=["age", "smile"])
     probabilities = model.probabilities(torch.zeros(3, 3, 16, 16))
     assert probabilities.shape == (3, 2) and (probabilities > 0).all()
     assert model.attributes == ["age", "smile"]
 
 
 def test_another_companion_can_be_chosen(model, images):
-    models.save("other", models.load("own-base"), "encoder.Encoder",
-                models.card("own-base")["settings"])
+    models.save("other", models.load("own-base"))
     other = idinvert.Model("own", "cpu", encoder="other")
     assert other.name_of("encoder") == "other" and model.name_of("encoder") == "own-base"
     assert other.encode(images).shape == (5, 4, 4)

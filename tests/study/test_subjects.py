@@ -141,9 +141,7 @@ def test_published_files_are_imported_once(tmp_path, monkeypatch, own_registry):
     monkeypatch.setattr(importing, "import_file", lambda path, name: imported.append(path.name))
     importing.import_missing(paths, "own")
     assert imported == ["g.pth", "age.npy"]
-    card = weights.card("own")
-    weights.save("own", weights.load("own"), card["architecture"], card["settings"],
-                 imported="g.pth")
+    weights.save("own", weights.load("own"), imported="g.pth")
     save_boundary("age")
     importing.import_missing(paths, "own")
     assert imported == ["g.pth", "age.npy"]

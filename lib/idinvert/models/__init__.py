@@ -1,20 +1,18 @@
 """The registry of trained models: name -> network, hash, and how it came about.
 
-`store` reads and writes models, their cards and their companions (the encoder, discriminator,
-classifier and boundaries of a generator); `codec` is the form of their weights in few bits;
+`store` reads and writes models and their cards; `roles` tells the companions of a generator (its
+encoder, discriminator, classifier and boundaries); `codec` is the form of weights in few bits;
 `importing` makes models of other projects' files; `pretrained` has the feature networks.
 """
 
 from idinvert.nn.architecture import build
 
+from .roles import DEFAULT, ROLES, companion_name
 from .store import (
-    DEFAULT,
-    ROLES,
     ModelsError,
     card,
     check_name,
     companion,
-    companion_name,
     companions,
     digest,
     exists,

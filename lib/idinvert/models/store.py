@@ -26,13 +26,10 @@ from idinvert.files import cache_folder, locked, replacing, stamp
 from idinvert.nn.architecture import build
 
 from . import codec
+from .roles import DEFAULT, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
-DEFAULT = "base"  # variant
-ENDINGS = {"discriminator": "-d", "conventional": "-conventional", "classifier": "-classifier",
-           "boundaries": "-boundaries"}
-ROLES = ("generator", "encoder", *ENDINGS)
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
@@ -146,37 +143,6 @@ def read_card(path: Path, unchanged: tuple) -> dict:
         return with_role(path.stem, json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelsError(f"{path} is no card of a model: fetch it again.") from error
-
-
-def with_role(name: str, described: dict) -> dict:
-    """A card that tells role, generator and variant, which older ones leave to kind and name."""
-    found = dict(described)
-    role = found.setdefault("role", role_of(name, described))
-    ending = ENDINGS.get(role, "")
-    if role == "encoder":
-        generator = found.setdefault("generator", name.rpartition("-")[0])
-        found.setdefault("variant", name.removeprefix(f"{generator}-"))
-    elif ending and name.endswith(ending) and not (role == "classifier" and "domain" in found):
-        found.setdefault("generator", name.removesuffix(ending))
-    return found
-
-
-def role_of(name: str, described: dict) -> str:
-    """Role of a model whose card does not tell it."""
-    if described.get("kind") in ("conventional", "discriminator", "classifier"):
-        return described["kind"]
-    kinds = {"Generator": "generator", "Discriminator": "discriminator", "Classifier": "classifier"}
-    role = kinds.get(described.get("architecture", "").rpartition(".")[2], "encoder")
-    return "conventional" if role == "encoder" and name.endswith("-conventional") else role
-
-
-def companion_name(generator: str, role: str, variant: str = DEFAULT) -> str:
-    """The name under which a new companion of a generator is saved; ValueError: unknown role."""
-    if role not in ROLES:
-        raise ValueError(f"Unknown role {role!r}: expected one of {', '.join(ROLES)}.")
-    if role == "encoder":
-        return f"{generator}-{variant}"
-    return generator + ENDINGS.get(role, "") + ("" if variant == DEFAULT else f"-{variant}")
 
 
 def companions(generator: str, role: str) -> dict[str, str]:

@@ -176,3 +176,21 @@ def test_half_precision_is_read(tmp_path, registry):
     torch.save({"g_ema": state, "latent_avg": torch.zeros(6).half()}, tmp_path / "network.pt")
     assert importing.import_file(tmp_path / "network.pt", "new") == ["new"]
     assert models.load("new").w_avg.dtype == torch.float32
+
+
+def nested(end, depth=300_000):
+    """The opcodes of tuples in tuples, as a key of what `end` makes."""
+    return b"N" + b"\x85" * depth + end
+
+
+@pytest.mark.parametrize("content", [
+    b"}" + nested(b"Ns"), b"}(" + nested(b"Nu"), b"(" + nested(b"Nd"),
+    b"\x8f(" + nested(b"\x90"), b"(" + nested(b"\x91"),
+    b"ccollections\nOrderedDict\n(](" + nested(b"N\x86etR"),
+], ids=["item", "items", "dictionary", "set", "frozen", "ordered"])  # fmt: skip
+def test_keys_that_would_end_the_process(tmp_path, content):
+    """Tuples in tuples as a key: hashing them recurses without end."""
+    path = tmp_path / "network.pkl"
+    path.write_bytes(b"\x80\x04" + content + b".")
+    with pytest.raises(ValueError, match="other keys than names and numbers"):
+        nvidia.read_file(path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -48,6 +49,10 @@ class RecordError(ValueError):
 class Table(dict):
     """Stands for dictionaries of other classes."""
 
+    def __init__(self, pairs=()):
+        check_keys([key for key, _ in pairs])
+        super().__init__(pairs)
+
     def __setstate__(self, state=None) -> None:
         """Attributes of a dictionary are of no consequence."""
 
@@ -79,10 +84,37 @@ class Name:
         raise RecordError(f"changes {self.name}")
 
 
+def check_keys(keys: Iterable) -> None:
+    """RecordError unless keys are names and numbers: tuples in tuples overflow the stack of the
+    interpreter when they are hashed, which ends the process."""
+    for key in keys:
+        if not isinstance(key, str | bytes | int | float | None):
+            raise RecordError("has a dictionary or a set of other keys than names and numbers")
+
+
 # Not pickle.Unpickler: the one in C reserves memory for any number that a file gives as the index
 # of its memo, tens of gigabytes for a file of a few bytes.
 class Reader(pickle._Unpickler):
     """Unpickles dictionaries, lists, numbers and strings, and notes the calls of NAMES."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def checked(opcode: bytes, keys: slice, dispatch=dispatch) -> None:
+        """Have the keys of a dictionary or set, which lie on the stack, checked."""
+        read = dispatch[opcode[0]]
+
+        def read_checked(self) -> None:
+            check_keys(self.stack[keys])
+            read(self)
+
+        dispatch[opcode[0]] = read_checked
+
+    checked(pickle.SETITEM, slice(-2, -1))
+    for opcode in (pickle.SETITEMS, pickle.DICT):
+        checked(opcode, slice(0, None, 2))
+    for opcode in (pickle.ADDITEMS, pickle.FROZENSET):
+        checked(opcode, slice(None))
+    del checked, opcode
 
     def find_class(self, module: str, name: str):
         full = f"{module}.{name}"
