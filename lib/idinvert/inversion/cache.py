@@ -17,7 +17,9 @@ from .methods import Method, name_of
 from .model import Model
 
 BATCH = 16  # images inverted together
-APART = ("idinvert.registry", "idinvert.settings")  # modules that no code depends on
+# Modules on which no number depends
+APART = ("idinvert.registry", "idinvert.settings", "idinvert.nn.architecture",
+         "idinvert.nn.protocols")
 
 
 def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = True) -> Tensor:

@@ -121,18 +121,15 @@ def test_encoder_equals_the_published_code(images):
 
 
 def assert_same_path(found, names, columns, steps, code_tolerance):
-    """Losses within 1e-5, relative, before the first step and 5e-4 before each of the first
-    `steps`, and codes at the end.
+    """Losses within 1e-4, relative, before each of the first `steps` steps, and codes at the end.
 
     Adam's steps do not shrink with the gradient, so that rounding grows along the path: in float64
     the diffusion's last loss differs by 9e-4 and its code by 9e-3 from the published float32 ones.
-    A ReLU whose input is rounded to the other side of 0 moves a gradient by up to 5e-4.
     The published code inverts one image at a time; `names` are its runs, in batch order.
     """
     for image, name in enumerate(names):
         losses = np.stack([found.losses[c][image] for c in columns], 1)
-        np.testing.assert_allclose(losses[:1], PARITY[f"{name}.losses"][:1], rtol=1e-5)
-        np.testing.assert_allclose(losses[:steps], PARITY[f"{name}.losses"][:steps], rtol=5e-4)
+        np.testing.assert_allclose(losses[:steps], PARITY[f"{name}.losses"][:steps], rtol=1e-4)
         np.testing.assert_allclose(losses, PARITY[f"{name}.losses"], rtol=2e-3)
         assert distance(found.codes[image], f"{name}.code") < code_tolerance
 
