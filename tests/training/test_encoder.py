@@ -131,22 +131,22 @@ def test_perceptual_share_is_an_unbiased_part(monkeypatch):
 
 
 def test_projected_discriminator_and_perceptual_term_share_a_pass():
-    """One pass through VGG-16 gives what two gave, for the looked-at part of the batch."""
+    """One pass through VGG-16 gives what two gave, for a part of the batch."""
     torch.manual_seed(0)
-    eyes = VGG16Features().eval()
-    judge = projected.Discriminator(16).attach(eyes)
+    vgg = VGG16Features().eval()
+    judge = projected.Discriminator(16).attach(vgg)
     generator = stylegan.Generator(16, channel_base=64, channel_max=8, z_dim=6, w_dim=6,
                                    layerwise=True)
     images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)
     recipe = training.Recipe(batch=8, schedule_kimg=1)
-    task = training.DomainGuidedTask(nets.Encoder(16, 6, 4, 8), generator, judge, eyes, images,
+    task = training.DomainGuidedTask(nets.Encoder(16, 6, 4, 8), generator, judge, vgg, images,
                                      recipe, held_out=4)
     real = torch.rand(8, 3, 16, 16)
-    seen, features = task.features_of(real)
+    judged, features = task.features_of(real)
     judge.eval()  # spectral norms change with every pass otherwise
     with training.autocast("cpu"):
-        torch.testing.assert_close(judge(seen), judge(real[:2]))
-        torch.testing.assert_close(features, eyes(real[:2]))
+        torch.testing.assert_close(judge(judged), judge(real[:2]))
+        torch.testing.assert_close(features, vgg(real[:2]))
     assert set(task.step(0)) == {"pixel", "feature", "adversarial", "d_loss"}
 
 

@@ -16,12 +16,12 @@ SIZES = {"channel_base": 32, "channel_max": 4}
 GROWTH = ((0.008, 1), (0.024, 0))
 
 
-def gan(module=stylegan, width=4, through=False, **recipe):
+def gan(module=stylegan, width=4, projecting=False, **recipe):
     torch.manual_seed(0)
     sizes = SIZES | {"channel_max": width}
     generator = module.Generator(16, z_dim=4, w_dim=4, **sizes)
     discriminator = module.Discriminator(16, **sizes)
-    if through:
+    if projecting:
         discriminator = projected.Discriminator(16, width=4).attach(VGG16Features())
     images = torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8)
     settings = {"batch": 4, "r1_every": 3, "ema_kimg": 0.01} | recipe
@@ -43,16 +43,16 @@ def run(task, folder, kimg=0.04, minutes=100):
     return train(task, folder, schedule, progress=False)
 
 
-@pytest.mark.parametrize("module, through, name", [
+@pytest.mark.parametrize("module, projecting, name", [
     (stylegan2, False, "stylegan2.Generator"), (stylegan, True, "projected.Discriminator")])
-def test_growing_what_does_not_grow_is_refused(module, through, name):
+def test_growing_what_does_not_grow_is_refused(module, projecting, name):
     with pytest.raises(ValueError, match=f"{name} does not grow: leave growth out"):
-        gan(module, through=through, growth=GROWTH)
+        gan(module, projecting=projecting, growth=GROWTH)
 
 
 @pytest.mark.parametrize(
     "module, recipe",
-    [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"through": True}),
+    [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"projecting": True}),
      (stylegan2, {"teacher_kimg": 0.02})],
     ids=["1", "2", "projected", "taught"],
 )
@@ -67,7 +67,7 @@ def test_interrupted_run_is_bit_identical(tmp_path, module, recipe):
         states = [getattr(task, network).state_dict() for task in (whole, parts)]
         assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     assert log(tmp_path / "whole") == log(tmp_path / "parts")
-    figures = {"d_loss", "g_loss", "lod"} | (set() if "through" in recipe else {"r1"})
+    figures = {"d_loss", "g_loss", "lod"} | (set() if "projecting" in recipe else {"r1"})
     assert figures <= set().union(*log(tmp_path / "whole"))
 
 
@@ -77,10 +77,10 @@ def test_other_architecture_is_refused(tmp_path):
         run(gan(width=8), tmp_path)
 
 
-@pytest.mark.parametrize("through", [False, True])
-def test_a_taught_generator_renders_more_and_more_like_its_teacher(through):
+@pytest.mark.parametrize("projecting", [False, True])
+def test_a_taught_generator_renders_more_and_more_like_its_teacher(projecting):
     """Codes, discriminator and teacher stay as they are meanwhile; then the usual steps follow."""
-    task = gan(stylegan2, through=through, teacher_kimg=0.8, learning_rate=1e-2)
+    task = gan(stylegan2, projecting=projecting, teacher_kimg=0.8, learning_rate=1e-2)
     kept = [copy.deepcopy(network.state_dict()) for network in
             (task.generator.mapping, task.discriminator, task.teacher)]
     codes = task.generator.mapping(torch.randn(16, 4)).detach()
@@ -116,14 +116,14 @@ def test_a_recipe_that_begins_with_a_teacher_needs_one():
 
 def test_a_projected_discriminator_has_no_penalty():
     assert "r1" in gan(stylegan2).step(0)
-    assert "r1" not in gan(stylegan2, through=True).step(0)
+    assert "r1" not in gan(stylegan2, projecting=True).step(0)
 
 
 def test_adam_is_corrected_for_lazy_penalties_only_where_there_are_any():
     """StyleGAN2, appendix B: with a penalty in every third step, to the power of 3 / 4."""
-    for through, share in ((False, 0.75), (True, 1.0)):
-        generator, discriminator = (o.param_groups for o in gan(
-            stylegan2, through=through, learning_rate=4e-3, discriminator_rate=0.5).optimizers)
+    for projecting, share in ((False, 0.75), (True, 1.0)):
+        task = gan(stylegan2, projecting=projecting, learning_rate=4e-3, discriminator_rate=0.5)
+        generator, discriminator = (optimizer.param_groups for optimizer in task.optimizers)
         assert [group["lr"] for group in generator] == [4e-3, 4e-3]
         (group,) = discriminator
         assert group["lr"] == pytest.approx(2e-3 * share)
@@ -131,12 +131,12 @@ def test_adam_is_corrected_for_lazy_penalties_only_where_there_are_any():
 
 
 def test_the_discriminator_learns_from_the_images_that_judged_the_generator():
-    """The features of a batch are looked at once, and give what the images would."""
-    task = gan(stylegan2, through=True)
-    looked, look = [], task.discriminator.features
-    task.discriminator.features = lambda x: looked.append(len(x)) or look(x)
+    """The features of a batch are taken once, and give what the images would."""
+    task = gan(stylegan2, projecting=True)
+    counts, features = [], task.discriminator.features
+    task.discriminator.features = lambda x: counts.append(len(x)) or features(x)
     figures = task.step(1)
-    assert looked == [4, 4]  # the sampled images, then the real ones
+    assert counts == [4, 4]  # the sampled images, then the real ones
     assert {"g_loss", "d_loss", "d_real", "d_fake"} <= set(figures)
 
 
@@ -164,7 +164,7 @@ def test_real_images_follow_the_level_of_detail():
 
 @pytest.mark.parametrize("step, half_life", [(9, 2.0), (999, 10.0)])
 def test_average_of_weights(step, half_life):
-    """Half-life 0.05 of the images seen, at most 10 images; batch 4: weight 0.5^(4 / half-life)."""
+    """Half-life 0.05 of the images so far, at most 10 images; batch 4: weight 0.5^(4 / half-life)."""
     task = gan()
     name, new = next(iter(task.generator.named_parameters()))
     old = task.average.get_parameter(name).clone()

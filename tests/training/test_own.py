@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from idinvert import models
@@ -9,9 +10,11 @@ from idinvert.cli import main
 from idinvert.codes import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
+from idinvert.nn.classifier import Classifier
 from idinvert.processes import Share
 from idinvert.training import runs
-from idinvert.training.classifier import ClassifierEntry
+from idinvert.training.classifier import ClassifierEntry, ClassifierTask
+from idinvert.training.classifier import Recipe as ClassifierRecipe
 from idinvert.training.images import OwnImages
 from idinvert.training.train import train_entry
 
@@ -87,6 +90,47 @@ def test_a_longer_run_continues_a_shorter_one(folder):
     assert models.card("own")["kimg"] == 0.032
 
 
+def test_a_longer_encoder_run_goes_on_with_its_learning_rate(folder):
+    """It does not jump back up, and the card tells the schedule."""
+    gan(folder)
+    encoder(folder)
+    encoder(folder, kimg=0.032)
+    state = torch.load(folder / "runs" / "own-base" / "checkpoint.pt")
+    rate = state["task"]["optimizers"][0]["param_groups"][0]["lr"]
+    assert rate == pytest.approx(5e-4 * 0.8 ** (4 * 3 / 2))  # the fourth step of a schedule of two
+    card = models.card("own-base")
+    assert (card["kimg"], card["recipe"]["schedule_kimg"]) == (0.032, 0.016)
+
+
+def test_a_classifier_says_that_its_learning_rate_rises_again(capsys):
+    network = Classifier(16, 2, channels=(4, 6))
+    labels = pd.DataFrame({"a": [0.0, 1.0] * 12, "b": [1.0, 0.0] * 12})
+    task = ClassifierTask(network, torch.zeros(24, 3, 16, 16, dtype=torch.uint8), labels, labels,
+                          ClassifierRecipe(schedule_kimg=2, holdout=8))
+    task.continue_schedule(2.0)
+    assert not capsys.readouterr().err
+    task.continue_schedule(0.5)
+    assert capsys.readouterr().err == (
+        "The learning rate fell to 0 over 0.5 thousand images; in this longer run it rises again, "
+        "to fall to 0 at 2.\n")
+
+
+def test_paths_are_compared_as_places(folder, monkeypatch):
+    gan(folder)
+    monkeypatch.chdir(folder)
+    assert gan(folder, "--images", "photos/", kimg=0.032) == 0
+    assert models.card("own")["kimg"] == 0.032
+
+
+def test_a_run_of_an_older_version_goes_on(folder):
+    """Its settings.json has other names, and lacks some."""
+    gan(folder)
+    path = folder / "runs" / "own" / "settings.json"
+    path.write_text(json.dumps({"command": "gan", "images": str(folder / "photos"), "split": "all",
+                                "batch": 8, "seed": 0, "resolution": 8, "layerwise": False}))
+    assert gan(folder, kimg=0.032) == 0 and models.card("own")["kimg"] == 0.032
+
+
 def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
     gan(folder)
     assert gan(folder, "--seed", "3", kimg=0.032) == 1
@@ -112,9 +156,12 @@ def test_models_are_not_overwritten(folder, capsys):
     (["--resolution", "9"], "resolution must be a power of two"),
     (["--split", "ffhq"], "split ffhq needs 70000 images, but there are 40"),
     (["--images", "nowhere"], "nowhere does not exist"),
+    (["--batch", "0"], "batch is 0, but should be greater than or equal to 1"),
+    (["--kimg", "-1"], "kimg is -1.0, but should be greater than 0"),
+    (["--channel-base", "4"], "channel_base is 4, which leaves the layers of 8 px"),
 ])  # fmt: skip
 def test_errors_are_one_sentence(folder, extra, message, capsys):
-    assert gan(folder, *extra) == 1
+    assert gan(folder, *extra) in (1, 2)
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("idinvert train: error: ") and message in error
 

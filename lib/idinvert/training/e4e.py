@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert import losses
-from idinvert.codes import sample_codes
+from idinvert.codes import code_statistics
 from idinvert.models import pretrained
 from idinvert.nn.e4e import CodePool, LatentDiscriminator
 from idinvert.processes import ALONE, Share
@@ -69,7 +69,7 @@ class OffsetTask(encoder.EncoderTask):
 
     def offsets_at(self, step: int) -> int:
         """Number of offsets in use: none, then one more after every `offsets_every`."""
-        done = step * self.batch / (self.schedule_kimg * 1000) - self.recipe.offsets_from
+        done = step * self.batch / (self.recipe.schedule_kimg * 1000) - self.recipe.offsets_from
         count = 0 if done < 0 else 1 + int(done / self.recipe.offsets_every)
         return min(count, self.encoder.num_layers - 1)
 
@@ -115,7 +115,6 @@ class OffsetEntry(encoder.EncoderEntry):
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> OffsetTask:
         network, generator = self.networks()
-        codes = sample_codes(generator, encoder.SAMPLED)
-        judge = LatentDiscriminator(codes.mean(0), codes.std(0))
+        judge = LatentDiscriminator(*code_statistics(generator))
         return OffsetTask(network, generator, judge, pretrained.load_vgg16(),
                           **self.options(generator, device, share))

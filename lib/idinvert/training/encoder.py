@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert import losses, models
-from idinvert.codes import encode_with_noise, render_with_noise, sample_codes
+from idinvert.codes import code_statistics, encode_with_noise, render_with_noise, sample_codes
 from idinvert.data import grid, to_float
 from idinvert.metrics import features, kid
 from idinvert.models import pretrained
@@ -41,7 +41,6 @@ from .steps import (
 )
 
 HELD_OUT = 200  # training images on which encoders are judged, an eighth of all at most
-SAMPLED = 10_000  # codes from which the average and the spread of codes are taken
 
 
 @settings
@@ -100,19 +99,18 @@ class EncoderTask(NetworkTask):
         self.generator = place(generator, device).eval().requires_grad_(False)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
-        self.schedule_kimg = recipe.schedule_kimg
         if share.world > 1:
             synchronise(encoder)
 
     def schedule(self, step: int) -> None:
         """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
-        done = step * self.batch / (self.schedule_kimg * 1000)
+        done = step * self.batch / (self.recipe.schedule_kimg * 1000)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
 
     def state_dict(self) -> dict:
-        return super().state_dict() | {"schedule_kimg": self.schedule_kimg}
+        return super().state_dict() | {"schedule_kimg": self.recipe.schedule_kimg}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
@@ -120,7 +118,7 @@ class EncoderTask(NetworkTask):
 
     def continue_schedule(self, kimg: float | None) -> None:
         """The decay goes on as it began: in a longer run the learning rate does not rise again."""
-        self.schedule_kimg = kimg or self.schedule_kimg
+        self.recipe = replace(self.recipe, schedule_kimg=kimg or self.recipe.schedule_kimg)
 
     def code_step(self) -> dict[str, Tensor]:
         """Eq. (1): one encoder step on freshly sampled images, whose codes are known."""
@@ -240,8 +238,7 @@ class DomainGuidedTask(EncoderTask):
         float32."""
         recipe = self.recipe
         with autocast(self.device):
-            real_logits, fake_logits = self.discriminator(judged_real), self.discriminator(
-                judged_fake)
+            real_logits, fake_logits = map(self.discriminator, (judged_real, judged_fake))
         loss = losses.equation3(real_logits, fake_logits)
         figures = {"d_loss": loss.detach()}
         if step % recipe.r1_every == 0 and penalised(self.discriminator):
@@ -277,9 +274,9 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
                                           "w_dim": generator.w_dim, **settings})
     if parent is not None:
         network.load_state_dict(network.state_dict() | parent.state_dict())
-    codes = sample_codes(generator, SAMPLED)
-    network.w_std.copy_(codes.std(0))
-    network.w_avg.copy_(codes.mean(0) if average else torch.zeros_like(codes[0]))
+    codes = code_statistics(generator)
+    network.w_std.copy_(codes.std)
+    network.w_avg.copy_(codes.mean if average else torch.zeros_like(codes.mean))
     if isinstance(network, noise_encoder.NoiseEncoder):
         network.map_scale.copy_(noise_encoder.map_scales(generator)[:len(network.map_scale)])
     return network

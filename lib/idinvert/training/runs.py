@@ -91,15 +91,15 @@ def hardware() -> str:
 
 
 def check_settings(name: str, settings: dict) -> None:
-    """Write what a run depends on into its folder, nested settings side by side.
+    """Write what a run depends on into its folder.
 
     ValueError: the run was begun with another value of one. Names that only one of both has do not
     count: another version wrote the file.
     """
     path = run_folder(name) / "settings.json"
-    now = flat(json.loads(json.dumps(settings)))
+    now = json.loads(json.dumps(settings))
     if path.exists():
-        before = flat(json.loads(path.read_text()))
+        before = json.loads(path.read_text())
         before.setdefault("path", before.get("images"))  # as older versions called it
         for key in now.keys() & before.keys():
             if place(key, before[key]) != place(key, now[key]):

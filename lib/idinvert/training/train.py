@@ -78,9 +78,10 @@ def check_name(entry: Entry) -> None:
 
 
 def depends_on(entry: Entry) -> dict:
-    """What the run of an entry depends on; how long it is may change."""
-    return {key: value for key, value in resolved(entry).items()
-            if key not in ("kimg", "name", "notes")}
+    """What the run of an entry depends on, nested settings side by side; how long it is may
+    change."""
+    return {key: value for key, value in runs.flat(resolved(entry)).items()
+            if key not in ("kimg", "schedule_kimg", "name", "notes")}
 
 
 def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, float]:
@@ -118,14 +119,10 @@ def publish(entry: Entry, task: NetworkTask) -> dict:
             stored = {"bits": part.bits, "difference_bits": part.difference_bits,
                       "relative_to": other and companion_of(other, part.role)}
         of_role = {"kind": part.role, "role": part.role, "generator": name} if part.role else {}
-        saved = save(companion_of(name, part.role), getattr(task, part.network), stored,
-                     facts | of_role)
+        saved = models.save(companion_of(name, part.role), getattr(task, part.network),
+                            **stored, **facts | of_role)
     runs.keep_log(name)
     return saved
-
-
-def save(name, network, stored, facts):
-    return models.save(name, network, network.architecture, network.settings, **stored, **facts)
 
 
 def companion_of(name: str, role: str) -> str:
