@@ -164,7 +164,7 @@ def test_real_images_follow_the_level_of_detail():
 
 @pytest.mark.parametrize("step, half_life", [(9, 2.0), (999, 10.0)])
 def test_average_of_weights(step, half_life):
-    """Half-life 0.05 of the images so far, at most 10 images; batch 4: weight 0.5^(4 / half-life)."""
+    """Half-life 0.05 of all images, at most 10 images; batch 4: weight 0.5^(4 / half-life)."""
     task = gan()
     name, new = next(iter(task.generator.named_parameters()))
     old = task.average.get_parameter(name).clone()

@@ -16,6 +16,7 @@ from idinvert.nn.architecture import build
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training import encoder, gan, runs, zoo
+from idinvert.training.entries import TASKS, Entry, task
 from idinvert.training.train import begin, train_entry
 
 ENTRIES = zoo.entries()
@@ -66,6 +67,21 @@ def test_an_entry_is_checked_when_it_is_read(change, message):
     with pytest.raises(SettingsError) as error:
         zoo.parse({"tiny": GAN | change})
     assert str(error.value).startswith(message)
+
+
+def test_a_task_is_one_registered_class():
+    """What a plug-in decorates is read from the list like the others."""
+    @task("toy")
+    class ToyEntry(Entry):
+        colour: str = "red"
+
+    try:
+        entry = zoo.parse({"one": {"kind": "toy", "kimg": 2, "colour": "blue"}})["one"]
+        assert (type(entry), entry.colour, entry.kind) == (ToyEntry, "blue", "toy")
+        with pytest.raises(SettingsError, match="one: unknown setting 'color': .* 'colour'"):
+            zoo.parse({"one": {"kind": "toy", "kimg": 2, "color": "blue"}})
+    finally:
+        del TASKS.entries["toy"]
 
 
 def test_the_part_for_a_gpu_is_checked_too():

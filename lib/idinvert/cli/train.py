@@ -30,8 +30,6 @@ from idinvert.training.images import OwnImages
 
 from . import UsageError, read_options
 
-Split = Literal["ffhq", "lsun", "all"]
-
 
 @settings
 class Budget:
@@ -55,16 +53,23 @@ class Models(Budget):
 
 
 @settings
-class Gan(Budget):
+class OfImages(Budget):
+    """What models of images of one's own share."""
+
+    _: KW_ONLY
+    images: str  # folder, zip or LMDB
+    # train on the training images of the paper's split
+    split: Literal["ffhq", "lsun", "all"] = "all"
+    seed: Whole = 0
+
+
+@settings
+class Gan(OfImages):
     """A new generator."""
 
     name: Positional[str]  # of the new generator
     _: KW_ONLY
-    images: str  # folder, zip or LMDB
-    # train on the training images of the paper's split
-    split: Split = "all"
     kimg: Positive = 1000  # thousand images; more continues
-    seed: Whole = 0
     architecture: Literal["stylegan", "stylegan2"] = "stylegan2"
     resolution: Count = 64  # px, a power of two
     layerwise: bool = False  # one code per layer (section 6.2)
@@ -88,16 +93,13 @@ class Gan(Budget):
 
 
 @settings
-class Encoder(Budget):
+class Encoder(OfImages):
     """A new domain-guided encoder for a generator of the registry."""
 
+    _: KW_ONLY
     generator: str
-    images: str  # folder, zip or LMDB
     name: str | None = None  # of the new encoder, GENERATOR-base unless told
-    # train on the training images of the paper's split
-    split: Split = "all"
     kimg: Positive = 100  # thousand images; more continues
-    seed: Whole = 0
     average: bool = False  # predict the offset from the average code (section 5.2)
     channel_base: Count = 32  # channels of the first layer
     channel_max: Count = 64
@@ -113,18 +115,14 @@ class Encoder(Budget):
 
 
 @settings
-class Classifier(Budget):
+class Classifier(OfImages):
     """A new attribute classifier, which judges edits."""
 
     name: Positional[str]  # of the new classifier; that of a generator is GENERATOR-classifier
     _: KW_ONLY
-    images: str  # folder, zip or LMDB
     labels: str  # CSV: a column `image`, and one of 0 and 1 for each attribute
     sided: tuple[str, ...] = ()  # attributes that a mirror image reverses, as a pose to the right
-    # train on the training images of the paper's split
-    split: Split = "all"
     kimg: Positive = 300  # thousand images; more continues
-    seed: Whole = 0
     resolution: Count = 64  # px, that of the generator
     recipe: classifier.Recipe = classifier.Recipe()  # how it is trained
 

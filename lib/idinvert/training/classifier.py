@@ -166,8 +166,8 @@ def mirrored_labels(labels: pd.DataFrame, domain: str) -> pd.DataFrame:
 def degrade(image: Tensor, recipe: Recipe) -> Tensor:
     """Images [N, 3, r, r] in [-1, 1] shifted, relit, blurred and made noisy, each by chance.
 
-    Generated images and reconstructions are blurrier than renderings; a network trained
-    on such images judges them by the attribute and not by their quality. Values may leave [-1, 1].
+    Generated images and reconstructions are blurrier than renderings; a network trained on such
+    images judges them by the attribute and not by their quality. Values may leave [-1, 1].
     """
     n = len(image)
 
