@@ -16,10 +16,11 @@
 # %% [markdown]
 # # The data and the generators
 #
-# Section 4.1 of the paper trains StyleGANs on FFHQ faces and LSUN towers and bedrooms at 256 px. The embedded
-# profile has rendered worlds in their place: 64 px images of faces, towers, churches and bedrooms, each a function of
-# its attributes, which are therefore known exactly. What this notebook shows: the images, what every generator makes
-# of them, how far that is from real images, and what its training has cost.
+# Section 4.1 of the paper trains StyleGANs on FFHQ faces and LSUN towers and bedrooms at 256 px. The
+# embedded profile has rendered worlds in their place: 64 px images of faces, towers, churches and bedrooms,
+# each a function of its attributes, which are therefore known exactly. What this notebook shows: the
+# images, what every generator makes of them, how far that is from real images, and what its training has
+# cost.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -32,13 +33,13 @@ seed = 0
 import pandas as pd
 from idinvert import models as weights
 from idinvert import study
-from idinvert.study import figures
+from idinvert.study import figures, logs, scores
 from idinvert.study.sections import generators
 from idinvert.training import zoo
 from IPython.display import Markdown, display
 
 run = study.begin("01_generators", profile, device, seed, num_images=num_images)
-shown = generators.shown(run)
+shown = generators.generators_of(run)
 list(shown)
 
 # %% [markdown]
@@ -49,7 +50,8 @@ list(shown)
 # %%
 for domain, subject in run.subjects.items():
     display(Markdown(f"**{domain}**"))
-    display(run.figure(f"world_{domain}", figures.image_grid(generators.contact_sheet(subject), inch=0.6)))
+    sheet = figures.image_grid(generators.contact_sheet(subject), inch=0.6)
+    display(run.figure(f"world_{domain}", sheet))
 
 # %% [markdown]
 # ## Samples
@@ -71,20 +73,25 @@ for name in shown:
 for name in shown:
     display(Markdown(f"**{name}**"))
     rows = generators.truncated(weights.load(name, run.device), tuple(psis), seed=seed)
-    display(run.figure(f"truncation_{name}", figures.image_grid(rows, [f"psi {p:g}" for p in psis], inch=0.6)))
+    sheet = figures.image_grid(rows, [f"psi {p:g}" for p in psis], inch=0.6)
+    display(run.figure(f"truncation_{name}", sheet))
 
 # %% [markdown]
 # ## How far from real images?
 #
-# FD and KID in the features of an ImageNet network, and SWD, between samples and test images. The row *real images* is what one
-# half of the test set reaches against the other half, its FD and SWD at the smaller number of images given. The last column
-# names the generators whose samples do not convince: those of a KID x 1e3 above 300, where sheets of samples show outlines
-# without detail, or a few pictures again and again.
+# FD and KID in the features of an ImageNet network, and SWD, between samples and test images. The row *real
+# images* is what one half of the test set reaches against the other half, at the number of images in the
+# table; fewer images give a higher FD and SWD.
 
 # %%
-rows = [row for name, subject in shown.items() for row in generators.quality(name, subject, run.settings.num_images, run.device)]
-table = run.table("generators", generators.judged(pd.DataFrame(rows).drop_duplicates(["domain", "generator"])))
-table[["domain", "generator", "images", "fd", "kid", "swd", "samples"]].round(1)
+rows = []
+for name, subject in shown.items():
+    rows += generators.quality(name, subject, run.settings.num_images, run.device)
+distances = pd.DataFrame(rows).drop_duplicates(["domain", "generator"])
+table = run.table("generators", generators.judged(distances))
+display(Markdown(f"Samples of a KID x 1e3 above {generators.CONVINCING:g} do not convince: their sheets show "
+                 "outlines without detail, or a few pictures again and again."))
+table[["domain", "generator", "images", *scores.set_metrics(), "samples"]].round(1)
 
 # %% [markdown]
 # ## What the models have cost
@@ -95,9 +102,10 @@ table[["domain", "generator", "images", "fd", "kid", "swd", "samples"]].round(1)
 run.table("budgets", generators.budgets()).round(2)
 
 # %%
-panels = [(name, "d_loss") for name in shown if weights.card(name)["kind"] == "gan"]
-panels += [(name, "held_out_mse") for name in weights.names() if "held_out_mse" in weights.card(name)["evaluation"]]
-run.figure("training_curves", generators.training_curves(panels))
+cards = {name: weights.card(name) for name in weights.names()}
+panels = [(name, "d_loss") for name in shown if cards[name]["kind"] == "gan"]
+panels += [(name, "held_out_mse") for name, card in cards.items() if "held_out_mse" in card["evaluation"]]
+run.figure("training_curves", logs.curves_of_models(panels))
 
 # %% [markdown]
 # ## What is not trained yet

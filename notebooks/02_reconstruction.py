@@ -34,7 +34,7 @@ seed = 0
 # %%
 import pandas as pd
 from idinvert import study
-from idinvert.inversion import METHODS, cache
+from idinvert.inversion import cache
 from idinvert.study import claims, figures, networks, scores
 from idinvert.study.sections import reconstruction
 from IPython.display import display
@@ -49,18 +49,20 @@ run.settings
 # Every method inverts the same first test images. Codes are kept in the cache: what one notebook has
 # inverted, the others need not invert again.
 #
-# Image2StyleGAN is given far fewer iterations here than its authors' 5,000, for they are what takes the time: read
-# the settings above. Stopped that early, it has not reached the pixels that it would reach, which
+# Image2StyleGAN is given far fewer iterations here than its authors' 5,000, because they take most of the
+# time: see the settings above. Stopped that early, it has not reached the pixels that it would reach. This
 # bears on claims C2 (its pixels) and C5 (its time): on six of these faces its MSE fell from 0.034 at 200
-# steps to 0.015 at 1,000, passing in-domain inversion's 0.028 before 300.
+# steps to 0.015 at 1,000, and passed in-domain inversion's 0.028 before 300.
 
 # %%
-sizes = {d: m.generator.resolution for d, m in subjects.items()}
-targets = {d: run.subject(d).photos(size, stop=run.settings.num_images).to(run.device) for d, size in sizes.items()}
-codes = {d: networks.invert(m, targets[d], run.settings.methods) for d, m in subjects.items()}
-found = {d: reconstruction.reconstruct(m, codes[d]) for d, m in subjects.items()}
-real = {d: scores.see(m, targets[d]) for d, m in subjects.items()}
-others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.settings.num_images).to(run.device)) for d, m in subjects.items()}
+targets, found, real, others = {}, {}, {}, {}
+for d, m in subjects.items():
+    photos, size = run.subject(d).photos, m.generator.resolution
+    targets[d] = photos(size, stop=run.settings.num_images).to(run.device)
+    codes = networks.invert(m, targets[d], run.settings.methods)
+    found[d] = reconstruction.reconstruct(m, codes)
+    real[d] = scores.image_set(m, targets[d])
+    others[d] = scores.image_set(m, photos(size, start=-run.settings.num_images).to(run.device))
 
 # %% [markdown]
 # ## Table 1: reconstruction by four methods
@@ -73,40 +75,52 @@ others = {d: scores.see(m, run.subject(d).photos(sizes[d], start=-run.settings.n
 # %%
 table1 = pd.concat([reconstruction.table1(d, found[d], real[d], others[d]) for d in subjects])
 run.table("table1", table1)
-table1[["domain", "method", "images", *reconstruction.METRICS]].round(3)
+table1[["domain", "method", "images", *reconstruction.columns()]].round(3)
 
 # %% [markdown]
 # ## Figure 2: targets and reconstructions
 
 # %%
 for domain in subjects:
-    rows = reconstruction.pictures(targets[domain], found[domain], list(found[domain]), 10)
-    labels = ["target", *(METHODS[name].title.replace(" ", "\n", 1) for name in found[domain])]
+    rows, labels = reconstruction.method_pictures(targets[domain], found[domain], 10)
     display(run.figure(f"fig02_{domain}", figures.image_grid(rows, labels)))
+
+# %% [markdown]
+# ## Errors of single images
+#
+# A point for each image, a bar at their median: whether one method is better on most images, or on a few.
+
+# %%
+errors = pd.concat([reconstruction.error_strips(d, found[d], real[d]) for d in subjects])
+run.figure("fig02_errors", figures.strips(errors, "MSE", "method", {d: d for d in subjects}))
 
 # %% [markdown]
 # ## Seconds per image
 #
 # The paper reports 290 s for Image2StyleGAN, 8 s for in-domain inversion and 0.0042 s for the encoder, at
-# 256 px on a GPU. Only their ratios can be compared with those here. One domain is timed, for the networks of
-# all have the same size.
+# 256 px on a GPU. Only their ratios can be compared with those here. One domain is timed, since the
+# networks of all have the same size. The time of one image is the median of six runs, its interval the
+# fastest and the slowest.
 
 # %%
 first = next(iter(subjects))
-times = reconstruction.seconds(first, subjects[first], targets[first][:cache.BATCH], run.settings.methods)
+batch = targets[first][:cache.BATCH]
+times = reconstruction.method_seconds(first, subjects[first], batch, run.settings.methods)
 run.table("seconds", times).round(4)
 
 # %% [markdown]
 # ## Paper and ours
 #
-# Each row compares two methods by one metric, so that a positive value agrees with the paper; a claim
-# is *reproduced* if the whole 95 % interval is positive. KID, which the paper does not report, stands beside its FID.
+# Each row compares two methods by one metric, so that a positive value agrees with the paper; a claim is
+# *reproduced* if the whole 95 % interval is positive. KID, which the paper does not report, stands beside
+# its FID.
 
 # %%
 paper = claims.paper_table(1)
-rows = [row for d in subjects for row in reconstruction.paper_and_ours(d, found[d], real[d], paper)]
-verdicts = claims.frame(rows + reconstruction.speed_claims(times))
-run.table("02_paper_and_ours", verdicts).round(3)
+rows = reconstruction.speed_claims(times)
+for d in reversed(subjects):
+    rows = reconstruction.reconstruction_claims(d, found[d], real[d], paper) + rows
+run.table("02_paper_and_ours", claims.frame(rows)).round(3)
 
 # %%
 print(run.finish())

@@ -42,10 +42,11 @@ subjects = networks.load_domains(run, domains, needs=("boundaries",))
 run.settings
 
 # %%
-tests = {d: run.subject(d).test(m, run.settings.num_images) for d, m in subjects.items()}
-targets = {d: t.floats().to(run.device) for d, t in tests.items()}
-labels = {d: t.labels for d, t in tests.items()}
-codes = {d: networks.invert(m, targets[d], run.settings.methods, separation.SHOWN) for d, m in subjects.items()}
+labels, codes = {}, {}
+for d, m in subjects.items():
+    test = run.subject(d).test(m, run.settings.num_images)
+    labels[d], targets = test.labels, test.floats().to(run.device)
+    codes[d] = networks.invert(m, targets, run.settings.methods)
 pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives").to_frame().round(2)
 
 # %% [markdown]
@@ -57,7 +58,8 @@ pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives")
 
 # %%
 for d, m in subjects.items():
-    display(pd.Series({name: b.accuracy for name, b in m.boundaries.items()}, name=f"{d}: accuracy").to_frame().T.round(3))
+    accuracy = {name: [boundary.accuracy] for name, boundary in m.boundaries.items()}
+    display(pd.DataFrame(accuracy, index=[f"{d}: accuracy"]).round(3))
     cosines = separation.cosines(m.boundaries)
     run.table(f"boundary_cosines_{d}", cosines)
     display(run.figure(f"boundary_cosines_{d}", figures.heatmap(cosines)))
@@ -68,23 +70,27 @@ for d, m in subjects.items():
 # The dashed line is the precision of guessing: the share of images that have the attribute.
 
 # %%
-shown = {d: [a for a in ("age", "gender", "eyeglasses", "pose") if a in labels[d]] or list(labels[d]) for d in subjects}
+shown = {d: separation.attributes_of_figure(labels[d]) for d in subjects}
 for d, m in subjects.items():
-    display(run.figure(f"fig03_{d}", separation.curves(codes[d], m.boundaries, labels[d], shown[d])))
+    curves = separation.separation_curves(codes[d], m.boundaries, labels[d], shown[d])
+    display(run.figure(f"fig03_{d}", curves))
 
 # %%
-table = pd.concat([separation.average_precisions(d, codes[d], m.boundaries, labels[d]) for d, m in subjects.items()])
+table = pd.concat([separation.average_precisions(d, codes[d], m.boundaries, labels[d])
+                   for d, m in subjects.items()])
 run.table("fig03", table)
 table.pivot(index=["domain", "attribute"], columns="method", values="ap").round(3)
 
 # %% [markdown]
 # ## Paper and ours
 #
-# Claim C6: in-domain codes are semantically better aligned. The quantity is the average precision of in-domain
-# codes less that of the other method, on the same images.
+# Claim C6: in-domain codes are semantically better aligned. The quantity is the average precision of
+# in-domain codes less that of the other method, on the same images.
 
 # %%
-rows = [row for d, m in subjects.items() for row in separation.paper_and_ours(d, codes[d], m.boundaries, labels[d], shown[d])]
+rows = []
+for d, m in subjects.items():
+    rows += separation.separation_claims(d, codes[d], m.boundaries, labels[d], shown[d])
 run.table("03_paper_and_ours", claims.frame(rows)).round(3)
 
 # %%

@@ -17,9 +17,9 @@
 # # Editing: what inverted codes are good for
 #
 # Section 4.3 of the paper edits real images through their codes: *interpolation* between two images,
-# *manipulation* of an attribute (Eq. 5), and *semantic diffusion* of one image's centre into another. If a code
-# lies in the domain, the edited code should too. Table 2 asks how near the edited images are to real ones, for
-# Image2StyleGAN and in-domain inversion; the encoder alone stands beside them.
+# *manipulation* of an attribute (Eq. 5), and *semantic diffusion* of one image's centre into another. If a
+# code lies in the domain, the edited code should too. Table 2 asks how near the edited images are to real
+# ones, for Image2StyleGAN and in-domain inversion; the encoder alone stands beside them.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -37,20 +37,23 @@ import torch
 from idinvert import study
 from idinvert.codes import render, sample_codes
 from idinvert.inversion import METHODS
-from idinvert.study import claims, figures, networks, scores
+from idinvert.study import claims, edits, figures, networks, scores
 from idinvert.study.sections import editing
 from IPython.display import display
 
-run = study.begin("04_editing", profile, device, seed, num_images=num_images, methods=methods, num_diffused=num_diffused)
+run = study.begin("04_editing", profile, device, seed, num_images=num_images, methods=methods,
+                  num_diffused=num_diffused)
 subjects = networks.load_domains(run, domains)
 run.settings
 
 # %%
-tests = {d: run.subject(d).test(m) for d, m in subjects.items()}
-labels = {d: t.labels[: run.settings.num_images] for d, t in tests.items()}
-targets = {d: t.floats(stop=run.settings.num_images).to(run.device) for d, t in tests.items()}
-real = {d: scores.see(m, tests[d].floats(-run.settings.num_real).to(run.device)) for d, m in subjects.items()}
-codes = {d: networks.invert(m, targets[d], run.settings.methods, editing.COMPARED) for d, m in subjects.items()}
+labels, targets, real, codes = {}, {}, {}, {}
+for d, m in subjects.items():
+    test = run.subject(d).test(m)
+    labels[d] = test.labels[: run.settings.num_images]
+    targets[d] = test.floats(stop=run.settings.num_images).to(run.device)
+    real[d] = scores.image_set(m, test.floats(-run.settings.num_real).to(run.device))
+    codes[d] = networks.invert(m, targets[d], run.settings.methods)
 
 # %% [markdown]
 # ## Interpolation
@@ -60,8 +63,9 @@ codes = {d: networks.invert(m, targets[d], run.settings.methods, editing.COMPARE
 # Each strip: a test image, its inversion, five steps, the inversion of another test image, and that image.
 
 # %%
-halves = {d: {name: editing.halfway(m, w, seed) for name, w in codes[d].items()} for d, m in subjects.items()}
+halves = {}
 for d, m in subjects.items():
+    halves[d] = {name: edits.halfway(m, w, seed) for name, w in codes[d].items()}
     rows, names = editing.method_rows(m, codes[d], targets[d], [(0, 1), (2, 3), (4, 5)])
     display(run.figure(f"fig04_{d}", figures.image_grid(rows, names)))
 
@@ -73,11 +77,11 @@ for d, m in subjects.items():
 # classifier sees the attribute in 60 % of the samples that lacked it.
 
 # %%
-steps = {d: editing.step_sizes(m, list(labels[d]), sample_codes(m.generator, run.settings.num_sampled, seed=seed + 1)) for d, m in subjects.items()}
-edits = {
-    d: {name: {a: editing.switch(m, w, a, step, labels[d][a].to_numpy(), targets[d]) for a, step in steps[d].items()} for name, w in codes[d].items()}
-    for d, m in subjects.items()
-}
+steps, edited = {}, {}
+for d, m in subjects.items():
+    samples = sample_codes(m.generator, run.settings.num_sampled, seed=seed + 1)
+    steps[d] = edits.step_sizes(m, list(labels[d]), samples)
+    edited[d] = editing.switch_all(m, codes[d], steps[d], labels[d], targets[d])
 steps
 
 # %% [markdown]
@@ -89,7 +93,7 @@ steps
 for d, m in subjects.items():
     for name in ("image2stylegan", "in-domain"):
         inverted = render(m.generator, codes[d][name][:8])
-        rows = [targets[d][:8], inverted, *(edit.seen.images[:8] for edit in edits[d][name].values())]
+        rows = [targets[d][:8], inverted, *(edit.images.images[:8] for edit in edited[d][name].values())]
         names = ["target", "inverted", *steps[d]]
         print(METHODS[name].title)
         display(run.figure(f"fig05_{d}_{name}", figures.image_grid(rows, names)))
@@ -97,19 +101,24 @@ for d, m in subjects.items():
 # %% [markdown]
 # ### Table 2: distances of edited images to real ones
 #
-# Distances to real test images that were not inverted, at the number of images in the table. Below it, what the
-# paper does not measure: how often the edit is seen by the classifier, and how much the other attributes moved.
+# Distances to real test images that were not inverted. FD and SWD need equal numbers: `images` says how
+# many there are on either side, all edits of as many targets, drawn at random, as there are real images
+# for. KID takes all `edited` images and all `real` ones. Intervals resample target images, with all edits
+# of each; interpolations are made in rings of three targets, which stay together. Below, what the paper
+# does not measure: how often the classifier sees the edit, and how much the other attributes moved.
 
 # %%
-tasks = {d: {"interpolation": halves[d], "manipulation": editing.pooled(edits[d])} for d in subjects}
+tasks = {d: {"interpolation": halves[d], "manipulation": editing.pooled(edited[d])} for d in subjects}
 table2 = pd.concat([editing.table2(d, tasks[d], real[d]) for d in subjects])
 run.table("table2", table2)
-table2[["domain", "task", "method", "images", *scores.DISTANCES]].round(2)
+columns = ["domain", "task", "method", "images", "edited", "real", *scores.set_metrics()]
+table2[columns].round(2)
 
 # %%
-seen = pd.concat([editing.edit_table(d, edits[d], steps[d]) for d in subjects])
-run.table("table2_edits", seen)
-seen.pivot(index=["domain", "attribute", "step"], columns="method", values=["success", "others_moved"]).round(3)
+effects = pd.concat([editing.edit_table(d, edited[d], steps[d]) for d in subjects])
+run.table("table2_edits", effects)
+values, index = ["success", "others_moved"], ["domain", "attribute", "step"]
+effects.pivot(index=index, columns="method", values=values).round(3)
 
 # %% [markdown]
 # ## Semantic diffusion
@@ -124,23 +133,30 @@ domain = "face" if "face" in subjects else next(iter(subjects))
 m, count = subjects[domain], run.settings.num_diffused
 pair = targets[domain][:count], targets[domain][count : 2 * count]
 sides = [round(share * m.generator.resolution) for share in crops]
-results = [editing.diffusion(m, *pair, side, run.settings.methods["in-domain"].iterations) for side in sides]
+iterations = run.settings.methods["in-domain"].iterations
+results = [editing.diffusion(m, *pair, side, iterations) for side in sides]
 middle = results[len(results) // 2]
 rows = [x[:8] for x in (*pair, middle.pasted, middle.images)]
-run.figure("fig06", figures.image_grid(rows, ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]))
+labels6 = ["target", "context", f"pasted,\n{middle.crop} px", "diffused"]
+run.figure("fig06", figures.image_grid(rows, labels6))
 
 # %% [markdown]
 # ### Figure 16: the size of the crop
 
 # %%
-shown = [[pair[0][[i]], pair[1][[i]], *(r.images[[i]] for r in results)] for i in range(min(4, count))]
+columns = [*pair, *(r.images for r in results)]
+rows = [torch.stack([images[i] for images in columns]) for i in range(min(4, count))]
 titles = ["target", "context", *(f"{side} px" for side in sides)]
-run.figure("fig16", figures.image_grid([torch.cat(row) for row in shown], column_labels=titles))
+run.figure("fig16", figures.image_grid(rows, column_labels=titles))
 
 # %%
 sizes = run.table("fig16", editing.crop_table(m, results, *pair))
-panels = [("target_agreement", "Attributes of the target", "agreement"), ("context_agreement", "Attributes of the context", "agreement"),
-          ("inside_mse", "Inside the crop", "MSE to the target"), ("outside_mse", "Outside the crop", "MSE to the context")]
+panels = [
+    ("target_agreement", "Attributes of the target", "agreement"),
+    ("context_agreement", "Attributes of the context", "agreement"),
+    ("inside_mse", "Inside the crop", "MSE to the target"),
+    ("outside_mse", "Outside the crop", "MSE to the context"),
+]
 run.figure("fig16_curves", figures.curves(sizes, "crop, px", panels, columns=4))
 
 # %% [markdown]
@@ -159,7 +175,9 @@ run.figure("style_mixing", figures.image_grid(grid))
 
 # %%
 paper = claims.paper_table(2)
-rows = [row for d in subjects for row in editing.paper_and_ours(d, tasks[d], real[d], edits[d], paper)]
+rows = []
+for d in subjects:
+    rows += editing.editing_claims(d, tasks[d], real[d], edited[d], paper)
 rows += editing.diffusion_claims(m, middle, results, *pair, real[domain])
 run.table("04_paper_and_ours", claims.frame(rows)).round(3)
 

@@ -16,11 +16,11 @@
 # %% [markdown]
 # # Noise maps: reconstruction without editability
 #
-# A StyleGAN adds to each layer a map of noise besides the code. Section 6.3 of the paper lets the
-# encoder predict these maps too, by a 1x1 convolution of its features at each resolution: those of the first block
-# (B-1, 4 px) up to those of all blocks (B-5, 64 px; the paper's generators of 256 px have seven). The more maps, the
-# better the reconstruction, for a map holds what the code cannot; but what the maps hold, codes no longer
-# say, and images between two codes get worse (Table 6).
+# A StyleGAN adds to each layer a map of noise besides the code. Section 6.3 of the paper lets the encoder
+# predict these maps too, by a 1x1 convolution of its features at each resolution: those of the first block
+# (B-1, 4 px) up to those of all blocks (B-5, 64 px; the paper's generators of 256 px have seven). The more
+# maps, the better the reconstruction, for a map holds what the code cannot; but what the maps hold, codes
+# no longer say, and images between two codes get worse (Table 6).
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -31,12 +31,12 @@ seed = 0
 
 # %%
 from idinvert import study
-from idinvert.study import claims, scores
-from idinvert.study.sections import encoders, noise
+from idinvert.study import claims, encoding, logs, scores
+from idinvert.study.sections import noise
 
 run = study.begin("08_noise", profile, device, seed, num_images=num_images)
 generator = run.subject(domain).generator
-m = encoders.load_generator(run, domain, generator)
+m = encoding.load_generator(run, domain, generator)
 run.settings
 
 # %% [markdown]
@@ -47,9 +47,10 @@ run.settings
 # %%
 size = m.generator.resolution
 targets = run.subject(domain).photos(size, stop=run.settings.num_images).to(run.device)
-real = scores.see(m, targets)
-others = scores.see(m, run.subject(domain).photos(size, start=-run.settings.num_images).to(run.device))
-found = encoders.encode_all(m, generator, encoders.trained(generator, noise.VARIANTS), targets)
+real = scores.image_set(m, targets)
+others = scores.image_set(m, run.subject(domain).photos(size, start=-run.settings.num_images).to(run.device))
+variants = encoding.trained_variants(generator, noise.VARIANTS)
+encoded = encoding.encode_all(m, generator, variants, targets)
 
 # %% [markdown]
 # ## Table 6: reconstruction and interpolation with maps of more and more blocks
@@ -58,40 +59,43 @@ found = encoders.encode_all(m, generator, encoders.trained(generator, noise.VARI
 # interpolations, against real images that are not the targets.
 
 # %%
-table6 = run.table("table6", encoders.table(domain, found, real, others))
-table6[["encoder", *scores.PAIRWISE, *scores.DISTANCES, *(f"between_{m}" for m in scores.DISTANCES)]].round(4)
+table6 = run.table("table6", encoding.encoder_table(domain, encoded, real, others))
+between = [f"between_{metric}" for metric in scores.set_metrics()]
+table6[["encoder", *scores.pair_metrics(), *scores.set_metrics(), *between]].round(4)
 
 # %% [markdown]
 # ## Figure 13: reconstructions with maps of more and more blocks
 
 # %%
-run.figure("fig13", encoders.pictures(targets, found, noise.VARIANTS, 8))
+run.figure("fig13", encoding.encoder_pictures(targets, encoded, noise.VARIANTS, 8))
 
 # %% [markdown]
 # ## Halfway between each image and its partner
 
 # %%
-run.figure("fig13_between", encoders.pictures(targets, found, noise.VARIANTS, 8, "between"))
+pictures = encoding.encoder_pictures(targets, encoded, noise.VARIANTS, 8, "between")
+run.figure("fig13_between", pictures)
 
 # %% [markdown]
 # ## Figure 14a: maps of more and more blocks, while training
 #
-# The pixel term of the training loss, and the MSE of training images that the encoders are not trained on: one
-# run of each, so that there is no interval, and no verdict.
+# The pixel term of the training loss, and the MSE of training images that the encoders are not trained on:
+# one run of each, so that there is no interval, and no verdict.
 
 # %%
-lines = {noise.VARIANTS[name]: encoded.name for name, encoded in found.items()}
-run.figure("fig14a", encoders.learning_curves(lines))
+lines = {noise.VARIANTS[variant]: one.name for variant, one in encoded.items()}
+run.figure("fig14a", logs.curves_together(lines))
 
 # %% [markdown]
 # ## Paper and ours
 #
 # The rank correlation with the number of blocks, in the direction claimed, so that a positive value agrees
-# with the paper; and by which factor the MSE falls from the first to the last. A claim is *reproduced* if the whole 95 %
-# interval agrees. The intervals are over images, not over seeds of the training.
+# with the paper; and by which factor the MSE falls from the first to the last. A claim is *reproduced* if
+# the whole 95 % interval agrees. The intervals are over images, not over seeds of the training.
 
 # %%
-run.table("08_paper_and_ours", claims.frame(noise.noise_claims(domain, found, real, others))).round(3)
+rows = noise.noise_claims(domain, encoded, real, others)
+run.table("08_paper_and_ours", claims.frame(rows)).round(3)
 
 # %%
 print(run.finish())

@@ -53,7 +53,6 @@ def test_networks_know_nothing_of_the_project():
             assert others <= allowed, f"{module} imports {others - allowed}"
 
 
-@pytest.mark.xfail(strict=True, reason="sections still import one another")
 def test_sections_do_not_import_one_another():
     sections = [m for m in MODULES if m.startswith("idinvert.study.sections.")]
     for module in sections:

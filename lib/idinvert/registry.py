@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import pkgutil
 import warnings
@@ -86,7 +87,8 @@ class Registry(Mapping[str, Entry]):
 
 
 def origin(entry: object) -> str:
-    """Where an entry is defined: MODULE.NAME."""
+    """Where an entry, or the function that it wraps, is defined: MODULE.NAME."""
+    entry = inspect.unwrap(entry)
     return f"{getattr(entry, '__module__', '?')}.{getattr(entry, '__qualname__', repr(entry))}"
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from idinvert.metrics.bootstrap import Estimate, half_sample, half_weights, interval
+from idinvert.metrics.bootstrap import Estimate, half_estimate, half_weights, interval, mean
 from scipy import stats
 
 
@@ -25,7 +25,7 @@ def test_equals_scipy(sample):
 def test_fast_path_equals_the_slow_one(sample):
     fast = interval(np.mean, sample)
     slow = interval(lambda x: x.mean(), sample)
-    assert np.allclose(fast, slow, rtol=1e-12)
+    assert np.allclose(fast[:3], slow[:3], rtol=1e-12)
 
 
 def test_pairs_stay_paired(sample):
@@ -46,7 +46,7 @@ def test_coverage():
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(300):
-        _, low, high = interval(np.mean, rng.standard_normal(60), resamples=300)
+        _, low, high, _ = interval(np.mean, rng.standard_normal(60), resamples=300)
         held += low <= 0 <= high
     assert 0.90 <= held / 300 <= 0.98
 
@@ -71,35 +71,63 @@ def test_lengths_must_agree(sample):
         interval(np.mean, [])
 
 
+def test_drawn_units_bring_all_their_rows(sample):
+    """By unit: the bootstrap of the units' sums and counts, in the fast path and in the slow one.
+    """
+    units = np.arange(120) // 4
+    fast = interval(np.mean, sample, units=units)
+    slow = interval(lambda x: x.mean(), sample, units=units)
+    by_unit = interval(np.mean, sample.reshape(30, 4).mean(1))
+    assert np.allclose(fast[:3], slow[:3], rtol=1e-12)
+    assert np.allclose(fast[:3], by_unit[:3], rtol=1e-12)
+    holes = np.where(np.arange(120) % 7 == 0, np.nan, sample)
+    fast, slow = (interval(f, holes, units=units) for f in (np.nanmean, lambda x: np.nanmean(x)))
+    assert np.allclose(fast[:3], slow[:3], rtol=1e-12)
+    with pytest.raises(ValueError, match="needs a unit"):
+        interval(np.mean, sample, units=units[1:])
+
+
 def test_half_samples_have_the_spread_of_new_samples():
     """Difference of two means, whose standard error is known: sqrt(1/200 + 1/100)."""
     rng = np.random.default_rng(0)
     a, b = (torch.from_numpy(rng.standard_normal(n)) for n in (200, 100))
-    found = half_sample(lambda x, y: (x.mean() - y.mean()).item(), a, b, resamples=2000)
+    first, second = half_weights(range(200), range(100), False, 2000)
+    values = (first @ a) / first.sum(1) - (second @ b) / second.sum(1)
+    found = half_estimate(a.mean() - b.mean(), values)
     expected = 2 * 1.96 * (a.var() / 200 + b.var() / 100).sqrt().item()
     assert found.high - found.low == pytest.approx(expected, rel=0.08)
 
 
+def test_halves_hold_whole_units():
+    units = torch.tensor([7, 7, 9, 9, 9, 2, 2, 4])
+    weights, _ = half_weights(units, range(8), False, 50)
+    for row in weights.bool():
+        assert len(set(units[row].tolist())) == 2
+        assert not set(units[row].tolist()) & set(units[~row].tolist())
+
+
 def test_paired_halves_are_the_same_images():
-    a, b = half_weights(10, 10, True, 5, 0)
+    a, b = half_weights(range(10), range(10), True, 5)
     assert torch.equal(a, b) and torch.equal(a.sum(1), torch.full((5,), 5.0, dtype=a.dtype))
-    c, d = half_weights(10, 10, False, 5, 0)
+    c, d = half_weights(range(10), range(10), False, 5)
     assert not torch.equal(c, d)
-    x = torch.randn(20)
-    paired = half_sample(lambda p, q: (p - q).abs().sum().item(), x, x, paired=True)
-    assert paired == Estimate(0, 0, 0)
 
 
 def test_half_sample_limits():
-    with pytest.raises(ValueError, match="at least 4"):
-        half_weights(3, 10, False, 5, 0)
+    with pytest.raises(ValueError, match="at least 4 images"):
+        half_weights(range(3), range(10), False, 5)
+    with pytest.raises(ValueError, match="at least 2 target images"):
+        half_weights([1, 1, 1, 1, 1], range(10), False, 5)
     with pytest.raises(ValueError, match="equal numbers"):
-        half_weights(10, 12, True, 5, 0)
+        half_weights(range(10), range(12), True, 5)
 
 
-def test_expensive_value_can_be_given():
-    x, y = torch.randn(20), torch.randn(20)
-    assert half_sample(lambda a, b: 0.0, x, y, value=7.0) == Estimate(7, 7, 7)
+def test_interval_over_runs_is_students():
+    runs = [0.2, 0.25, 0.4]
+    expected = stats.t.interval(0.95, 2, np.mean(runs), stats.sem(runs))
+    assert mean(runs)[1:3] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="at least 2, found 1"):
+        mean([1.0])
 
 
 def test_estimate_prints_its_interval():

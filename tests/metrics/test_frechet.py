@@ -65,19 +65,11 @@ def test_projection_keeps_the_leading_variance_of_real():
     assert np.allclose(projected.var(0).numpy(), leading)
 
 
-def test_floor_falls_with_the_number_of_images():
-    real = gaussian(400, 32, 0)
-    few, many = frechet.floor(real, 50)[0], frechet.floor(real, 200)[0]
-    assert 0 < many < few
-    with pytest.raises(ValueError, match="between 2 and 200"):
-        frechet.floor(real, 201)
-
-
-def test_interval_holds_the_value_and_narrows():
-    wide = frechet.interval(gaussian(60, 8, 0, 1.5), gaussian(60, 8, 1))
-    narrow = frechet.interval(gaussian(600, 8, 0, 1.5), gaussian(600, 8, 1))
-    assert wide.low < wide.value < wide.high
-    assert narrow.high - narrow.low < wide.high - wide.low
+def test_components_are_those_of_real_that_it_fills():
+    sets, real = frechet.in_leading_components([gaussian(40, 100, 0)], gaussian(300, 100, 1))
+    assert sets[0].shape == (40, 64) and real.shape == (300, 64)
+    sets, real = frechet.in_leading_components([gaussian(40, 100, 0)], gaussian(20, 100, 1))
+    assert sets[0].shape == (40, 19) and real.shape == (20, 19)
 
 
 def test_pinned():

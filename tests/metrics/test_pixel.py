@@ -74,6 +74,8 @@ def test_pinned(card):
         (torch.zeros(2, 1, 16, 16), torch.zeros(2, 1, 16, 16), r"\[N, 3, H, W\]"),
         (torch.zeros(2, 3, 16, 16).byte(), torch.zeros(2, 3, 16, 16), "floats in"),
         (torch.full((2, 3, 16, 16), torch.nan), torch.zeros(2, 3, 16, 16), "not finite"),
+        (torch.zeros(2, 3, 16, 16), torch.linspace(0, 255, 1536).view(2, 3, 16, 16), "to_float"),
+        (torch.full((2, 3, 16, 16), 100.0) - 228, torch.zeros(2, 3, 16, 16), "to_float"),
     ],
 )
 def test_bad_input_is_named(a, b, message):

@@ -22,11 +22,11 @@ def test_inner_step_equals_pot():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(200, 20, generator=generator)
     b = 1.5 * torch.randn(200, 20, generator=generator) + 0.2
-    directions = swd._directions(a, 64, generator)
+    directions = swd.random_directions(a, 64, generator)
     expected = ot.sliced_wasserstein_distance(
         a.double().numpy(), b.double().numpy(), projections=directions.double().numpy(), p=1
     )
-    assert swd._sliced(a, b, directions) == pytest.approx(expected, rel=1e-5)
+    assert swd.sliced(a, b, directions) == pytest.approx(expected, rel=1e-5)
 
 
 def test_pyramid_adds_up_to_the_image(images):
@@ -34,7 +34,7 @@ def test_pyramid_adds_up_to_the_image(images):
     assert [level.shape[-1] for level in levels] == [64, 32, 16]
     image = levels[-1]
     for level in reversed(levels[:-1]):
-        image = level + swd._double(image)
+        image = level + swd.double(image)
     assert torch.allclose(image, images, atol=1e-5)
 
 
@@ -43,7 +43,7 @@ def test_blur_equals_scipy(images):
 
     taps = np.array([1, 4, 6, 4, 1]) / 16
     expected = convolve(images[0, 0].numpy(), np.outer(taps, taps), mode="mirror")
-    assert np.allclose(swd._blur(images)[0, 0].numpy(), expected, atol=1e-5)
+    assert np.allclose(swd.blur(images)[0, 0].numpy(), expected, atol=1e-5)
 
 
 def test_constant_has_no_detail():
@@ -54,20 +54,20 @@ def test_constant_has_no_detail():
 
 def test_patches_are_the_images_own(images):
     corners = torch.tensor([[[3, 5], [57, 0]], [[0, 57], [10, 20]]])
-    found = swd._patches(images[:2], corners).view(2, 2, 3, 7, 7)
+    found = swd.patches_at(images[:2], corners).view(2, 2, 3, 7, 7)
     assert torch.equal(found[0, 0], images[0, :, 3:10, 5:12])
     assert torch.equal(found[0, 1], images[0, :, 57:64, 0:7])
     assert torch.equal(found[1, 0], images[1, :, 0:7, 57:64])
 
 
 def test_corners_reach_every_edge():
-    corners = swd._corners(50, 64, 16, torch.Generator().manual_seed(0))
+    corners = swd.corners_of(50, 64, 16, torch.Generator().manual_seed(0))
     assert corners.min() == 0 and corners.max() == 16 - 7
 
 
 def test_standardised_per_channel(images):
-    corners = swd._corners(len(images), 16, 64, torch.Generator().manual_seed(0))
-    patches = swd._standardised(swd._patches(images, corners)).view(-1, 3, 49)
+    corners = swd.corners_of(len(images), 16, 64, torch.Generator().manual_seed(0))
+    patches = swd.standardised(swd.patches_at(images, corners)).view(-1, 3, 49)
     assert torch.allclose(patches.mean((0, 2)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(patches.square().mean((0, 2)), torch.ones(3), atol=1e-4)
 

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from idinvert.inversion import METHODS
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.settings import settings
-from idinvert.study import claims, scores
-from idinvert.study.scores import Seen
+from idinvert.study import claims, scores, timing
+from idinvert.study.scores import ImageSet
 from idinvert.study.sections import reconstruction
 
 
@@ -24,8 +23,8 @@ def reconstructions(count=24):
         for name, noise in (("image2stylegan", 0.02), ("in-domain", 0.1), ("domain-guided", 0.2),
                             ("conventional", 0.5))
     }
-    return ({name: Seen(x, x.flatten(1)[:, ::8]) for name, x in spoilt.items()},
-            Seen(images, images.flatten(1)[:, ::8]))
+    return ({name: ImageSet(x, x.flatten(1)[:, ::8]) for name, x in spoilt.items()},
+            ImageSet(images, images.flatten(1)[:, ::8]))
 
 
 def test_table_has_a_row_per_method_and_the_floor():
@@ -44,7 +43,7 @@ def test_table_has_a_row_per_method_and_the_floor():
 
 def test_verdicts_follow_the_quality_of_the_methods():
     found, real = reconstructions()
-    rows = reconstruction.paper_and_ours("face", found, real, claims.paper_table(1))
+    rows = reconstruction.reconstruction_claims("face", found, real, claims.paper_table(1))
     table = claims.frame(rows)
     pixels = table[table["what"].str.contains("MSE|SSIM")]
     assert (pixels["verdict"] == "reproduced").all()
@@ -66,7 +65,7 @@ def test_paper_numbers_are_found_by_our_names():
 
 def test_seconds_count_every_image_of_a_batch(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(reconstruction.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
 
     @settings
     class Still:
@@ -75,10 +74,9 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
         def invert(self, networks, images):
             return images
 
-    monkeypatch.setitem(METHODS.entries, "mean", Still)
     models = SimpleNamespace(model=SimpleNamespace(available=lambda: ["mean"]))
-    table = reconstruction.seconds("face", models, torch.zeros(4, 3, 2, 2),
-                                   {"mean": {"iterations": 7}})
+    table = reconstruction.method_seconds("face", models, torch.zeros(4, 3, 2, 2),
+                                          {"mean": Still(iterations=7)})
     assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
 
 

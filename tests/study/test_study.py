@@ -10,8 +10,7 @@ import PIL.ImageStat
 import pytest
 import torch
 from idinvert.boundaries import Boundary
-from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import begin, claims, execution, figures, networks, run
+from idinvert.study import begin, edits, execution, figures, networks, run
 from idinvert.study.sections import tradeoff
 
 
@@ -112,16 +111,6 @@ def test_photographs_are_shown_as_jpeg_and_curves_with_a_palette():
         assert max(PIL.ImageStat.Stat(difference).mean) < 0.5  # of 255
 
 
-@pytest.mark.parametrize("estimate, expected", [
-    (Estimate(1, 0.2, 2), "reproduced"),
-    (Estimate(1, -0.2, 2), "not resolved"),
-    (Estimate(-1, -2, -0.1), "contradicted"),
-])  # fmt: skip
-def test_verdict(estimate, expected):
-    assert claims.verdict(estimate) == expected
-    assert claims.row("C1", "a", "b", estimate)["verdict"] == expected
-
-
 def outcomes(errors):
     """Outcomes whose MSE against zero targets is the square of `errors`, one per lambda."""
     blank = torch.zeros(6, 3, 4, 4)
@@ -136,26 +125,27 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
 
 
-class Shift(networks.Models):
-    """Models whose images are the codes and whose attribute is a positive mean."""
+class Steps(networks.Models):
+    """Models whose only attribute is sure where the first number of a code exceeds 3."""
 
     def __init__(self):
+        generator = torch.nn.Module()
+        generator.synthesis = lambda codes: codes
         bright = Boundary("bright", torch.tensor([[1.0, 0, 0, 0]]), 0.0, (0,))
-        super().__init__(None, None, {"bright": bright}, None, None, ["bright"], None)
+        super().__init__(generator, None, {"bright": bright}, None, None, ["bright"], None)
 
     def probabilities(self, images):
         return (images[:, 0, :1] - 3).sigmoid()
 
 
-def test_calibration_finds_the_smallest_step_that_suffices(monkeypatch):
-    monkeypatch.setattr(tradeoff, "render", lambda generator, codes: codes)
+def test_calibration_finds_the_smallest_step_that_suffices():
     codes = torch.zeros(10, 1, 4)
     codes[:, 0, 0] = torch.linspace(0, 2.7, 10)  # steps of 3 to 0.3 are needed
-    assert tradeoff.calibrate(Shift(), "bright", codes, rate=0.9) == 2.75
-    assert tradeoff.calibrate(Shift(), "bright", codes) == 2.0
-    with pytest.raises(ValueError, match="No step up to 1"):
-        tradeoff.calibrate(Shift(), "bright", codes, largest=1.0)
-    with pytest.raises(ValueError, match="All 10 samples show bright already"):
-        tradeoff.calibrate(Shift(), "bright", codes + 4)
+    assert edits.calibrate(Steps(), "bright", codes, rate=0.9) == 2.75
+    assert edits.calibrate(Steps(), "bright", codes) == 2.0
+    with pytest.raises(edits.CalibrationError, match="No step up to 1"):
+        edits.calibrate(Steps(), "bright", codes, largest=1.0)
+    with pytest.raises(edits.CalibrationError, match="All 10 samples show bright already"):
+        edits.calibrate(Steps(), "bright", codes + 4)
     with pytest.raises(ValueError, match="'dark': expected one of bright"):
-        tradeoff.calibrate(Shift(), "dark", codes)
+        edits.calibrate(Steps(), "dark", codes)

@@ -98,9 +98,9 @@ def test_methods_without_their_network_are_left_out(own):
 
 def test_generators_of_a_profile_are_shown(own):
     run = study.begin("01_generators", own, "cpu")
-    assert {name: s.domain for name, s in generators.shown(run).items()} == {"own": "grey"}
+    assert {name: s.domain for name, s in generators.generators_of(run).items()} == {"own": "grey"}
     assert generators.contact_sheet(run.subject("grey"), 3, 1)[0].shape == (3, 3, 64, 64)
-    assert not generators.shown(study.begin("01_generators", "smoke"))
+    assert not generators.generators_of(study.begin("01_generators", "smoke"))
 
 
 @pytest.mark.parametrize("change, message", [
@@ -129,7 +129,7 @@ def test_a_subject_that_lacks_something_does_not_stop_the_others(own, tmp_path, 
     assert "face is left out: The profile 'mine' has no subject 'face'" in capsys.readouterr().out
     assert list(networks.load_domains(run, None, ())) == ["grey"]
     assert "white is left out: There are no test images of white at" in capsys.readouterr().out
-    assert list(run.subjects) == ["grey"] and set(generators.shown(run)) == {"own"}
+    assert list(run.subjects) == ["grey"] and set(generators.generators_of(run)) == {"own"}
     assert "white is left out" in capsys.readouterr().out
 
 

@@ -1,35 +1,55 @@
-"""What every metric asks of its input."""
+"""What every metric asks of its input, and the form in which it computes."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import torch
+from torch import Tensor
 
 
-def images(batch, name="images"):
-    """`batch` [N, 3, H, W] as float32 clipped to [-1, 1], the range a saved image can show.
+def clipped(batch: Tensor, name: str = "images") -> Tensor:
+    """Images [N, 3, H, W] as float32, clipped to [-1, 1], the range that a saved file can show.
 
-    Raises ValueError for another shape, an integer type (0-255 must be converted first) or values
-    that are not finite.
+    ValueError: another shape, values that are not finite, or images that are not in about [-1, 1]:
+    bytes, or floats from 0 to 255.
     """
     if not torch.is_tensor(batch) or batch.ndim != 4 or batch.shape[1] != 3:
         shape = tuple(getattr(batch, "shape", ()))
         raise ValueError(f"{name} must be a tensor [N, 3, H, W], found {shape}.")
     if not batch.is_floating_point():
-        raise ValueError(f"{name} must be floats in [-1, 1], found {batch.dtype}.")
+        raise ValueError(f"{name} must be floats in [-1, 1], found {batch.dtype}: "
+                         "idinvert.data.to_float converts bytes.")
     if not torch.isfinite(batch).all():
         raise ValueError(f"{name} contain values that are not finite.")
+    if batch.numel() and looks_like_bytes(batch):
+        raise ValueError(f"{name} must be floats in [-1, 1], found values of {batch.min():.3g} to "
+                         f"{batch.max():.3g}: idinvert.data.to_float converts bytes 0 to 255.")
     return batch.float().clamp(-1, 1)
 
 
-def pair(a, b):
-    """Two image batches of the same shape, each as by `images`."""
-    a, b = images(a, "the first images"), images(b, "the second images")
+def looks_like_bytes(batch: Tensor) -> bool:
+    """Whether the values go from 0 to far above 1, or are far outside [-1, 1] on average.
+
+    A generator's images may leave [-1, 1] by some units, in both directions.
+    """
+    return bool(batch.min() >= 0 and batch.max() > 4) or bool(batch.abs().mean() > 10)
+
+
+def pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two batches of images of one shape, each as `clipped`; ValueError: two shapes."""
+    a, b = clipped(a, "The first images"), clipped(b, "The second images")
     if a.shape != b.shape:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"Images must come in pairs of one shape, found {shapes}.")
     return a, b
 
 
-def features(a, b):
-    """Two feature sets [N, F] and [M, F] as float64 on the first one's device, N and M >= 2."""
+def feature_sets(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two feature sets [N, F] and [M, F] as float64 on the first one's device, N and M >= 2.
+
+    ValueError: other shapes, or values that are not finite.
+    """
     a, b = (torch.as_tensor(x).double() for x in (a, b))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"

@@ -1,14 +1,18 @@
-"""Figures of the study: image grids and curves with intervals, readable at the book's width."""
+"""Figures of the study in one theme, readable at the book's width: image grids, and seaborn's
+statistical plots with our own intervals."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
+import seaborn as sns
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,20 +20,41 @@ from torch import Tensor
 
 from idinvert.data import to_uint8
 
-COLOURS = 128  # with which antialiased lines look the same
+SHADES = 128  # with which antialiased lines look the same
 INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2a6fb0", "#d1662a", "#3f8f5f", "#8a8a8a"
+PALETTE = (BLUE, ORANGE, GREEN, "#8d5fa8", "#b08a2e", "#4a9aa5", "#a8475a", GREY)
 STYLE = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
-    "axes.titlesize": 9, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "legend.frameon": False, "figure.dpi": 110,
-}  # fmt: skip
+    **sns.axes_style("ticks"), **sns.plotting_context("paper"),
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 8.5, "xtick.labelsize": 8,
+    "ytick.labelsize": 8, "legend.fontsize": 7.5, "legend.title_fontsize": 7.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8,
+    "xtick.major.size": 3, "ytick.major.size": 3, "axes.labelcolor": INK, "text.color": INK,
+    "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "figure.dpi": 110,
+}
+
+
+def theme() -> AbstractContextManager:
+    """The look of every figure, for the time in which it is drawn."""
+    return plt.rc_context(STYLE)
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name, by its place.
+
+    >>> colours(["a", "b"])
+    {'a': '#2a6fb0', 'b': '#d1662a'}
+    """
+    more = max(0, len(names) - len(PALETTE))
+    palette = [*PALETTE, *sns.color_palette("husl", more).as_hex()] if more else PALETTE
+    return dict(zip(names, palette))
 
 
 def image_grid(rows: Sequence[Tensor], row_labels: Sequence[str] = (),
                column_labels: Sequence[str] = (), inch: float = 0.95) -> Figure:
     """Rows of images, each [N, 3, H, W] in [-1, 1], as an aligned grid; pixels stay crisp."""
     columns = max(map(len, rows))
-    with plt.rc_context(STYLE):
+    with theme():
         size = columns * inch + 0.9 * bool(row_labels), len(rows) * inch
         figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained",
                                     figsize=size)
@@ -68,15 +93,15 @@ def shown(figure: Figure) -> Image:
 
 
 def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75, **options) -> None:
-    """Write a figure in its format: JPEG with a quality of up to 95, PNG with a palette of so many
-    COLOURS, a third of the size."""
+    """Write a figure in its format: JPEG with a quality of up to 95, PNG with a palette of SHADES
+    colours, a third of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, **options)
     picture = PIL.Image.open(drawn).convert("RGB")
     if file_format(figure) == "jpg":
         picture.save(file, "JPEG", quality=quality, optimize=True)
     else:
-        picture.quantize(COLOURS).save(file, "PNG", optimize=True)
+        picture.quantize(SHADES).save(file, "PNG", optimize=True)
 
 
 def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
@@ -86,25 +111,91 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
     Positions are evenly spaced and labelled by the table's first column; `x` names it in the axis
     label. `floors` draws a dashed line at the value that real images reach.
     """
-    floors, place = floors or {}, range(len(table))
+    floors, places = floors or {}, np.arange(len(table))
     figure, axes = axes_grid(len(panels), columns)
-    with plt.rc_context(STYLE):
+    with theme():
         for axis, (name, title, label) in zip(axes, panels):
-            axis.fill_between(place, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
+            sns.lineplot(x=places, y=table[name].to_numpy(), color=BLUE, marker="o", ms=5, ax=axis)
+            axis.fill_between(places, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
                               alpha=0.18, lw=0)
-            axis.plot(place, table[name], "o-", color=BLUE, ms=4)
             if name in floors:
                 axis.axhline(floors[name], color=GREY, ls="--", lw=1)
-                axis.annotate("real images", (0, floors[name]), color=GREY, va="bottom", fontsize=8)
+                axis.annotate("real images", (0, floors[name]), (0, 2), color=GREY, va="bottom",
+                              textcoords="offset points", fontsize=7.5)
             axis.set(title=title, ylabel=label, xlabel=x)
-            axis.set_xticks(list(place), [f"{v:g}" for v in table.iloc[:, 0]])
+            axis.set_xticks(places, [f"{v:g}" for v in table.iloc[:, 0]])
+    return figure
+
+
+def lines_together(table: pd.DataFrame, x: str, group: str, panels: dict[str, str], label: str
+                   ) -> Figure:
+    """One panel per column {name: title} over the column `x`, with a line for each group."""
+    figure, axes = axes_grid(len(panels), columns=2, inch=3.4)
+    names = list(table[group].unique())
+    with theme():
+        for axis, (column, title) in zip(axes, panels.items()):
+            for name, colour in colours(names).items():
+                rows = table[table[group] == name].dropna(subset=[column])
+                sns.lineplot(rows, x=x, y=column, color=colour, lw=1.3, label=name, ax=axis,
+                             estimator=None, legend=False)
+            axis.set(title=title, xlabel=label, ylabel="")
+        axes[0].legend()
+    return figure
+
+
+def small_lines(panels: Sequence[tuple[str, pd.Series, pd.Series, str]], label: str) -> Figure:
+    """Many small panels of one line each: (title, x, y, axis label)."""
+    figure, axes = axes_grid(len(panels), columns=4, inch=2.4)
+    with theme():
+        for axis, (title, x, y, unit) in zip(axes, panels):
+            sns.lineplot(x=x.to_numpy(), y=y.to_numpy(), color=BLUE, lw=1.2, ax=axis,
+                         estimator=None, marker="." if len(x) == 1 else "")
+            axis.set(xlabel=label, ylabel=unit)
+            axis.set_title(title, fontsize=7.5)
+    return figure
+
+
+def strips(table: pd.DataFrame, x: str, group: str, panels: dict[str, str]) -> Figure:
+    """One panel for each value {value: title} of the table's column `panel`: the values of `x`, a
+    point each, in a row for every group, with their median."""
+    names = list(table[group].unique())
+    figure, axes = axes_grid(len(panels), columns=3, inch=3.2)
+    with theme():
+        for axis, (panel, title) in zip(axes, panels.items()):
+            rows = table[table["panel"] == panel]
+            options = {"x": x, "y": group, "hue": group, "order": names, "hue_order": names,
+                       "palette": colours(names), "legend": False, "ax": axis}
+            sns.stripplot(rows, size=2, alpha=0.55, jitter=0.28, **options)
+            medians = rows.groupby(group)[x].median()
+            axis.scatter([medians.get(name, np.nan) for name in names], range(len(names)),
+                         marker="|", s=260, color=INK, zorder=3, label="median")
+            axis.set(title=title, ylabel="")
+            if axis is not axes[0]:
+                axis.set_yticklabels([])
+    return figure
+
+
+def precision_recall_curves(panels: Sequence[tuple[str, float, dict[str, tuple]]]) -> Figure:
+    """Figure 3: a panel (title, chance, {label: (precision, recall)}) with a line for each label.
+    """
+    figure, axes = axes_grid(len(panels), columns=2, inch=3.6)
+    with theme():
+        for axis, (title, chance, lines) in zip(axes, panels):
+            for (label, (precision, recall)), colour in zip(lines.items(),
+                                                            colours(list(lines)).values()):
+                sns.lineplot(x=recall, y=precision, color=colour, lw=1.4, label=label, ax=axis,
+                             estimator=None, sort=False, legend=False)
+            axis.axhline(chance, color=GREY, ls="--", lw=1)
+            axis.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
+            axis.legend(loc="lower left", title="average precision", fontsize=6.5,
+                        title_fontsize=6.5)
     return figure
 
 
 def axes_grid(count: int, columns: int = 3, inch: float = 2.8) -> tuple[Figure, list[Axes]]:
     """A figure of so many equal panels, `columns` in a row, and their axes in reading order."""
     rows = -(-count // columns)
-    with plt.rc_context(STYLE):
+    with theme():
         figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
                                     figsize=(inch * columns, 0.86 * inch * rows))
         for axis in axes.flat[count:]:
@@ -115,19 +206,13 @@ def axes_grid(count: int, columns: int = 3, inch: float = 2.8) -> tuple[Figure, 
 
 def heatmap(table: pd.DataFrame, inch: float = 0.62) -> Figure:
     """A square table of values in [-1, 1] as a coloured matrix with its numbers."""
-    with plt.rc_context(STYLE):
+    with theme():
         side = inch * len(table) + 1.2
         figure, axis = plt.subplots(layout="constrained", figsize=(side, side))
-        axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)
-        places = range(len(table))
-        axis.set_xticks(places, table.columns, rotation=40, ha="right")
-        axis.set_yticks(places, table.index)
-        axis.spines[:].set_visible(False)
+        sns.heatmap(table, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1, square=True,
+                    cbar=False, linewidths=1, annot_kws={"fontsize": 8}, ax=axis)
+        axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right")
+        axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
         axis.tick_params(length=0)
-        for r in places:
-            for c in places:
-                value = table.iloc[r, c]
-                axis.text(c, r, f"{value:.2f}", ha="center", va="center",
-                          color="white" if abs(value) > 0.6 else INK)
     plt.close(figure)
     return figure

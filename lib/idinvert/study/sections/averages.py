@@ -12,29 +12,30 @@ from torch import Tensor, nn
 from idinvert import models as weights
 from idinvert.codes import render, sample_codes
 from idinvert.study import claims, scores
+from idinvert.study.encoding import Encoded
 from idinvert.study.networks import Models
-from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
+from idinvert.study.scores import PIXELS, REALISM, ImageSet
 from idinvert.training.encoder import new_encoder
 
-from .encoders import Encoded
-
 VARIANTS = {"e4e": "e4e", "base-no-average": "without average", "base": "with average"}
-COLUMNS = (*(("reconstruction", metric) for metric in (*PAIRWISE, *DISTANCES)),
-           *(("interpolation", metric) for metric in DISTANCES))
+COLUMNS = (*(("reconstruction", metric) for metric in (*PIXELS, *REALISM)),
+           *(("interpolation", metric) for metric in REALISM))
+SAMPLES = 10_000  # codes whose mean and spread are those of all
 EXCEPTION = ("C17", "interpolation", "swd")  # by which e4e is better
 PAPER_NAMES = {"e4e": "e4e", "base-no-average": "without_average", "base": "with_average"}
 
 
-def average_claims(domain: str, found: dict[str, Encoded], real: Seen, others: Seen) -> list[dict]:
+def average_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet, others: ImageSet
+                   ) -> list[dict]:
     """C15 and C17: with the average code an encoder of StyleGAN2 is better than without, and than
     e4e but for the SWD of interpolations. Reconstructions are compared with their targets `real`,
     interpolations with `others`."""
     paper, rows = claims.paper_table(4), []
     pairs = [("C15", "base-no-average"), ("C17", "e4e")]
-    for claim, worse in [pair for pair in pairs if {"base", pair[1]} <= set(found)]:
+    for claim, worse in [pair for pair in pairs if {"base", pair[1]} <= set(encoded)]:
         for task, metric in COLUMNS:
             same = task == "reconstruction"
-            sets = [x.images if same else x.between for x in (found["base"], found[worse])]
+            sets = [x.images if same else x.between for x in (encoded["base"], encoded[worse])]
             gain = scores.advantage(metric, *sets, real if same else others, paired=same)
             word, sign = ("worse", -1) if (claim, task, metric) == EXCEPTION else ("better", 1)
             text = (f"{domain}: with the average {word} than {VARIANTS[worse]}, {task}, "
@@ -51,58 +52,64 @@ class Start:
 
     title: str
     codes: Tensor
-    seen: Seen
+    images: ImageSet
 
 
-def starts(m: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
+def untrained_encoders(models: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
     """Figure 17: the base encoder of generator `name` before training, with and without the average
     code, its output scaled to that of sampled codes as the study's encoders are."""
-    found = []
+    starts = []
     for average in (True, False):
         torch.manual_seed(seed)
         card = weights.card(weights.companion_name(name, "encoder"))
-        encoder = new_encoder(m.generator, settings=card["settings"], average=average)
+        encoder = new_encoder(models.generator, settings=card["settings"], average=average)
         encoder = encoder.to(targets.device)
-        codes = settled(encoder, targets)
+        codes = first_codes(encoder, targets)
         title = f"{name}, {'with' if average else 'without'} average"
-        found.append(Start(title, codes, scores.see(m, render(m.generator, codes))))
-    return found
+        images = scores.image_set(models, render(models.generator, codes))
+        starts.append(Start(title, codes, images))
+    return starts
 
 
 @torch.no_grad()
-def settled(encoder: nn.Module, images: Tensor) -> Tensor:
+def first_codes(encoder: nn.Module, images: Tensor) -> Tensor:
     """Codes [N, L, D] of a new encoder, its batch norms taking the statistics of the images as in
     the first step of training."""
     return encoder.train()(images)
 
 
-def start_table(domain: str, found: Sequence[Start], m: Models, others: Seen) -> pd.DataFrame:
+def start_table(domain: str, starts: Sequence[Start], models: Models, others: ImageSet
+                ) -> pd.DataFrame:
     """Figure 17 in numbers: KID of what is rendered, and how far the codes lie from sampled ones:
     the root of the mean squared distance to the mean code, in standard deviations."""
-    sampled = sample_codes(m.generator, 10_000)
+    sampled = sample_codes(models.generator, SAMPLES)
     rows = []
-    for start in found:
+    for start in starts:
         offset = (start.codes.cpu() - sampled.mean(0).cpu()) / sampled.std(0).cpu()
-        distance = scores.per_image(offset.square().mean((1, 2)).sqrt())
-        kid_ = scores.score("kid", start.seen, others, paired=False)
-        rows.append({"domain": domain, "start": start.title,
-                     **scores.spread({"kid": kid_, "code_distance": distance})})
+        figures = {"kid": scores.score("kid", start.images, others, paired=False),
+                   "code_distance": scores.per_image(offset.square().mean((1, 2)).sqrt())}
+        rows.append({"domain": domain, "start": start.title, **scores.spread(figures)})
     return pd.DataFrame(rows)
 
 
-def start_claims(domain: str, found: dict[str, list[Start]], others: Seen) -> list[dict]:
+def start_claims(domain: str, starts: dict[str, list[Start]], others: ImageSet) -> list[dict]:
     """C18: StyleGAN2 begins nearer to real images with the average code than without, and loses
-    more by leaving it out than StyleGAN, which the paper says begins well in either way."""
-    gains = {}
-    for name, (with_, without) in found.items():
-        generation = weights.card(name)["architecture"].split(".")[0]
-        gains[generation] = scores.advantage("kid", with_.seen, without.seen, others, paired=False)
-    if not {"stylegan", "stylegan2"} <= set(gains):
+    more by leaving it out than StyleGAN, which the paper says begins well in either way.
+
+    All four encoders start from the same seed and see the same images, and all are compared with
+    the same `others`: the difference between the generators is measured pair by pair.
+    """
+    pairs = {weights.card(name)["architecture"].split(".")[0]: two for name, two in starts.items()}
+    if not {"stylegan", "stylegan2"} <= set(pairs):
         return []
-    first, second = gains["stylegan"], gains["stylegan2"]
+    with1, without1, with2, without2 = (x.images for x in (*pairs["stylegan"],
+                                                           *pairs["stylegan2"]))
+    more = scores.combination("kid", [(1, without2), (-1, with2), (-1, without1), (1, with1)],
+                              others, paired=False)
     return [
         claims.row("C18", f"{domain}: StyleGAN2 begins nearer to real images with the average, KID",
-                   "only with it (Fig. 17)", second),
+                   "only with it (Fig. 17)",
+                   scores.advantage("kid", with2, without2, others, paired=False)),
         claims.row("C18", f"{domain}: StyleGAN2 loses more without it than StyleGAN, KID",
-                   "StyleGAN: nothing (Fig. 17)", scores.difference(second, first)),
+                   "StyleGAN: nothing (Fig. 17)", more),
     ]

@@ -16,29 +16,12 @@ from idinvert.metrics import attributes
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
 from idinvert.study.networks import Models
-from idinvert.study.scores import DISTANCES, Seen
+from idinvert.study.scores import REALISM, ImageSet
 
-from . import tradeoff
-
-COMPARED = ("image2stylegan", "domain-guided", "in-domain")
 WORDS = {"interpolation": "C7", "manipulation": "C8"}
 
 
 # --- interpolation ---------------------------------------------------------------------------
-
-
-def partners(count: int, seed: int = 0) -> Tensor:
-    """For each of `count` images another one: a random cycle through all of them."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    other = torch.empty_like(order)
-    other[order] = order.roll(-1)
-    return other
-
-
-def halfway(models: Models, codes: Tensor, seed: int = 0) -> Seen:
-    """Images halfway between each code [N, L, D] and that of its partner."""
-    between = interpolate(codes, codes[partners(len(codes), seed)], steps=1)[:, 0]
-    return scores.see(models, render(models.generator, between))
 
 
 def strip(models: Models, codes: Tensor, images: Tensor, a: int, b: int, steps: int = 5) -> Tensor:
@@ -50,24 +33,6 @@ def strip(models: Models, codes: Tensor, images: Tensor, a: int, b: int, steps: 
 # --- manipulation ----------------------------------------------------------------------------
 
 
-def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[str, float]:
-    """The step along each boundary that `tradeoff.calibrate` finds on sampled codes.
-
-    Attributes that no step brings about are left out, each with a line that says so; ValueError if
-    none is left.
-    """
-    found = {}
-    for name in names:
-        try:
-            found[name] = tradeoff.calibrate(models, name, samples)
-        except ValueError as error:
-            print(f"{name} is left out: {error}")
-    if not found:
-        raise ValueError(f"No step brings about any of {', '.join(names) or 'no attributes'}: "
-                         "the generator or its boundaries need more training.")
-    return found
-
-
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One attribute switched in all N images: the results, and what the classifier says of them.
@@ -76,7 +41,7 @@ class Edit:
     the other attributes' probabilities.
     """
 
-    seen: Seen
+    images: ImageSet
     success: np.ndarray
     others_moved: np.ndarray
 
@@ -100,7 +65,18 @@ def switch(models: Models, codes: Tensor, attribute: str, step: float, labels: n
             effect = attributes.edit_effect(before[chosen], after[chosen], column, sign)
             success[chosen] = effect.success
             others[chosen] = np.nanmean(effect.absolute_change, 1)
-    return Edit(scores.see(models, images), success, others)
+    return Edit(scores.image_set(models, images), success, others)
+
+
+def switch_all(models: Models, codes: dict[str, Tensor], steps: dict[str, float],
+               labels: pd.DataFrame, targets: Tensor) -> dict[str, dict[str, Edit]]:
+    """Every attribute of `steps` switched in the codes of every method: {method: {attribute: ..}}.
+    """
+    edited = {}
+    for method, w in codes.items():
+        edited[method] = {a: switch(models, w, a, step, labels[a].to_numpy(), targets)
+                          for a, step in steps.items()}
+    return edited
 
 
 def edit_table(domain: str, edits: dict[str, dict[str, Edit]], steps: dict[str, float]
@@ -114,44 +90,51 @@ def edit_table(domain: str, edits: dict[str, dict[str, Edit]], steps: dict[str, 
     ])
 
 
-def pooled(edits: dict[str, dict[str, Edit]]) -> dict[str, Seen]:
-    """All edited images of each method as one set."""
-    return {method: scores.concatenated([edit.seen for edit in by_attribute.values()])
+def pooled(edits: dict[str, dict[str, Edit]]) -> dict[str, ImageSet]:
+    """All edited images of each method as one set, in which the edits of an image are one unit."""
+    return {method: scores.concatenated([edit.images for edit in by_attribute.values()])
             for method, by_attribute in edits.items()}
 
 
 # --- Table 2 and its claims ------------------------------------------------------------------
 
 
-def table2(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen) -> pd.DataFrame:
-    """One row per task and method: distances to real images that were not inverted."""
+def table2(domain: str, tasks: dict[str, dict[str, ImageSet]], real: ImageSet) -> pd.DataFrame:
+    """One row per task and method: distances to real images that were not inverted.
+
+    images: how many FD and SWD compare on either side; of more edited images these are all edits of
+    as many target images as there is room for. edited, real: how many KID compares.
+    """
     rows = []
-    for task, found in tasks.items():
-        for method, seen in found.items():
-            count = min(len(seen), len(real))
-            figures = {m: scores.score(m, seen, real, paired=False) for m in DISTANCES}
-            rows.append({"domain": domain, "task": task, "method": method, "images": count,
-                         **scores.spread(figures)})
+    for task, by_method in tasks.items():
+        for method, images in by_method.items():
+            figures = {m: scores.score(m, images, real, paired=False)
+                       for m in scores.set_metrics()}
+            rows.append({"domain": domain, "task": task, "method": method,
+                         "images": int(scores.equal_share(images, real).sum()),
+                         "edited": len(images), "real": len(real), **scores.spread(figures)})
     return pd.DataFrame(rows)
 
 
-def paper_and_ours(domain: str, tasks: dict[str, dict[str, Seen]], real: Seen,
+def editing_claims(domain: str, tasks: dict[str, dict[str, ImageSet]], real: ImageSet,
                    edits: dict[str, dict[str, Edit]], paper: pd.DataFrame) -> list[dict]:
-    """Verdicts on C7 and C8: in-domain inversion against Image2StyleGAN."""
+    """Verdicts on C7 and C8: in-domain inversion against Image2StyleGAN; the unit is the target."""
     rows = []
     better, worse = "in-domain", "image2stylegan"
-    for task, found in tasks.items():
-        for metric in DISTANCES:
-            gain = scores.advantage(metric, found[better], found[worse], real, paired=False)
+    for task, by_method in tasks.items():
+        for metric in REALISM:
+            gain = scores.advantage(metric, by_method[better], by_method[worse], real, paired=False)
             text = f"{domain}: {task} stays nearer to real images, {scores.title(metric)}"
             theirs = claims.paper_gain(paper, domain, better, worse, metric, task)
             rows.append(claims.row(WORDS[task], text, theirs, gain))
     for text, figure, sign in (("edits are seen more often", "success", 1),
                                ("edits move other attributes less", "others_moved", -1)):
-        values = [np.concatenate([getattr(edit, figure) for edit in edits[method].values()])
+        values = [np.stack([getattr(edit, figure) for edit in edits[method].values()])
                   for method in (better, worse)]
-        gain = scores.per_image(sign * (values[0] - values[1]))
-        rows.append(claims.row("C8", f"{domain}: {text}", "not measured", gain))
+        gain = sign * (values[0] - values[1])  # [A, N]
+        units = np.broadcast_to(np.arange(gain.shape[1]), gain.shape)
+        rows.append(claims.row("C8", f"{domain}: {text}", "not measured",
+                               scores.per_image(gain.ravel(), units.ravel())))
     return rows
 
 
@@ -217,15 +200,15 @@ def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, co
 
 def crop_trend(models: Models, results: Sequence[Diffusion], others: Tensor) -> Estimate:
     """Rank correlation of crop size and agreement with `others`."""
-    seen = torch.stack([agreement(models, r.images, others) for r in results], 1).cpu()
-    return scores.trend([r.crop for r in results], seen)
+    agreed = torch.stack([agreement(models, r.images, others) for r in results], 1).cpu()
+    return scores.trend([r.crop for r in results], agreed)
 
 
 def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffusion],
-                     targets: Tensor, contexts: Tensor, real: Seen) -> list[dict]:
+                     targets: Tensor, contexts: Tensor, real: ImageSet) -> list[dict]:
     """Verdicts on C9 (at one crop size) and C10 (over the sizes)."""
     kept = inside(contexts, targets, result.mask) - inside(result.images, targets, result.mask)
-    sets = [scores.see(models, x) for x in (result.images, result.pasted)]
+    sets = [scores.image_set(models, x) for x in (result.images, result.pasted)]
     rows = [
         claims.row("C9", "the crop of the result is nearer to the target's than the context's is, "
                    "MSE", "shown (Fig. 6)", scores.per_image(kept.cpu())),

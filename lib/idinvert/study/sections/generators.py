@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from idinvert import models
 from idinvert.codes import render, sample_codes
 from idinvert.metrics import features
 from idinvert.models import pretrained
-from idinvert.study import figures, scores
+from idinvert.study import scores
 from idinvert.study.run import Run
-from idinvert.study.scores import DISTANCES, Seen
+from idinvert.study.scores import ImageSet
 from idinvert.study.subjects import Subject
-from idinvert.training import runs
 from idinvert.training.entries import Entry
 
 KINDS = {"gan": "generator", "domain_guided": "encoder, domain-guided", "e4e": "encoder, e4e",
@@ -29,7 +25,7 @@ FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
            "code_distance": "distance of codes"}
 
 
-def shown(run: Run) -> dict[str, Subject]:
+def generators_of(run: Run) -> dict[str, Subject]:
     """The generators of the registry that are of a subject of the run, with that subject."""
     found = {}
     for name in models.names():
@@ -65,15 +61,13 @@ def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> lis
     judge = pretrained.load_judge(device)
     generator, domain = models.load(name, device), subject.domain
 
-    def see(images: Tensor) -> Seen:
-        return Seen(images, features.extract(images, judge))
-
-    real = see(subject.photos(generator.resolution))
-    found = see(samples(generator, count, seed=1))
+    real, generated = (ImageSet(x, features.extract(x, judge)) for x in
+                       (subject.photos(generator.resolution), samples(generator, count, seed=1)))
     rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
-        {m: scores.score(m, found, real[:count], paired=False) for m in DISTANCES})}]
+        {m: scores.score(m, generated, real[:count], paired=False)
+         for m in scores.set_metrics()})}]
     half = min(count, len(real) // 2)
-    floor = {m: scores.floor(m, real, half) for m in DISTANCES}
+    floor = {m: scores.floor(m, real, half) for m in scores.set_metrics()}
     return [*rows, {"domain": domain, "generator": "real images", "images": half, **floor}]
 
 
@@ -104,21 +98,3 @@ def missing(entries: dict[str, Entry]) -> pd.DataFrame:
     rows = [{"model": name, "kind": entry.kind, "command": f"idinvert train {name}"}
             for name, entry in entries.items() if not models.exists(name)]
     return pd.DataFrame(rows, columns=["model", "kind", "command"])
-
-
-def log(name: str) -> pd.DataFrame:
-    """The log of a model's training: one row per line, NaN where a line lacks a figure."""
-    return pd.DataFrame([json.loads(line) for line in runs.kept_log(name).read_text().splitlines()])
-
-
-def training_curves(panels: list[tuple[str, str]]) -> Figure:
-    """One panel per (model, column of its log), over thousand images, of the models with a log."""
-    panels = [(name, column) for name, column in panels if runs.kept_log(name).exists()]
-    figure, axes = figures.axes_grid(len(panels), columns=4, inch=2.4)
-    for axis, (name, column) in zip(axes, panels):
-        lines = log(name).dropna(subset=[column])
-        axis.plot(lines["kimg"], lines[column], "." if len(lines) == 1 else "-",
-                  color=figures.BLUE, lw=1.2)
-        axis.set(title=name, xlabel="thousand images", ylabel=FIGURES.get(column, column))
-        axis.title.set_fontsize(7)
-    return figure

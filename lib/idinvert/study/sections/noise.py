@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-
-from idinvert.metrics import bootstrap, pixel
+from idinvert.metrics import bootstrap
 from idinvert.study import claims, scores
-from idinvert.study.scores import Seen
-
-from .encoders import Encoded
+from idinvert.study.encoding import Encoded, stacked
+from idinvert.study.scores import ImageSet
 
 VARIANTS = {f"b{k}": f"B-{k}" for k in range(1, 6)}
 
 
-def noise_claims(domain: str, found: dict[str, Encoded], real: Seen, others: Seen) -> list[dict]:
+def noise_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet, others: ImageSet
+                 ) -> list[dict]:
     """C23 and C24: with each block of noise maps MSE falls and SSIM rises, the MSE by a factor of
     over 100 from first to last, while interpolations get worse."""
-    levels, images = range(len(found)), [encoded.images for encoded in found.values()]
-    mse, ssim = (torch.stack([metric(x.images, real.images) for x in images], 1)
-                 for metric in (pixel.mse, pixel.ssim))
+    levels, mse = range(len(encoded)), stacked("mse", encoded, real)
     falls = scores.scaled(scores.trend(levels, mse), -1)
-    rises = scores.trend(levels, ssim)
+    rises = scores.trend(levels, stacked("ssim", encoded, real))
     factor = bootstrap.interval(lambda e: e[:, 0].mean() / e[:, -1].mean(), mse)
-    between = [encoded.between.features for encoded in found.values()]
-    worse = scores.kid_trend(levels, between, others.features)
+    worse = scores.kid_trend(levels, [one.between for one in encoded.values()], others)
     return [
         claims.row("C23", f"{domain}: each block of noise maps lowers the MSE", "falls (Tab. 6)",
                    falls),

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from idinvert.codes import render
-from idinvert.inversion import METHODS
+from idinvert.inversion import METHODS, Method
 from idinvert.inversion.cache import image_hash
+from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, networks, scores
+from idinvert.study import claims, networks, scores, timing
 from idinvert.study.networks import Models
-from idinvert.study.scores import DISTANCES, PAIRWISE, Seen
+from idinvert.study.scores import PIXELS, REALISM, ImageSet, image_set
 
-METRICS = (*DISTANCES, *PAIRWISE)
-REPEATS = 5  # timed runs
+REPEATS = 6  # timed runs, the fewest from which a median has an interval
 FEWEST = 4  # images that a distance with an interval takes
 
 
-def reconstruct(models: Models, codes: dict[str, Tensor]) -> dict[str, Seen]:
+def reconstruct(models: Models, codes: dict[str, Tensor]) -> dict[str, ImageSet]:
     """Images of the codes [N, L, D] of each method."""
-    return {name: scores.see(models, render(models.generator, w)) for name, w in codes.items()}
+    return {name: image_set(models, render(models.generator, w)) for name, w in codes.items()}
 
 
-def table1(domain: str, found: dict[str, Seen], real: Seen, others: Seen) -> pd.DataFrame:
+def columns() -> list[str]:
+    """The metrics of Table 1: all of the registry."""
+    return [*scores.set_metrics(), *scores.pair_metrics()]
+
+
+def table1(domain: str, found: dict[str, ImageSet], real: ImageSet, others: ImageSet
+           ) -> pd.DataFrame:
     """One row per method: each metric between reconstructions and their targets `real`.
 
     The last row is the floor: `others`, real images that are not the targets, against these. Those
@@ -36,22 +40,22 @@ def table1(domain: str, found: dict[str, Seen], real: Seen, others: Seen) -> pd.
     """
     rows = [
         {"domain": domain, "method": name, "images": len(real),
-         **scores.spread({m: scores.score(m, seen, real) for m in METRICS})}
-        for name, seen in found.items()
+         **scores.spread({m: scores.score(m, images, real) for m in columns()})}
+        for name, images in found.items()
     ]
     targets = set(map(image_hash, real.images))
     fresh = [i for i, x in enumerate(others.images) if image_hash(x) not in targets]
     others = others[fresh[:len(real)]]
     if len(others) >= FEWEST:
-        floor = {m: scores.score(m, others, real, paired=False) for m in DISTANCES}
+        floor = {m: scores.score(m, others, real, paired=False) for m in scores.set_metrics()}
         rows.append({"domain": domain, "method": "other_real", "images": len(others),
                      **scores.spread(floor)})
     return pd.DataFrame(rows)
 
 
-def seconds(domain: str, models: Models, images: Tensor, settings: Mapping[str, Mapping]
+def method_seconds(domain: str, models: Models, images: Tensor, settings: Mapping[str, Method]
             ) -> pd.DataFrame:
-    """Seconds per image of every method: mean over REPEATS runs of one image, with its interval,
+    """Seconds per image of every method: median of REPEATS runs of one image, with its interval,
     and one run of all `images` in a batch.
 
     Each is run once beforehand with a single iteration, so that nothing is timed that happens once.
@@ -62,38 +66,27 @@ def seconds(domain: str, models: Models, images: Tensor, settings: Mapping[str, 
         once = replace(method, iterations=1) if steps else method
         for batch in (images[:1], images):
             once.invert(models.model, batch)
-        alone = [elapsed(method.invert, models.model, images[:1]) for _ in range(REPEATS)]
-        together = elapsed(method.invert, models.model, images) / len(images)
+        alone = timing.median_seconds(REPEATS, method.invert, models.model, images[:1])
+        together = timing.elapsed(method.invert, models.model, images) / len(images)
         rows.append({"domain": domain, "method": name, "iterations": steps, "batch": len(images),
-                     **scores.spread({"seconds_alone": scores.per_image(alone)}),
+                     **scores.spread({"seconds_alone": alone}),
                      "seconds_batched": together})
     return pd.DataFrame(rows)
 
 
-def elapsed(work: Callable, *arguments) -> float:
-    """Seconds that a call takes, on the GPU too."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 # (claim, better, worse, metrics, in words); "-" for what the paper's numbers show without saying it
 COMPARISONS = (
-    ("C1", "domain-guided", "conventional", METRICS, "domain-guided encoder beats conventional"),
-    ("C2", "image2stylegan", "in-domain", PAIRWISE, "Image2StyleGAN beats in-domain in pixels"),
-    ("C2", "image2stylegan", "domain-guided", PAIRWISE, "Image2StyleGAN beats the encoder"),
-    ("C3", "in-domain", "domain-guided", PAIRWISE, "optimisation improves on its encoder"),
-    ("C4", "in-domain", "image2stylegan", DISTANCES, "in-domain more realistic than "
-     "Image2StyleGAN"),
+    ("C1", "domain-guided", "conventional", (*REALISM, *PIXELS),
+     "domain-guided encoder beats conventional"),
+    ("C2", "image2stylegan", "in-domain", PIXELS, "Image2StyleGAN beats in-domain in pixels"),
+    ("C2", "image2stylegan", "domain-guided", PIXELS, "Image2StyleGAN beats the encoder"),
+    ("C3", "in-domain", "domain-guided", PIXELS, "optimisation improves on its encoder"),
+    ("C4", "in-domain", "image2stylegan", REALISM, "in-domain more realistic than Image2StyleGAN"),
 )
 
 
-def paper_and_ours(domain: str, found: dict[str, Seen], real: Seen, paper: pd.DataFrame
-                   ) -> list[dict]:
+def reconstruction_claims(domain: str, found: dict[str, ImageSet], real: ImageSet,
+                          paper: pd.DataFrame) -> list[dict]:
     """Verdicts on C1 to C4 for one domain; `paper` is `claims.paper_table(1)`."""
     rows = []
     for claim, better, worse, metrics, text in COMPARISONS:
@@ -120,7 +113,17 @@ def speed_claims(times: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def pictures(targets: Tensor, found: dict[str, Seen], methods_shown: Sequence[str], count: int
-             ) -> list[Tensor]:
-    """Rows of Figure 2: targets, then the reconstructions of each method."""
-    return [targets[:count].cpu()] + [found[name].images[:count] for name in methods_shown]
+def error_strips(domain: str, found: dict[str, ImageSet], real: ImageSet) -> pd.DataFrame:
+    """The MSE of every image by every method, for a strip plot."""
+    parts = [pd.DataFrame({"panel": domain, "method": METHODS[name].title,
+                           "MSE": pixel.mse(images.images, real.images)})
+             for name, images in found.items()]
+    return pd.concat(parts)
+
+
+def method_pictures(targets: Tensor, found: dict[str, ImageSet], count: int
+                    ) -> tuple[list[Tensor], list[str]]:
+    """Rows of Figure 2, targets and the reconstructions of each method, with their labels."""
+    rows = [targets[:count].cpu(), *(images.images[:count] for images in found.values())]
+    titles = (METHODS[name].title.replace(" ", "\n", 1) for name in found)
+    return rows, ["target", *titles]

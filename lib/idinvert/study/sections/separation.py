@@ -17,8 +17,10 @@ from idinvert.metrics.attributes import average_precision, precision_recall
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, figures, scores
 
-SHOWN = ("in-domain", "image2stylegan", "domain-guided", "conventional")
-COLOURS = dict(zip(SHOWN, (figures.BLUE, figures.ORANGE, figures.GREEN, figures.GREY)))
+
+def attributes_of_figure(labels: pd.DataFrame) -> list[str]:
+    """The attributes of the paper's Figure 3 that the images have, or else all of theirs."""
+    return [a for a in ("age", "gender", "eyeglasses", "pose") if a in labels] or list(labels)
 
 
 def distances(codes: dict[str, Tensor], boundary: Boundary) -> dict[str, np.ndarray]:
@@ -43,7 +45,7 @@ def average_precisions(domain: str, codes: dict[str, Tensor], boundaries: dict[s
     return pd.DataFrame(rows)
 
 
-def gain(codes: dict[str, Tensor], boundary: Boundary, truth: np.ndarray,
+def separation_gain(codes: dict[str, Tensor], boundary: Boundary, truth: np.ndarray,
          better: str = "in-domain", worse: str = "image2stylegan") -> Estimate:
     """Average precision of one method less that of another, bootstrapped over the same images."""
     values = distances(codes, boundary)
@@ -52,35 +54,33 @@ def gain(codes: dict[str, Tensor], boundary: Boundary, truth: np.ndarray,
         values[better], values[worse], truth)
 
 
-def paper_and_ours(domain: str, codes: dict[str, Tensor], boundaries: dict[str, Boundary],
+def separation_claims(domain: str, codes: dict[str, Tensor], boundaries: dict[str, Boundary],
                    labels: pd.DataFrame, attributes: Sequence[str]) -> list[dict]:
     """Verdicts on C6, one per attribute; and, which the paper does not compare, on the encoder."""
     rows = []
     for claim, worse, theirs in (("C6", "image2stylegan", "curve above (Fig. 3)"),
                                  ("-", "domain-guided", "not compared")):
         for attribute in attributes:
-            found = gain(codes, boundaries[attribute], labels[attribute].to_numpy(), worse=worse)
+            truth = labels[attribute].to_numpy()
+            gain = separation_gain(codes, boundaries[attribute], truth, worse=worse)
             text = (f"{domain}: {attribute} is told better from in-domain codes than from those of "
                     f"{METHODS[worse].title} (average precision)")
-            rows.append(claims.row(claim, text, theirs, found))
+            rows.append(claims.row(claim, text, theirs, gain))
     return rows
 
 
-def curves(codes: dict[str, Tensor], boundaries: dict[str, Boundary], labels: pd.DataFrame,
-           attributes: Sequence[str]) -> Figure:
+def separation_curves(codes: dict[str, Tensor], boundaries: dict[str, Boundary],
+                      labels: pd.DataFrame, attributes: Sequence[str]) -> Figure:
     """Figure 3: a panel of precision-recall curves for each attribute."""
-    figure, axes = figures.axes_grid(len(attributes), columns=2, inch=3.6)
-    for axis, attribute in zip(axes, attributes):
-        truth = labels[attribute].to_numpy()
+    panels = []
+    for attribute in attributes:
+        truth, lines = labels[attribute].to_numpy(), {}
         for name, values in distances(codes, boundaries[attribute]).items():
             curve = precision_recall(values, truth)
-            axis.plot(curve.recall, curve.precision, color=COLOURS[name], lw=1.5,
-                      label=f"{METHODS[name].title}, {curve.average:.2f}")
-        axis.axhline(truth.mean(), color=figures.GREY, ls="--", lw=1)
-        axis.set(title=attribute, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
-        axis.legend(fontsize=6.5, loc="lower left", frameon=False,
-                    title="average precision", title_fontsize=6.5)
-    return figure
+            label = f"{METHODS[name].title}, {curve.average:.2f}"
+            lines[label] = curve.precision, curve.recall
+        panels.append((attribute, truth.mean(), lines))
+    return figures.precision_recall_curves(panels)
 
 
 def cosines(boundaries: dict[str, Boundary]) -> pd.DataFrame:

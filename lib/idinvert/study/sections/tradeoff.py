@@ -15,11 +15,9 @@ from idinvert.inversion import InDomain
 from idinvert.inversion.cache import cached_codes
 from idinvert.metrics import attributes, pixel
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import scores
+from idinvert.study import claims, scores
 from idinvert.study.networks import Models
-from idinvert.study.scores import Seen
-
-STEP = 0.25  # code units between two steps that `calibrate` tries
+from idinvert.study.scores import ImageSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +44,7 @@ def sweep(models: Models, images: Tensor, lambdas: Sequence[float], iterations: 
     return outcomes
 
 
-def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.6,
-              largest: float = 16.0) -> float:
-    """Smallest step along a boundary after which `rate` of the codes [N, L, D] show the attribute.
-
-    Only codes whose images lack the attribute count. Steps are tried from small to large, in code
-    units: far along the normal images fall apart, and what a classifier says of them means nothing.
-    ValueError: unknown attribute, no code lacks it, or not even `largest` suffices.
-    """
-    target = models.column(attribute)
-    lacking = codes[models.probabilities(render(models.generator, codes))[:, target] < 0.5]
-    if not len(lacking):
-        raise ValueError(f"All {len(codes)} samples show {attribute} already.")
-
-    for alpha in np.arange(1, round(largest / STEP) + 1) * STEP:
-        moved = manipulate(lacking, models.boundaries[attribute].direction, float(alpha))
-        seen = models.probabilities(render(models.generator, moved))[:, target] > 0.5
-        if seen.double().mean() >= rate:
-            return float(alpha)
-    raise ValueError(f"No step up to {largest} shows {attribute} in {rate:.0%} of the samples.")
-
-
-def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: Seen,
+def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
             attribute: str) -> pd.DataFrame:
     """One row per lambda_dom, each figure with the ends of its 95 % interval.
 
@@ -81,12 +58,12 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
     rows = []
     for outcome in outcomes:
         effect = attributes.edit_effect(before, models.probabilities(outcome.edited), target)
-        seen = scores.see(models, outcome.edited)
+        edited = scores.image_set(models, outcome.edited)
         encoded = encode(models.encoder, outcome.images)
         figures = {
             "mse": scores.per_image(pixel.mse(outcome.images, targets)),
-            "kid": scores.score("kid", seen, real, paired=False),
-            "fd": scores.score("fd", seen, real, paired=False),
+            "kid": scores.score("kid", edited, real, paired=False),
+            "fd": scores.score("fd", edited, real, paired=False),
             "success": scores.per_image(effect.success),
             "others_moved": scores.per_image(np.nanmean(effect.absolute_change, 1)),
             "code_error": scores.per_image((outcome.codes - encoded).square().mean((1, 2))),
@@ -102,15 +79,30 @@ def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
     return scores.trend([o.lambda_dom for o in outcomes], errors)
 
 
-def kid_trend(models: Models, outcomes: Sequence[Outcome], real: Seen) -> Estimate:
+def edited_kid_trend(models: Models, outcomes: Sequence[Outcome], real: ImageSet) -> Estimate:
     """Rank correlation of lambda_dom and KID of the edited images."""
-    seen = [models.features(o.edited) for o in outcomes]
-    return scores.kid_trend([o.lambda_dom for o in outcomes], seen, real.features)
+    edited = [scores.image_set(models, o.edited) for o in outcomes]
+    return scores.kid_trend([o.lambda_dom for o in outcomes], edited, real)
 
 
 def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
                   attribute: str) -> Estimate:
     """Rank correlation of lambda_dom and the probability of the wanted attribute after the edit."""
     target = models.column(attribute)
-    seen = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
-    return scores.trend([o.lambda_dom for o in outcomes], seen)
+    sure = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
+    return scores.trend([o.lambda_dom for o in outcomes], sure)
+
+
+def tradeoff_claims(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
+                    attribute: str) -> list[dict]:
+    """Verdicts on C19, and on what the paper does not measure: that the edit is seen more surely.
+    """
+    falls = scores.scaled(edited_kid_trend(models, outcomes, real), -1)
+    return [
+        claims.row("C19", "MSE of the inversion grows with lambda_dom", "grows (Fig. 10)",
+                   mse_trend(targets, outcomes)),
+        claims.row("C19", "distance of manipulations to real images falls (KID)",
+                   "FID falls (Fig. 10)", falls),
+        claims.row("-", "the edit is seen more surely", "not measured",
+                   success_trend(models, targets, outcomes, attribute)),
+    ]

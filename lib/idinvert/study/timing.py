@@ -1,0 +1,30 @@
+"""Seconds that something takes, with an interval over runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from idinvert.metrics import bootstrap
+from idinvert.metrics.bootstrap import Estimate
+
+
+def elapsed(work: Callable, *arguments) -> float:
+    """Seconds that a call takes, on the GPU too."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def median_seconds(repeats: int, work: Callable, *arguments) -> Estimate:
+    """Median of `repeats` runs (at least 6) and its interval by order statistics.
+
+    What happens in a first run alone must have happened before.
+    """
+    return bootstrap.median([elapsed(work, *arguments) for _ in range(repeats)])
