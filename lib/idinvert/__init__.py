@@ -12,6 +12,10 @@ torch.Size([1, 3, 64, 64])
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idinvert.inversion.model import Model
 
 HOMES = {"Model": "idinvert.inversion.model", "read_image": "idinvert.data",
          "read_images": "idinvert.data", "write_image": "idinvert.data"}
@@ -20,13 +24,13 @@ __version__ = "0.2.0"
 __all__ = ["Model", "load", "read_image", "read_images", "write_image"]
 
 
-def load(name: str, device: str = "auto", **companions: str):
+def load(name: str, device: str = "auto", **companions: str) -> Model:
     """The `Model` of a generator of the registry: see there for its arguments."""
     from idinvert.inversion.model import Model
     return Model(name, device, **companions)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import idinvert` is quick."""
     if name not in HOMES:
         raise AttributeError(f"module 'idinvert' has no attribute {name!r}")

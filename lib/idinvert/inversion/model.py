@@ -12,6 +12,7 @@ from idinvert import devices, models
 from idinvert.boundaries import Boundary
 from idinvert.codes import check_images, encode, manipulate, render, sample_codes
 from idinvert.models import pretrained
+from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNetwork, Generator
 from idinvert.registry import nearest
 
 from .methods import METHODS, Method
@@ -74,27 +75,27 @@ class Model:
         return models.load(self.name_of(role), self.device)
 
     @cached_property
-    def generator(self) -> nn.Module:
+    def generator(self) -> Generator:
         """G."""
         return self.network("generator")
 
     @cached_property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> Encoder:
         """E, the domain-guided encoder of Eq. (2)."""
         return self.network("encoder")
 
     @cached_property
-    def conventional(self) -> nn.Module:
+    def conventional(self) -> Encoder:
         """The conventional encoder of Eq. (1)."""
         return self.network("conventional")
 
     @cached_property
-    def discriminator(self) -> nn.Module:
+    def discriminator(self) -> Discriminator:
         """D."""
         return self.network("discriminator")
 
     @cached_property
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> Classifier:
         """The network that judges attributes."""
         return self.network("classifier")
 
@@ -109,7 +110,7 @@ class Model:
         return models.load_boundaries(self.name) if self.has("boundaries") else {}
 
     @cached_property
-    def features(self) -> nn.Module:
+    def features(self) -> FeatureNetwork:
         """F, the VGG-16 up to conv4_3 of the perceptual term."""
         return pretrained.load_vgg16(self.device)
 
