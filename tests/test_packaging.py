@@ -100,7 +100,7 @@ def test_inverting_needs_the_core_packages_alone():
               "numba", "mitsuba", "lmdb"]
     code = ("import sys; sys.modules.update(dict.fromkeys({extras!r}));"
             "from idinvert.cli import main; sys.exit(main(['{command}', '--help']))")
-    for command in ("import", "models"):
+    for command in ("invert", "edit", "import", "models"):
         script = code.format(extras=extras, command=command)
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr

@@ -30,12 +30,12 @@ def fails(monkeypatch):
 def test_help_lists_every_command_by_the_first_line_of_its_module(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for name in ("book", "boundaries", "data", "import", "invert", "models", "train"):
+    for name in ("book", "boundaries", "data", "edit", "import", "invert", "models", "train"):
         assert f"\n  {name} " in shown
     assert "Make models of another project's file." in shown
 
 
-@pytest.mark.parametrize("name", [c for c in cli.commands() if c != "invert"])
+@pytest.mark.parametrize("name", cli.commands())
 def test_help_of_a_command_shows_an_example(name, capsys):
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
@@ -46,7 +46,7 @@ def test_help_of_a_command_shows_an_example(name, capsys):
 
 def test_commands_load_only_what_they_need():
     """The help of all of them no library at all; the list of models no scikit-learn."""
-    heavy = "{'tyro', 'sklearn', 'matplotlib', 'pandas', 'worlds'}"
+    heavy = "{'torch', 'tyro', 'sklearn', 'matplotlib', 'pandas', 'worlds'}"
     for argument, unwanted in (("--help", heavy), ("models", "{'sklearn', 'pandas'}")):
         code = (f"import sys; from idinvert.cli import main; main([{argument!r}]);"
                 f"found = {unwanted} & set(sys.modules); assert not found, found")

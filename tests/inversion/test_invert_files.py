@@ -1,4 +1,4 @@
-"""`python -m idinvert.inversion`: many images, resumed, shared, and none harmed by another."""
+"""`idinvert invert`: many images, resumed, shared, and none harmed by another."""
 
 import json
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert import models
-from idinvert.cli.invert import main
+from idinvert.cli import main
 from idinvert.data import open_source, read_image, to_uint8, write_image
 from idinvert.inversion import InDomain, Networks, files
 from idinvert.inversion.model import Model
@@ -26,8 +26,8 @@ def images(tmp_path):
 
 def command(images, out, **options):
     options = {"lambda-vgg": 0, "iterations": 3, "batch": 2, "device": "cpu"} | options
-    extra = [x for k, v in options.items() for x in (f"--{k}", str(v))]
-    return ["--model", "own", "--images", str(images), "--out", str(out), *extra]
+    extra = [x for k, v in options.items() if v is not None for x in (f"--{k}", str(v))]
+    return ["invert", str(images), "--model", "own", "--out", str(out), *extra]
 
 
 def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images, tmp_path, capsys):
@@ -183,7 +183,9 @@ def test_names_that_differ_in_their_suffix_keep_apart():
 
 @pytest.mark.parametrize("method, count", [("domain-guided", 0), ("image2stylegan", 20)])
 def test_other_methods(own_registry, images, tmp_path, method, count):
-    options = {"method": method, "iterations": count}
+    options = {"method": method, "iterations": count or None}
+    if not count:  # the encoder alone has no settings
+        options["lambda-vgg"] = None
     assert main(command(images / "0.png", tmp_path / "out", **options)) == 0
     with np.load(tmp_path / "out" / "codes" / "0.npz") as found:
         if method == "domain-guided":
@@ -194,13 +196,16 @@ def test_other_methods(own_registry, images, tmp_path, method, count):
             assert found["loss_total"][-1] < found["loss_total"][0]
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"iterations": -1}, "--iterations must be at least 0"),
-    ({"encoder": "owl"}, "Unknown model 'owl': did you mean own"),
-    ({"device": "cuda:9"}, "device 'cuda:9' cannot be used"),
+@pytest.mark.parametrize("options, status, message", [
+    ({"iterations": -1}, 2, "iterations is -1, but should be greater than or equal to 0"),
+    ({"batch": 0}, 2, "batch is 0, but should be at least 1"),
+    ({"method": "in-domian"}, 2, "unknown method 'in-domian': did you mean 'in-domain'"),
+    ({"encoder": "owl"}, 1, "Unknown model 'owl': did you mean own"),
+    ({"device": "cuda:9"}, 1, "device 'cuda:9' cannot be used"),
 ])  # fmt: skip
-def test_errors_are_one_sentence(own_registry, images, tmp_path, options, message, capsys):
-    assert main(command(images, tmp_path / "out", **options)) == 1
+def test_errors_are_one_sentence(own_registry, images, tmp_path, options, status, message,
+                                 capsys):
+    assert main(command(images, tmp_path / "out", **options)) == status
     error = capsys.readouterr().err
-    assert error.startswith("idinvert.inversion: error: ") and error.count("\n") == 1
+    assert error.startswith("idinvert invert: error: ") and error.count("\n") == 1
     assert message in error

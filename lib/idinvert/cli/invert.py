@@ -1,77 +1,124 @@
-"""Command line: `python -m idinvert.inversion --model NAME --images PATH --out DIR`."""
+"""Invert photographs: find codes from which the generator paints them again.
+
+    idinvert invert photo.jpg
+    idinvert invert photos/ more.zip --model face-stylegan-layerwise --out inverted
+    idinvert invert photo.jpg --method image2stylegan --iterations 200
+
+takes image files, folders, zips and LMDBs, and leaves in the folder --out: the inverted images in
+images/, their codes in codes/ and in codes.npy, the losses in losses.csv, and comparison.png, which
+shows photographs above their inversions. An image that cannot be read is named and left out; the
+same command continues where it stopped. Several GPUs share the images:
+torchrun --nproc-per-node 4 -m idinvert invert photos/.
+"""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import torch
+import tyro
+from tyro.conf import Positional
+
+import idinvert
 from idinvert import processes
-from idinvert.data import open_source
-from idinvert.inversion import METHODS, Method, files
-from idinvert.inversion.model import Model
-from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG
-from idinvert.settings import names
+from idinvert.data import grid, open_source, read_image, write_image
+from idinvert.inversion import files
+from idinvert.inversion.methods import METHODS, Method
+from idinvert.registry import nearest
 
-# iterations of the methods that optimise; Image2StyleGAN takes ten times as many
-PROFILES = {"smoke": 5, "embedded": 100, "paper": 100}
+from . import UsageError, read_options
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="idinvert.inversion",
-        description="Invert images into codes; the same command continues.")
-    parser.add_argument("--model", required=True, help="generator of the registry")
-    parser.add_argument("--images", required=True, help="folder, zip, LMDB or image file")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the results")
-    parser.add_argument("--encoder", help="MODEL-base unless told")
-    parser.add_argument("--method", choices=list(METHODS), default="in-domain")
-    parser.add_argument("--lambda-dom", type=float, default=LAMBDA_DOM, help="weight of the code "
-                        f"term of Eq. (4), {LAMBDA_DOM:g} unless told")
-    parser.add_argument("--lambda-vgg", type=float, default=LAMBDA_VGG, help="weight of the "
-                        f"perceptual term, {LAMBDA_VGG:g} unless told; 0 needs no VGG-16")
-    parser.add_argument("--iterations", type=int, help="steps, as in the profile unless told")
-    parser.add_argument("--learning-rate", type=float, default=0.01, help="of Adam")
-    parser.add_argument("--profile", choices=PROFILES, default="embedded")
-    parser.add_argument("--batch", type=int, default=16, help="images at a time")
-    parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16")
-    parser.add_argument("--squeeze", action="store_true", help="squeeze images that are not square "
-                        "instead of cutting out the centre")
-    parser.add_argument("--device", default="auto", help="cuda if there is one")
-    return parser
+DEFAULT_MODEL, DEFAULT = "face-stylegan-layerwise", "in-domain"
+SHOWN = 12  # images of the comparison
 
 
-def method_of(arguments: argparse.Namespace) -> Method:
-    """The chosen method with its settings; ValueError for counts below 0 (1 for the batch)."""
-    if (arguments.iterations or 0) < 0 or arguments.batch < 1:
-        raise ValueError("--iterations must be at least 0 and --batch at least 1.")
-    if arguments.iterations is None:
-        factor = 10 if arguments.method == "image2stylegan" else 1
-        arguments.iterations = factor * PROFILES[arguments.profile]
-    kind = METHODS[arguments.method]
-    return kind(**{name: getattr(arguments, name) for name in names(kind)})
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of commands that invert; those of the method join them."""
+
+    model: str = DEFAULT_MODEL
+    """generator, see `idinvert models`"""
+    encoder: str | None = None
+    """model to take instead of the generator's own encoder"""
+    batch: int = 16
+    """images at a time"""
+    squeeze: bool = False
+    """squeeze images that are not square, instead of cutting out the centre"""
+    device: str = "auto"
+    """cuda if there is one, else cpu"""
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise UsageError(f"--batch is {self.batch}, but should be at least 1.")
+
+    def loaded(self, device: str) -> idinvert.Model:
+        """The model, which loads each of its networks when it is first used."""
+        chosen = {} if self.encoder is None else {"encoder": self.encoder}
+        return idinvert.Model(self.model, device, **chosen)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        share = processes.share()
-        chosen = {"encoder": arguments.encoder} if arguments.encoder else {}
-        model = Model(arguments.model, share.device(arguments.device), **chosen)
-        job = files.Job(model, method_of(arguments), open_source(arguments.images), arguments.out,
-                        arguments.batch, not arguments.squeeze)
-        counts = files.run(job, share)
-    except KeyboardInterrupt:
-        print("Stopped; the same command continues.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError) as error:
-        print(f"idinvert.inversion: error: {error}", file=sys.stderr)
-        return 1
-    print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {arguments.out}")
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Command(Common):
+    paths: Positional[tuple[Path, ...]]
+    """images, folders, zips, LMDBs"""
+    out: Path = Path("inverted")
+    """folder of the results"""
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(arguments: list[str]) -> None:
+    """Invert, and say how many images it was and where they are."""
+    options, method = read_method(Command, arguments, __name__, __doc__)
+    if not options.paths:
+        raise UsageError("name at least one image: idinvert invert photo.jpg.")
+    share = processes.share()
+    model = options.loaded(share.device(options.device))
+    source = open_source(*options.paths)
+    job = files.Job(model, method, source, options.out, options.batch, not options.squeeze)
+    counts = files.run(job, share)
+    print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {options.out}")
+    if share.first and (sheet := comparison(job)):
+        print(f"Photographs above their inversions: {sheet}")
+
+
+def read_method(kind: type, arguments: Sequence[str], module: str, described: str
+                ) -> tuple[Any, Method]:
+    """Options of a command, and the method it names, with the settings of that method."""
+    name = named_method(arguments)
+    settings = re.sub(r"\W", "_", name)  # as the help calls them
+    if name not in METHODS:
+        raise UsageError(f"unknown method {name!r}: {nearest(name, METHODS)}")
+    choice = Annotated[Literal[tuple(METHODS)], tyro.conf.arg(
+        help="the settings of another one are listed by --method NAME --help")]
+    joined = make_dataclass("Joined", [
+        ("method", choice, DEFAULT), (settings, METHODS[name], METHODS[name]()),
+    ], bases=(kind,), frozen=True, kw_only=True)
+    options = read_options(joined, arguments, module, described)
+    return options, getattr(options, settings)
+
+
+def named_method(arguments: Sequence[str]) -> str:
+    """The method that a command line names."""
+    for word, after in zip(arguments, [*arguments[1:], ""]):
+        if word == "--method" or word.startswith("--method="):
+            return word.partition("=")[2] or after
+    return DEFAULT
+
+
+def comparison(job: files.Job) -> Path | None:
+    """Write comparison.png: the first photographs, above their inversions; None if there are none.
+    """
+    names = files.file_names(job.source.names)
+    size = job.model.generator.resolution
+    done = [(name, job.out / "images" / f"{file}.png") for name, file in names.items()]
+    done = [(name, path) for name, path in done if path.exists()][:SHOWN]
+    if not done:
+        return None
+    photos = torch.stack([job.source.read(name, size, job.crop) for name, _ in done])
+    inverted = torch.stack([read_image(path, size) for _, path in done])
+    path = job.out / "comparison.png"
+    write_image(path, grid(torch.cat([photos, inverted]), len(done)))
+    return path

@@ -5,6 +5,7 @@ Every source is a list of names in a fixed order and a way to read one of them; 
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -41,13 +42,35 @@ class Source:
         return decode_image(data, name, size, crop)
 
 
-def open_source(path: str | Path) -> Source:
-    """The images of a folder (with its subfolders, in natural order), a zip, or an LMDB.
+def open_source(*paths: str | Path) -> Source:
+    """The images of a folder (with its subfolders, in natural order), a zip, an LMDB or a file.
 
+    Of several such paths the images come one after the other; their names begin with what tells
+    the paths apart ("photos/1.png", "more.zip/1.png").
     ValueError: there are none, a zip has names that leave its folder, or the file is damaged.
     ImportError: an LMDB, and the package `lmdb` is missing. FileNotFoundError.
     """
-    path = Path(path)
+    sources = [source_at(Path(path)) for path in paths]
+    if len(sources) == 1:
+        return sources[0]
+    absolute = [Path(path).absolute() for path in paths]
+    common = os.path.commonpath([path.parent for path in absolute])
+    found = {}
+    for path, source in zip(absolute, sources):
+        place = (path.parent if path.is_file() and source.names == [path.name] else path)
+        prefix = place.relative_to(common).as_posix()
+        for name in source.names:
+            found[name if prefix == "." else f"{prefix}/{name}"] = (source, name)
+
+    def encoded(name: str) -> bytes:
+        source, own = found[name]
+        return source.encoded(own)
+
+    return Source(list(found), encoded)
+
+
+def source_at(path: Path) -> Source:
+    """The images of one path; errors as `open_source`."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if (path / "data.mdb").exists():

@@ -15,6 +15,7 @@ the very numbers of one that was not.
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -155,8 +155,11 @@ def write_table(out: Path, names: Sequence[str], files: dict[str, str], mine: li
             rows.append({"image": name, "state": state, "mse": float(row["mse"]), **last})
         elif note.exists():
             rows.append({"image": name, "state": "unreadable", "note": note.read_text().strip()})
-    with replacing(out / "losses.csv") as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with replacing(out / "losses.csv") as temporary, open(temporary, "w", newline="") as handle:
+        table = csv.DictWriter(handle, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
     if codes:
         with replacing(out / "codes.npy") as temporary, open(temporary, "wb") as handle:
             np.save(handle, np.stack(codes))
@@ -166,4 +169,4 @@ def write_table(out: Path, names: Sequence[str], files: dict[str, str], mine: li
 
 def report(sentence: str) -> None:
     """One line on standard error, above the progress bar."""
-    tqdm.write(f"idinvert.inversion: {sentence}", file=sys.stderr)
+    tqdm.write(f"idinvert invert: {sentence}", file=sys.stderr)

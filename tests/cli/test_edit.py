@@ -1,0 +1,125 @@
+"""`idinvert edit`, and what `idinvert invert` adds to the inversion of files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from idinvert import models, read_image, write_image
+from idinvert.boundaries import Boundary
+from idinvert.cli import main
+
+FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
+PLUGIN = """
+from idinvert.inversion import METHODS
+from idinvert.inversion.methods.in_domain import InDomain
+from idinvert.settings import Count, settings
+
+
+@METHODS.register("toy")
+@settings
+class Toy(InDomain):
+    \"\"\"A method of a plug-in.\"\"\"
+
+    title = "Toy"
+
+    repeats: Count = 3
+    \"\"\"how often\"\"\"
+"""
+
+
+@pytest.fixture
+def photo(own_registry, tmp_path, monkeypatch):
+    """A photograph in the current folder, and a model with a boundary."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    write_image("photo.png", torch.rand(3, 9, 9) * 2 - 1)
+    normal = torch.randn(4, 4)
+    age = Boundary("age", normal / normal.norm(), 0.0, tuple(range(4)))
+    models.save_boundaries("own", [age])
+    return age
+
+
+def test_a_photograph_is_inverted_and_edited(photo, tmp_path, capsys):
+    assert main(["edit", "photo.png", "age=+3", *FAST]) == 0
+    assert capsys.readouterr().out == "edited.png\n"
+    assert main(["invert", "photo.png", *FAST]) == 0
+    code = torch.from_numpy(np.load("inverted/codes.npy"))
+    expected = models.load("own").synthesis(code + 3 * photo.normal)[0]
+    assert (read_image("edited.png", 8) - expected.detach().clip(-1, 1)).abs().max() < 0.01
+
+
+def test_codes_are_edited_without_another_inversion(photo, capsys):
+    main(["invert", "photo.png", *FAST])
+    main(["edit", "photo.png", "age=-2", "--out", "a.png", *FAST])
+    for file in ("inverted/codes/photo.npz", "inverted/codes.npy"):
+        assert main(["edit", file, "age=-2", "--out", "b.png", "--model", "own"]) == 0
+        assert (read_image("a.png", 8) - read_image("b.png", 8)).abs().max() < 0.02
+
+
+def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
+    write_image("more/2.png", torch.zeros(3, 8, 8))
+    (tmp_path / "more" / "broken.png").write_bytes(b"none")
+    assert main(["edit", "photo.png", "more", "age=1", "--out", "out", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == ["out/photo.png", "out/more/2.png"]
+    assert "left out: more/broken.png is not an image" in captured.err
+    assert main(["edit", "photo.png", "more", "age=1", "--out", "one.png", *FAST]) == 2
+
+
+@pytest.mark.parametrize("words, status, message", [
+    (["photo.png", "aeg=3"], 1, "own has no boundary 'aeg': did you mean 'age'?"),
+    (["photo.png", "age=much"], 2, "'age=much' should be NAME=NUMBER"),
+    (["photo.png", "age=nan"], 2, "should have a finite number"),
+    (["photo.png"], 2, "name an image and what to change"),
+    (["age=3"], 2, "name an image and what to change"),
+    (["nothing.png", "age=3"], 1, "nothing.png does not exist"),
+    (["bad.npy", "age=3"], 1, "bad.npy holds no codes"),
+    (["small.npy", "age=3"], 1, "small.npy has codes of (2, 2) layers and dimensions"),
+])  # fmt: skip
+def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, message, capsys):
+    (tmp_path / "bad.npy").write_bytes(b"none")
+    np.save("small.npy", np.zeros((1, 2, 2)))
+    assert main(["edit", *words, *FAST]) == status
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "edited.png").exists()
+
+
+def test_photographs_stand_above_their_inversions(photo, tmp_path, capsys):
+    write_image("more/photo.png", torch.zeros(3, 8, 8))
+    assert main(["invert", "photo.png", "more", *FAST]) == 0
+    assert "Photographs above their inversions: inverted/comparison.png" in capsys.readouterr().out
+    sheet = read_image("inverted/comparison.png", 16)
+    for row, folder in enumerate((".", "inverted/images")):
+        for column, name in enumerate(("photo.png", "more/photo.png")):
+            part = sheet[:, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+            assert (part - read_image(f"{folder}/{name}", 8)).abs().max() < 0.02
+    assert len(np.load("inverted/codes.npy")) == 2
+
+
+def test_without_an_image_there_is_nothing_to_invert(own_registry, capsys):
+    assert main(["invert"]) == 2
+    assert "name at least one image" in capsys.readouterr().err
+
+
+def test_a_method_of_a_plug_in_has_its_own_options(photo, tmp_path, run_python):
+    (tmp_path / "toy_plugin.py").write_text(PLUGIN)
+    shown = run_python("invert", "--method", "toy", "--help").stdout
+    assert "--repeats INT" in shown and "how often (default: 3)" in shown and "toy}" in shown
+    assert "--repeats" not in run_python("invert", "--help").stdout
+    run_python("invert", "photo.png", "--method", "toy", "--repeats", "5", *FAST)
+    noted = json.loads((tmp_path / "inverted" / "settings.json").read_text())
+    assert noted["method"] == "toy" and noted["repeats"] == 5
+
+
+@pytest.fixture
+def run_python(tmp_path, monkeypatch):
+    """Run `idinvert` in a process that has the plug-in."""
+    import subprocess
+    import sys
+
+    monkeypatch.setenv("IDINVERT_PLUGINS", "toy_plugin")
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), *sys.path]))
+    return lambda *words: subprocess.run([sys.executable, "-m", "idinvert", *words], check=True,
+                                         capture_output=True, text=True, cwd=tmp_path)
