@@ -143,7 +143,7 @@ def usage_sentence(box: str, command: str) -> str:
     parts = [" ".join(part.split()) for part in re.split(r"\n[─-]{5,}\n", "\n".join(lines))]
     if not box.startswith("╭"):  # then the title is a part too
         parts = parts[1:]
-    first = re.sub(r"no type matching .* <class '\w+'>: ", "", parts[0])
+    first = re.sub(r"no type matching .* - .*[>\]]: ", "", parts[0])
     first = re.sub(r"^Error parsing [\w-]+: (?=\w+: )", "", first)  # settings name it
     found = first.replace(" (required)", "").replace("• ", "").rstrip(".")
     hints = [f": p{part[1:]}" for part in parts[1:] if part.startswith("Perhaps")]
