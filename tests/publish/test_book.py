@@ -12,8 +12,10 @@ CLAIMS = pd.read_csv(ROOT / "book" / "claims.csv")
 
 
 def verdicts(*rows):
-    names = ["claim", "what", "paper", "ours", "low", "high", "verdict", "notebook"]
-    return pd.DataFrame([[c, "w", "p", 1.0, 0.5, 2.0, v, "06_tradeoff"] for c, v in rows],
+    """Rows of (claim, verdict), of which the first alone stands the correction."""
+    names = ["claim", "what", "paper", "ours", "low", "high", "verdict", "notebook", "after Holm"]
+    return pd.DataFrame([[c, "w", "p", 1.0, 0.5, 2.0, v, "06_tradeoff",
+                          "not resolved" if i else v] for i, (c, v) in enumerate(rows)],
                         columns=names)
 
 
@@ -26,7 +28,7 @@ def test_standing_counts_the_verdicts_of_a_claim():
 
 
 def test_verdicts_name_their_notebook(tmp_path):
-    verdicts(("C19", "reproduced")).drop(columns="notebook").to_csv(
+    verdicts(("C19", "reproduced")).drop(columns=["notebook", "after Holm"]).to_csv(
         tmp_path / "06_paper_and_ours.csv", index=False)
     assert book.read_verdicts(tmp_path)["notebook"].tolist() == ["06_tradeoff"]
     assert book.read_verdicts(tmp_path / "none").empty
@@ -46,7 +48,15 @@ def test_title_page_counts_claims_and_comparisons():
     found = verdicts(("C19", "reproduced"), ("C19", "not resolved"), ("-", "contradicted"))
     text = book.title([], CLAIMS, found)
     assert "1 of the paper's 27 claims, in 2 comparisons" in text
-    assert "**1** reproduced, **1** not resolved, **0** contradicted" in text
+    assert "**1** reproduced, **1** not resolved, **0** contradicted; after Holm" in text
+
+
+def test_comparisons_are_counted_before_and_after_the_correction():
+    found = verdicts(("C19", "reproduced"), ("C1", "reproduced"), ("C2", "contradicted"))
+    for page in (book.title([], CLAIMS, found), book.paper_and_ours([], CLAIMS, found)):
+        assert ("3 comparisons, of which **2** reproduced, **0** not resolved, **1** contradicted; "
+                "after Holm's correction for the number of comparisons **1** reproduced, **2** not "
+                "resolved, **0** contradicted.") in page
 
 
 def test_tables_of_the_paper_are_printed_as_they_are():

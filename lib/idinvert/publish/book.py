@@ -21,7 +21,9 @@ from PIL import Image
 
 from idinvert import data
 from idinvert import models as weights
-from idinvert.study.claims import PAPER_TABLES
+from idinvert.settings import digest
+from idinvert.study import claims as statistics
+from idinvert.study.claims import PAPER_TABLES, VERDICTS
 from idinvert.study.run import ROOT
 from idinvert.training import zoo
 
@@ -30,7 +32,6 @@ from .chapters import table
 
 PAGES = ROOT / "book"
 RESULTS = ROOT / "results"
-VERDICTS = ("reproduced", "not resolved", "contradicted")
 NOT_MEASURED = "not measured yet"
 TASKS = ("reconstruction", "interpolation", "manipulation")
 # What no page read from a disk needs: fonts asked for ahead of time, which browsers refuse there,
@@ -96,16 +97,26 @@ def toc(names: list[str]) -> str:
 
 
 def read_verdicts(tables: Path) -> pd.DataFrame:
-    """The rows of every "Paper and ours", with the notebook they come from."""
-    frames = [pd.read_csv(path).assign(notebook=path.stem.removesuffix("_paper_and_ours"))
-              for path in sorted(tables.glob("*_paper_and_ours.csv"))]
-    if not frames:
-        return pd.DataFrame(columns=["claim", "what", "paper", "ours", "low", "high", "verdict",
-                                     "notebook"])
-    rows = pd.concat(frames, ignore_index=True)
-    numbers = rows["notebook"].str.extract(r"^(\d+)")[0]
+    """The rows of every "Paper and ours", as `claims.read_verdicts` gives them, each with the name
+    of its notebook."""
+    rows = statistics.read_verdicts(tables)
+    numbers = rows["notebook"].astype(str).str.extract(r"^(\d+)")[0]
     known = {name.split("_")[0]: name for name in chapters.sources()}
     return rows.assign(notebook=numbers.map(known).fillna(rows["notebook"]))
+
+
+def counted(rows: pd.DataFrame, column: str) -> str:
+    """How many rows have each verdict in a column."""
+    return ", ".join(f"**{(rows[column] == v).sum()}** {v}" for v in VERDICTS)
+
+
+def counts(claims: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+    """A sentence on the comparisons that belong to a claim, before and after the correction."""
+    measured = claims["id"].isin(verdicts["claim"])
+    rows = verdicts[verdicts["claim"].isin(claims["id"])]
+    return (f"{measured.sum()} of the paper's {len(claims)} claims, in {len(rows)} comparisons, of "
+            f"which {counted(rows, 'verdict')}; after Holm's correction for the number of "
+            f"comparisons {counted(rows, 'after Holm')}.")
 
 
 def standing(claim: str, verdicts: pd.DataFrame) -> str:
@@ -121,11 +132,8 @@ def standing(claim: str, verdicts: pd.DataFrame) -> str:
 def title(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     """What the title page says of the results: counts, and one line for each chapter."""
     measured = claims["id"].isin(verdicts["claim"])
-    of_claims = verdicts[verdicts["claim"].isin(claims["id"])]
-    counts = ", ".join(f"**{(of_claims['verdict'] == v).sum()}** {v}" for v in VERDICTS)
-    text = [f"Measured so far: {measured.sum()} of the paper's {len(claims)} claims, in "
-            f"{len(of_claims)} comparisons, of which {counts}. What is still open is listed with "
-            "the rest on the page [Paper and ours](paper_and_ours.md).\n"]
+    text = [f"Measured so far: {counts(claims, verdicts)} What is still open is listed with the "
+            "rest on the page [Paper and ours](paper_and_ours.md).\n"]
     rows = [{"claim": claim.id, "the paper says": claim.claim,
              "we find": badge(standing(claim.id, verdicts)), "where": link(claim.notebook, names)}
             for claim in claims[measured].itertuples()]
@@ -157,11 +165,13 @@ def paper_and_ours(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFram
     rows = [{"claim": c.id, "the paper says": c.claim, "in": f"{c.section}, {c.source}",
              "chapter": link(c.notebook, names), "we find": badge(standing(c.id, verdicts))}
             for c in claims.itertuples()]
-    text = [(PAGES / "paper_and_ours.md").read_text(), "## The claims\n",
+    text = [(PAGES / "paper_and_ours.md").read_text(), f"Measured are {counts(claims, verdicts)}\n",
+            "## The claims\n",
             table(pd.DataFrame(rows), "Every claim of the paper and what was found.", "claims"),
             "## The comparisons\n"]
     for name, part in verdicts.groupby("notebook", sort=True):
-        shown = part.drop(columns="notebook").assign(verdict=part["verdict"].map(badge))
+        badges = {name: part[name].map(badge) for name in ("verdict", "after Holm")}
+        shown = part.drop(columns="notebook").assign(**badges)
         text.append(f"### {link(name, names)}\n\n" + table(shown, "Comparisons of this chapter."))
     if verdicts.empty:
         text.append("No notebook has been executed yet.\n")
@@ -232,6 +242,8 @@ def settings(names: list[str]) -> str:
         noted = chapters.noted(name)
         if "models" in noted:
             noted["models"] = {model: sha256[:12] for model, sha256 in noted["models"].items()}
+        noted["code"] = digest(noted.get("code"))
+        noted.pop("files", None)
         shown = yaml.safe_dump(noted, sort_keys=False)
         text.append(f"## {link(name, names)}\n\n```yaml\n{shown}```\n")
     return "\n".join(text)
