@@ -74,6 +74,15 @@ def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(fol
     assert "adversarial" in (runs.run_folder("own-base") / "log.jsonl").read_text()
 
 
+def test_a_backbone_is_found_by_its_name(folder, capsys):
+    gan(folder)
+    assert encoder(folder, "--backbone", "backbones.MobileNet") == 0
+    assert models.card("own-base")["architecture"] == "backbones.MobileNet"
+    assert models.load("own-base")(torch.rand(2, 3, 8, 8)).shape == (2, 4, 4)
+    assert encoder(folder, "--backbone", "backbones.ResNt") == 1
+    assert "did you mean 'backbones.ResNet'" in capsys.readouterr().err
+
+
 def test_without_average_the_codes_are_not_offset(folder):
     gan(folder)
     encoder(folder)

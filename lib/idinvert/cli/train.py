@@ -58,9 +58,8 @@ class OfImages(Budget):
 
     _: KW_ONLY
     images: str  # folder, zip or LMDB
-    # train on the training images of the paper's split
-    split: Literal["ffhq", "lsun", "all"] = "all"
-    seed: Whole = 0
+    split: Literal["ffhq", "lsun", "all"] = "all"  # whose training images are used
+    seed: Whole = 0  # of the first weights and of every step
 
 
 @settings
@@ -97,21 +96,25 @@ class Encoder(OfImages):
     """A new domain-guided encoder for a generator of the registry."""
 
     _: KW_ONLY
-    generator: str
+    generator: str  # of the registry
     name: str | None = None  # of the new encoder, GENERATOR-base unless told
     kimg: Positive = 100  # thousand images; more continues
     average: bool = False  # predict the offset from the average code (section 5.2)
-    channel_base: Count = 32  # channels of the first layer
+    backbone: str = "encoder.Encoder"  # its network, also backbones.ResNet or one of a plug-in
+    channel_base: Count = 32  # channels of the first layer, of the default network
     channel_max: Count = 64
     recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
 
     def entry(self) -> encoder.DomainGuidedEntry:
         """What is to be trained."""
         name = self.name or models.companion_name(self.generator, "encoder")
-        size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
+        size = {}
+        if self.backbone == Encoder.backbone:
+            size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
         return encoder.DomainGuidedEntry(
-            self.generator, settings=size, average=self.average, name=name, kimg=self.kimg,
-            seed=self.seed, images=OwnImages(self.images, self.split), recipe=self.recipe)
+            self.generator, architecture=self.backbone, settings=size, average=self.average,
+            name=name, kimg=self.kimg, seed=self.seed, recipe=self.recipe,
+            images=OwnImages(self.images, self.split))
 
 
 @settings
