@@ -149,14 +149,14 @@ def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
 def test_a_generator_without_discriminator_gets_a_new_one(folder):
     """As published inversion generators have none."""
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-    models.save("own", stylegan.Generator(**settings), "stylegan.Generator", settings)
+    models.save("own", stylegan.Generator(**settings))
     assert encoder(folder) == 0
     assert models.names() == ["own", "own-base"]
 
 
 def test_models_are_not_overwritten(folder, capsys):
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
-    models.save("own", stylegan.Generator(**settings), "stylegan.Generator", settings)
+    models.save("own", stylegan.Generator(**settings))
     assert gan(folder) == 1
     assert "There is a model 'own' already" in capsys.readouterr().err
 

@@ -5,8 +5,6 @@ encoder, discriminator, classifier and boundaries); `codec` is the form of weigh
 `importing` makes models of other projects' files; `pretrained` has the feature networks.
 """
 
-from idinvert.nn.architecture import build
-
 from .roles import DEFAULT, ROLES, companion_name
 from .store import (
     ModelsError,
@@ -29,7 +27,7 @@ from .store import (
     state,
 )
 
-__all__ = ["DEFAULT", "ROLES", "ModelsError", "build", "card", "check_name",
+__all__ = ["DEFAULT", "ROLES", "ModelsError", "card", "check_name",
            "companion", "companion_name", "companions", "digest", "exists", "file_sha256",
            "folder", "folders", "load", "load_boundaries", "loaded", "names", "read", "save",
            "save_boundaries", "state"]

@@ -333,7 +333,7 @@ def load_boundaries(generator: str) -> dict[str, boundaries.Boundary]:
 # --- saving --------------------------------------------------------------------------------------
 
 
-def save(name: str, network: nn.Module, *unused: str | dict,
+def save(name: str, network: nn.Module, *,
          dtype: torch.dtype = torch.float16, bits: float | None = None,
          relative_to: str | None = None, difference_bits: float | None = None,
          **facts) -> dict:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from idinvert import models
 from idinvert.models import importing
 from idinvert.models.importers import boundaries, nvidia
+from idinvert.nn.architecture import build
 from test_nvidia import trace, write  # noqa: F401
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(
@@ -87,7 +88,7 @@ def registry(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_MODELS", str(folder))
     torch.manual_seed(0)
     settings = {"resolution": 16, "z_dim": 4, "w_dim": 4, "channel_base": 64, "channel_max": 4}
-    models.save("own", models.build("stylegan2.Generator", settings))
+    models.save("own", build("stylegan2.Generator", settings))
     return folder
 
 

@@ -35,8 +35,8 @@ def profile(tmp_path, monkeypatch):
         "files": [f"$IDINVERT_PAPER/{file}" for file in files], "split": "all",
         "images": "$IDINVERT_PAPER/photos", "labels": "$IDINVERT_PAPER/labels.csv"}}
     once = {"image2stylegan": {"iterations": 1}, "in-domain": {"iterations": 1}}
-    described = {key: value | {"num_images": 4, "methods": once}
-                 if key[:2].isdigit() else value for key, value in described.items()}
+    described = {key: value | {"num_images": 4, "methods": once} if "methods" in value else value
+                 for key, value in described.items()}
     path = tmp_path / f"rehearsal-{tmp_path.name}.yml"
     path.write_text(yaml.safe_dump(described))
     return path
