@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return STATUS["error"]
-            sentence, kind = explained(error, shlex.join(["idinvert", "--traceback", *arguments]))
+            again = shlex.join(["idinvert", "--traceback", *arguments])
+            sentence, kind = explained(error, name, again)
             known = name in commands()
             print(f"idinvert{f' {name}' if known else ''}: {sentence}", file=sys.stderr)
             return STATUS[kind]
@@ -150,8 +151,8 @@ def usage_sentence(box: str, command: str) -> str:
     return f"{found}{''.join(hints)}; see `{command} --help`."
 
 
-def explained(error: BaseException, again: str) -> tuple[str, str]:
-    """One sentence on an error, and its kind: a key of STATUS.
+def explained(error: BaseException, command: str, again: str) -> tuple[str, str]:
+    """One sentence on an error of a command, and its kind: a key of STATUS.
 
     again: the command that shows where the error comes from, for those that nobody foresaw.
     """
@@ -166,7 +167,7 @@ def explained(error: BaseException, again: str) -> tuple[str, str]:
         return f"error: the disk is full{of_file(error)}: free some space, then the same command " \
             "continues.", "error"
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
-        return f"error: {missing_package(error.name)}", "error"
+        return f"error: {missing_package(error.name, command)}", "error"
     if isinstance(error, OSError) and error.strerror:
         return f"error: {error.strerror}{of_file(error)}.", "error"
     foreseen = isinstance(error, (ValueError, OSError, ImportError, LookupError))
@@ -201,19 +202,20 @@ def of_file(error: BaseException) -> str:
     return f": {name}" if name else ""
 
 
-def missing_package(module: str) -> str:
-    """What to install for a module: the extra that has it, or its package."""
-    package = DISTRIBUTIONS.get(module.partition(".")[0], module.partition(".")[0])
-    required = []
+def missing_package(module: str, command: str) -> str:
+    """What to install for a module: the extra of the command's name, else one that has the module,
+    else its package."""
+    module = module.partition(".")[0]
+    package = DISTRIBUTIONS.get(module, module.replace("_", "-"))
+    extras = []
     with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout that is not installed
-        required = metadata.requires("idinvert")
-    for line in required:
-        named = re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if named == package.lower().replace("_", "-") and extra:
-            return (f"this needs the package {package}: install it with pip install "
-                    f"'idinvert[{extra[1]}]'.")
-    return f"this needs the package {package}: install it with pip install {package}."
+        about = metadata.metadata("idinvert")
+        extras = [x for x in about.get_all("Provides-Extra", []) if x == command]
+        required = about.get_all("Requires-Dist", [])
+        extras += [line.rpartition("==")[2].strip(" '\"") for line in required
+                   if re.match(rf"{re.escape(package)}\b.*extra ==", line, re.IGNORECASE)]
+    what = f"'idinvert[{extras[0]}]'" if extras else package
+    return f"this needs the package {package}: install it with pip install {what}."
 
 
 def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
