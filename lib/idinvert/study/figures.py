@@ -209,8 +209,8 @@ def heatmap(table: pd.DataFrame, inch: float = 0.62) -> Figure:
     with theme():
         side = inch * len(table) + 1.2
         figure, axis = plt.subplots(layout="constrained", figsize=(side, side))
-        sns.heatmap(table, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1, square=True,
-                    cbar=False, linewidths=1, annot_kws={"fontsize": 8}, ax=axis)
+        sns.heatmap(table.round(2) + 0.0, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1,
+                    square=True, cbar=False, linewidths=1, annot_kws={"fontsize": 8}, ax=axis)
         axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right")
         axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
         axis.tick_params(length=0)
