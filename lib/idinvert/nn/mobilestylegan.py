@@ -102,8 +102,7 @@ class Style(nn.Linear):
 class StyledLayer(nn.Module):
     """Inputs scaled by the style, convolution, noise, bias, leaky ReLU.
 
-    The convolution is depthwise separable but in the first layer, which has a full one. As a
-    depthwise one keeps channels apart, the scales are put into the weights of the pointwise one.
+    The convolution is depthwise separable but in the first layer, which has a full one.
     """
 
     def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int, full: bool = False):
@@ -121,16 +120,16 @@ class StyledLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """x [N, C, r, r], w [N, D] -> [N, outputs, r, r]."""
-        shape, style = x.shape[2:], self.style(w)
+        x = x * self.style(w).to(x.dtype)[:, :, None, None]
         if self.full:
-            x = pixels(F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight, padding=1))
+            x = F.conv2d(x, self.weight, self.bias, padding=1)
         else:
-            x = pixels(F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1]))
-            x = x @ (self.weight * style[:, None]).transpose(1, 2)
-        # In place and on the matrix itself: what bounds the speed is passing over new memory
+            x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+            x = F.conv2d(x, self.weight[:, :, None, None], self.bias)
+        # In place: what bounds the speed at high resolutions is to pass over new memory
         if noise is not None:
-            x = x.add_((pixels(noise) * self.noise_strength).to(x.dtype))
-        return image_of(F.leaky_relu_(x.add_(self.bias.to(x.dtype)), 0.2), shape)
+            x = x.add_((noise * self.noise_strength).to(x.dtype))
+        return F.leaky_relu_(x, 0.2)
 
 
 @network("mobilestylegan.Generator")
