@@ -30,7 +30,6 @@ psis = [1.0, 0.7, 0.4]  # truncation
 seed = 0
 
 # %%
-import pandas as pd
 from idinvert import models as weights
 from idinvert import study
 from idinvert.study import figures, logs, scores
@@ -84,10 +83,7 @@ for name in shown:
 # table; fewer images give a higher FD and SWD.
 
 # %%
-rows = []
-for name, subject in shown.items():
-    rows += generators.quality(name, subject, run.settings.num_images, run.device)
-distances = pd.DataFrame(rows).drop_duplicates(["domain", "generator"])
+distances = generators.quality(shown, run.settings.num_images, run.device)
 table = run.table("generators", generators.judged(distances))
 display(Markdown(f"Samples of a KID x 1e3 above {generators.CONVINCING:g} do not convince: their sheets show "
                  "outlines without detail, or a few pictures again and again."))

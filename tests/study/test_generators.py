@@ -7,8 +7,10 @@ import pytest
 import torch
 from idinvert import models, study
 from idinvert.nn import stylegan
-from idinvert.study import figures, logs
+from idinvert.study import figures, logs, scores
+from idinvert.study.scores import ImageSet
 from idinvert.study.sections import generators
+from idinvert.study.subjects import Subject
 from idinvert.training import zoo
 
 SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
@@ -93,6 +95,39 @@ def test_curves_draw_values_intervals_and_floors():
     band = axis.collections[-1].get_paths()[0].get_extents()
     assert (band.ymin, band.ymax) == (0.5, 2.5)
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "5"]
+
+
+class Photos(Subject):
+    """A subject of 40 test images that counts how often they are read."""
+
+    read = []
+
+    def photos(self, size, start=None, stop=None):
+        self.read.append((self.domain, stop))
+        rng = torch.Generator().manual_seed(len(self.domain))
+        return torch.rand(40, 3, size, size, generator=rng)[start:stop] * 2 - 1
+
+
+def test_quality_reads_twice_as_many_test_images_as_samples_once_a_domain(registry, monkeypatch):
+    torch.manual_seed(1)
+    models.save("another", stylegan.Generator(**SETTINGS | {"resolution": 16}), kind="gan")
+    models.save("more", stylegan.Generator(**SETTINGS | {"resolution": 16}), kind="gan")
+    monkeypatch.setattr(generators.pretrained, "load_judge", lambda _: torch.nn.Flatten())
+    monkeypatch.setattr(generators.scores, "set_metrics", lambda: ["fd", "kid"])
+    monkeypatch.setattr(Photos, "read", [])
+    face, tower = (Photos(domain, "one", "no classifier") for domain in ("face", "tower"))
+    table = generators.quality({"more": tower, "one": face, "another": tower}, count=12)
+    assert table[["domain", "generator", "images"]].to_numpy().tolist() == [
+        ["face", "one", 12], ["face", "real images", 12],
+        ["tower", "more", 12], ["tower", "real images", 12], ["tower", "another", 12]]
+    assert Photos.read == [("face", 24), ("tower", 24)]
+    made = generators.samples(models.load("more"), 12, seed=1)
+    real = tower.photos(16)
+    expected = scores.score("kid", ImageSet(made, made.clamp(-1, 1).flatten(1)),
+                            ImageSet(real[:12], real[:12].flatten(1)), paired=False)
+    assert tuple(table.loc[2, ["kid", "kid_low", "kid_high"]]) == expected[:3]
+    floor = scores.floor("fd", ImageSet(real[:24], real[:24].flatten(1)), 12)
+    assert table.loc[3, "fd"] == floor > 0
 
 
 def test_generators_beyond_the_bound_are_named_not_convincing():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -56,19 +58,35 @@ def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, se
             for psi in psis]
 
 
-def quality(name: str, subject: Subject, count: int, device: str = "cpu") -> list[dict]:
-    """Distances of samples to test images at `count` of each, and the floor of two real sets."""
-    judge = pretrained.load_judge(device)
-    generator, domain = models.load(name, device), subject.domain
+def quality(shown: dict[str, Subject], count: int, device: str = "cpu") -> pd.DataFrame:
+    """Distances of `count` samples of every generator to as many test images, domain by domain.
 
-    real, generated = (ImageSet(x, features.extract(x, judge)) for x in
-                       (subject.photos(generator.resolution), samples(generator, count, seed=1)))
-    rows = [{"domain": domain, "generator": name, "images": count, **scores.spread(
-        {m: scores.score(m, generated, real[:count], paired=False)
-         for m in scores.set_metrics()})}]
-    half = min(count, len(real) // 2)
-    floor = {m: scores.floor(m, real, half) for m in scores.set_metrics()}
-    return [*rows, {"domain": domain, "generator": "real images", "images": half, **floor}]
+    After the first generator of a domain and resolution comes the row "real images": what two
+    disjoint sets of test images reach, of `count` images each or of half of those that there are.
+    No more than 2 * count test images are read, once for all of these generators.
+    """
+    judge, kinds, rows = pretrained.load_judge(device), scores.set_metrics(), []
+
+    def place(name: str) -> tuple[str, int]:
+        return shown[name].domain, models.load(name, device).resolution
+
+    def with_features(images: Tensor) -> ImageSet:
+        return ImageSet(images, features.extract(images, judge))
+
+    for (domain, size), group in groupby(sorted(shown, key=place), place):
+        names = list(group)
+        real = with_features(shown[names[0]].photos(size, stop=2 * count))
+        found = []
+        for name in names:
+            generated = with_features(samples(models.load(name, device), count, seed=1))
+            values = {m: scores.score(m, generated, real[:count], paired=False) for m in kinds}
+            found.append({"domain": domain, "generator": name, "images": count,
+                          **scores.spread(values)})
+        half = min(count, len(real) // 2)
+        floor = {"domain": domain, "generator": "real images", "images": half,
+                 **{m: scores.floor(m, real, half) for m in kinds}}
+        rows += [found[0], floor, *found[1:]]
+    return pd.DataFrame(rows)
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
