@@ -16,11 +16,10 @@
 # %% [markdown]
 # # The data and the generators
 #
-# Section 4.1 of the paper trains StyleGANs on FFHQ faces and LSUN towers and bedrooms at 256 px. The
-# embedded profile has rendered worlds in their place: 64 px images of faces, towers, churches and bedrooms,
-# each a function of its attributes, which are therefore known exactly. What this notebook shows: the
-# images, what every generator makes of them, how far that is from real images, and what its training has
-# cost.
+# Section 4.1 of the paper trains StyleGANs on FFHQ faces and on LSUN towers and bedrooms at 256 px. The
+# embedded profile uses rendered worlds instead: 64 px images of faces, towers, churches and bedrooms, each
+# made from attributes that are therefore known exactly. This notebook shows the images, samples of every
+# generator, how far the samples are from real images, and what the training has cost.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -55,7 +54,7 @@ for domain, subject in run.subjects.items():
 # %% [markdown]
 # ## Samples
 #
-# Random samples without truncation, none left out.
+# Random samples without truncation. None are left out.
 
 # %%
 for name in shown:
@@ -66,7 +65,7 @@ for name in shown:
 # %% [markdown]
 # ## Truncation
 #
-# The same samples, their codes pulled towards the average code: w_avg + psi (w - w_avg).
+# The same samples after their codes have been moved towards the average code: w_avg + psi (w - w_avg).
 
 # %%
 for name in shown:
@@ -78,9 +77,9 @@ for name in shown:
 # %% [markdown]
 # ## How far from real images?
 #
-# FD and KID in the features of an ImageNet network, and SWD, between samples and test images. The row *real
-# images* is what one half of the test set reaches against the other half, at the number of images in the
-# table; fewer images give a higher FD and SWD.
+# FD and KID compare samples with test images in the features of an ImageNet network; SWD compares their
+# patches. The row *real images* compares one half of the test set with the other half. The column *images*
+# gives the number of images: with fewer images FD and SWD are higher.
 
 # %%
 distances = generators.quality(shown, run.settings.num_images, run.device)
@@ -92,7 +91,7 @@ table[["domain", "generator", "images", *scores.set_metrics(), "samples"]].round
 # %% [markdown]
 # ## What the models have cost
 #
-# Every model of the registry, from its card.
+# The training cost of every model in the registry, as its card states it.
 
 # %%
 run.table("budgets", generators.budgets()).round(2)
@@ -106,7 +105,7 @@ run.figure("training_curves", logs.curves_of_models(panels))
 # %% [markdown]
 # ## What is not trained yet
 #
-# The study describes these models too; each command trains one, or continues it.
+# The study also describes these models. Each command trains one of them or continues its training.
 
 # %%
 generators.missing(zoo.entries())

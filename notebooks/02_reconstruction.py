@@ -18,10 +18,11 @@
 #
 # Section 4.2 of the paper compares four methods on held-out images (Table 1, Figure 2):
 #
-# - the *conventional encoder*, trained on sampled codes and their images (Eq. 1);
-# - *Image2StyleGAN*, which optimises a code from the average code, for pixels and VGG features alone;
-# - the *domain-guided encoder*, trained on real images through the generator (Eq. 2 and 3);
-# - *in-domain inversion*, which starts at that encoder's code and is regularised by it (Eq. 4).
+# - the *conventional encoder* is trained on sampled codes and their images (Eq. 1);
+# - *Image2StyleGAN* starts at the average code and optimises it for pixels and VGG features alone;
+# - the *domain-guided encoder* is trained on real images through the generator (Eq. 2 and 3);
+# - *in-domain inversion* starts at this encoder's code and optimises it with the encoder as regulariser
+#   (Eq. 4).
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -46,13 +47,12 @@ run.settings
 # %% [markdown]
 # ## Inverting the test images
 #
-# Every method inverts the same first test images. Codes are kept in the cache: what one notebook has
-# inverted, the others need not invert again.
+# Every method inverts the same first test images. The cache keeps the codes, so that the notebooks share
+# them.
 #
-# Image2StyleGAN is given far fewer iterations here than its authors' 5,000, because they take most of the
-# time: see the settings above. Stopped that early, it has not reached the pixels that it would reach. This
-# bears on claims C2 (its pixels) and C5 (its time): on six of these faces its MSE fell from 0.034 at 200
-# steps to 0.015 at 1,000, and passed in-domain inversion's 0.028 before 300.
+# Image2StyleGAN takes most of the time. Here it gets far fewer iterations (see the settings above) than the
+# 5,000 of its authors, and its MSE is still falling when it stops. This affects claims C2 (its pixels) and
+# C5 (its time).
 
 # %%
 targets, found, real, others = {}, {}, {}, {}
@@ -67,10 +67,10 @@ for d, m in subjects.items():
 # %% [markdown]
 # ## Table 1: reconstruction by four methods
 #
-# MSE (images in [-1, 1]) and SSIM compare each reconstruction with its target. FD and KID (in the
+# MSE (of images in [-1, 1]) and SSIM compare each reconstruction with its target. FD and KID (in the
 # features of an ImageNet network, EfficientNet-Lite0) and SWD compare the set of reconstructions with
-# the set of targets: do they look like these images? All at the same number of images, which FD and SWD
-# depend on; the row *other_real* is what other real images reach.
+# the set of targets. All sets have the same number of images, because FD and SWD depend on it. The row
+# *other_real* compares other real images with the targets.
 
 # %%
 table1 = pd.concat([reconstruction.table1(d, found[d], real[d], others[d]) for d in subjects])
@@ -88,7 +88,8 @@ for domain in subjects:
 # %% [markdown]
 # ## Errors of single images
 #
-# A point for each image, a bar at their median: whether one method is better on most images, or on a few.
+# Each point is one image, each bar a median. The figure shows whether a method is better on most images or
+# only on a few.
 
 # %%
 errors = pd.concat([reconstruction.error_strips(d, found[d], real[d]) for d in subjects])
@@ -98,9 +99,9 @@ run.figure("fig02_errors", figures.strips(errors, "MSE", "method", {d: d for d i
 # ## Seconds per image
 #
 # The paper reports 290 s for Image2StyleGAN, 8 s for in-domain inversion and 0.0042 s for the encoder, at
-# 256 px on a GPU. Only their ratios can be compared with those here. One domain is timed, since the
-# networks of all have the same size. The time of one image is the median of six runs, its interval the
-# fastest and the slowest.
+# 256 px on a GPU. Only the ratios of these times can be compared with ours. We time one domain, because the
+# networks of all domains have the same size. The time of one image is the median of six runs; its interval
+# goes from the fastest to the slowest run.
 
 # %%
 first = next(iter(subjects))
@@ -111,9 +112,9 @@ run.table("seconds", times).round(4)
 # %% [markdown]
 # ## Paper and ours
 #
-# Each row compares two methods by one metric, so that a positive value agrees with the paper; a claim is
-# *reproduced* if the whole 95 % interval is positive. KID, which the paper does not report, stands beside
-# its FID.
+# Each row compares two methods by one metric. A positive value agrees with the paper. A claim is
+# *reproduced* if the whole 95 % interval is positive. The paper does not report KID; our KID stands beside
+# the paper's FID.
 
 # %%
 paper = claims.paper_table(1)

@@ -16,11 +16,11 @@
 # %% [markdown]
 # # Attributes: are inverted codes where the generator expects them?
 #
-# A boundary of a generator is a hyperplane between the codes of sampled images with and without an
-# attribute (InterFaceGAN). If the code that an inversion finds for a *real* image lies in the domain, then
-# its side of the boundary tells the attribute of that image. Section 4.2 of the paper measures this by
-# precision and recall over the signed distance, for age, gender, eyeglasses and pose (Figure 3), with
-# the labels of an attribute classifier. The images here are rendered: their attributes are known exactly.
+# A boundary of a generator is a hyperplane that separates the codes of sampled images with an attribute from
+# those without it (InterFaceGAN). If the inverted code of a *real* image lies in the domain, its side of the
+# boundary shows whether the image has the attribute. Section 4.2 of the paper measures this by the precision
+# and recall of the signed distance, for age, gender, eyeglasses and pose (Figure 3). The paper takes its
+# labels from an attribute classifier. Our images are rendered, so that their attributes are known exactly.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -52,9 +52,10 @@ pd.concat({d: x.mean() for d, x in labels.items()}).rename("share of positives")
 # %% [markdown]
 # ## Boundaries
 #
-# Each is a linear SVM between the sampled codes of highest and of lowest classifier score, fitted to the
-# whole code. The accuracy is that on sampled codes which the fit has not seen. The cosines show what is
-# entangled: moving along one normal also moves along another by that share.
+# Each boundary is a linear SVM on whole codes. It separates the sampled codes with the highest classifier
+# scores from those with the lowest. The accuracy is measured on sampled codes that the fit has not seen. The
+# cosine of two normals shows how entangled their attributes are: a step along one normal is also a step along
+# the other, times the cosine.
 
 # %%
 for d, m in subjects.items():
@@ -67,7 +68,7 @@ for d, m in subjects.items():
 # %% [markdown]
 # ## Figure 3: precision and recall
 #
-# The dashed line is the precision of guessing: the share of images that have the attribute.
+# The dashed line is the precision of a guess: the share of images that have the attribute.
 
 # %%
 shown = {d: separation.attributes_of_figure(labels[d]) for d in subjects}
@@ -84,8 +85,8 @@ table.pivot(index=["domain", "attribute"], columns="method", values="ap").round(
 # %% [markdown]
 # ## Paper and ours
 #
-# Claim C6: in-domain codes are semantically better aligned. The quantity is the average precision of
-# in-domain codes less that of the other method, on the same images.
+# Claim C6 says that in-domain codes are semantically better aligned. Each row gives the average precision of
+# in-domain codes minus that of another method on the same images.
 
 # %%
 rows = []

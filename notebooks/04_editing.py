@@ -18,8 +18,8 @@
 #
 # Section 4.3 of the paper edits real images through their codes: *interpolation* between two images,
 # *manipulation* of an attribute (Eq. 5), and *semantic diffusion* of one image's centre into another. If a
-# code lies in the domain, the edited code should too. Table 2 asks how near the edited images are to real
-# ones, for Image2StyleGAN and in-domain inversion; the encoder alone stands beside them.
+# code lies in the domain, the edited code should lie there too. Table 2 measures how near the edited images
+# are to real ones, for Image2StyleGAN and in-domain inversion. We add the encoders alone.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -60,7 +60,7 @@ for d, m in subjects.items():
 #
 # ### Figures 4 and 19: from one test image to another
 #
-# Each strip: a test image, its inversion, five steps, the inversion of another test image, and that image.
+# Each strip shows a test image, its inversion, five steps, the inversion of another test image, and that image.
 
 # %%
 halves = {}
@@ -72,9 +72,9 @@ for d, m in subjects.items():
 # %% [markdown]
 # ## Manipulation
 #
-# Each attribute is switched in every image: added where it is missing, removed where it is there. The step is
-# the same for all methods and set on sampled codes, before any image is inverted: the smallest after which a
-# classifier sees the attribute in 60 % of the samples that lacked it.
+# Each attribute is switched in every image: it is added if it is missing and removed if it is present. All
+# methods take the same step. It is set on sampled codes, before any image is inverted: the smallest step
+# after which a classifier sees the attribute in 60 % of the samples that lacked it.
 
 # %%
 steps, edited = {}, {}
@@ -87,7 +87,7 @@ steps
 # %% [markdown]
 # ### Figures 5 and 20: every attribute switched
 #
-# For each method: the inversion, then every attribute switched.
+# The rows show, for each method, the inversion and then each attribute switched.
 
 # %%
 for d, m in subjects.items():
@@ -101,11 +101,12 @@ for d, m in subjects.items():
 # %% [markdown]
 # ### Table 2: distances of edited images to real ones
 #
-# Distances to real test images that were not inverted. FD and SWD need equal numbers: `images` says how
-# many there are on either side, all edits of as many targets, drawn at random, as there are real images
-# for. KID takes all `edited` images and all `real` ones. Intervals resample target images, with all edits
-# of each; interpolations are made in rings of three targets, which stay together. Below, what the paper
-# does not measure: how often the classifier sees the edit, and how much the other attributes moved.
+# The distances are to real test images that were not inverted. FD and SWD need equally many images on both
+# sides: the column `images` gives this number. If there are more edited images than real ones, FD and SWD
+# take all edits of some targets, drawn at random. KID takes all `edited` and all `real` images. Intervals
+# resample target images, each with all its edits. Interpolations are made in rings of three targets, which
+# stay together. The second table shows what the paper does not measure: how often the classifier sees the
+# edit, and how much the other attributes change.
 
 # %%
 tasks = {d: {"interpolation": halves[d], "manipulation": editing.pooled(edited[d])} for d in subjects}
@@ -123,8 +124,9 @@ effects.pivot(index=index, columns="method", values=values).round(3)
 # %% [markdown]
 # ## Semantic diffusion
 #
-# The centre of a target face is pasted into a context, and the pasted image is inverted by the pixels of the
-# centre alone, from the encoder's code: the generator fills in surroundings that suit the centre.
+# The centre of a target face is pasted into a context image. The inversion of the result starts at the
+# encoder's code and matches only the pixels of the centre, so that the generator fills in surroundings that
+# suit the centre.
 #
 # ### Figure 6: centres of faces in other surroundings
 
@@ -162,7 +164,8 @@ run.figure("fig16_curves", figures.curves(sizes, "crop, px", panels, columns=4))
 # %% [markdown]
 # ## Style mixing
 #
-# Shapes of the image on the left, colours and light of the image on top: its codes in the last four layers.
+# Each image has the shapes of the image on the left, and colours and light of the image on top, whose codes it
+# takes in the last four layers.
 
 # %%
 grid = editing.mixing_grid(m, codes[domain]["in-domain"], contents=[0, 1, 2, 3], styles=[4, 5, 6, 7])
@@ -171,7 +174,7 @@ run.figure("style_mixing", figures.image_grid(grid))
 # %% [markdown]
 # ## Paper and ours
 #
-# Positive values agree with the paper; a claim is *reproduced* if the whole 95 % interval is positive.
+# Positive values agree with the paper. A claim is *reproduced* if the whole 95 % interval is positive.
 
 # %%
 paper = claims.paper_table(2)

@@ -16,15 +16,15 @@
 # %% [markdown]
 # # Encoders: how deep, and from which code
 #
-# Section 5 of the paper asks two things of the domain-guided encoder (Eq. 2 and 3): whether a deeper
-# backbone inverts better (Table 3), and why encoders of StyleGAN2 want the average code added to
-# what they predict,
+# Section 5 of the paper asks two questions about the domain-guided encoder (Eq. 2 and 3): does a deeper
+# backbone invert better (Table 3), and why do encoders of StyleGAN2 need the average code added to
+# their prediction,
 #
 # $$
 # w = E(x) + \bar w, \qquad \bar w = \mathbb{E}_z[M(z)]
 # $$
 #
-# (Eq. 6, Table 4), compared with e4e, another encoder of StyleGAN2.
+# (Eq. 6, Table 4)? Table 4 also compares them with e4e, another encoder of StyleGAN2.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -48,10 +48,10 @@ run.settings
 # %% [markdown]
 # ## Backbones
 #
-# Every encoder sees the same first test images. The backbones of one table were trained in the same way,
-# from nothing: half of their images as a conventional encoder, half guided by the domain. The base encoder of
-# faces is the one of the other chapters, which saw more images; it is shown, but what it reaches is not
-# compared with the others.
+# Every encoder inverts the same first test images. The backbones were trained in the same way, from random
+# weights: first as conventional encoders, then, for as many images, as domain-guided ones. The base encoder
+# of faces is that of the other chapters and has seen more images. The table shows it, but the claims do not
+# compare it with the others.
 
 # %%
 targets, real, encoded, times = {}, {}, {}, {}
@@ -66,9 +66,9 @@ for d, m in subjects.items():
 # %% [markdown]
 # ## Table 3: reconstruction by five backbones
 #
-# MSE and SSIM compare each reconstruction with its target, FD, KID and SWD the set of reconstructions with
-# the set of targets; seconds are those of one image, the median of 20. `thousand_images` is what each
-# encoder was trained on.
+# MSE and SSIM compare each reconstruction with its target. FD, KID and SWD compare the set of
+# reconstructions with the set of targets. `seconds` is the time for one image, the median of 20 runs.
+# `thousand_images` is the number of images on which an encoder was trained.
 
 # %%
 table3 = pd.concat([encoding.encoder_table(d, encoded[d], real[d], times=times[d]) for d in subjects])
@@ -87,9 +87,9 @@ for d in subjects:
 # %% [markdown]
 # ## The average code
 #
-# Three encoders of one StyleGAN2, all trained from nothing on as many images: e4e, the base encoder without
-# the average code, and the same with it. The reconstructions are compared with their targets, the images
-# halfway between two codes with other real images.
+# Three encoders of one StyleGAN2 are compared: e4e, the base encoder without the average code, and the base
+# encoder with it. All were trained from random weights on equally many images. Reconstructions are compared
+# with their targets, and images halfway between two codes with other real images.
 
 # %%
 subject, stylegan2 = run.subject(domain), run.settings.stylegan2
@@ -104,7 +104,7 @@ encoded2 = encoding.encode_all(second, stylegan2, variants, targets2)
 # %% [markdown]
 # ## Table 4: with and without the average code, and e4e
 #
-# Columns that begin with `between` are of the interpolations, whose intervals resample rings of three
+# Columns that begin with `between` concern the interpolations. Their intervals resample rings of three
 # targets.
 
 # %%
@@ -120,8 +120,8 @@ run.figure("fig09", encoding.encoder_pictures(targets2, encoded2, averages.VARIA
 # %% [markdown]
 # ## Figure 14b: with and without the average code, while training
 #
-# The pixel term of the training loss, and the MSE of training images that the encoders are not trained on:
-# one run of each, so that there is no interval, and no verdict.
+# The panels show the pixel term of the training loss, and the MSE on held-out training images. Each encoder
+# was trained once, so that there is neither an interval nor a verdict.
 
 # %%
 lines = {averages.VARIANTS[variant]: one.name for variant, one in encoded2.items()}
@@ -130,11 +130,12 @@ run.figure("fig14b", logs.curves_together(lines))
 # %% [markdown]
 # ## Figure 17: before training
 #
-# The paper explains the average code by where training starts. Here are untrained encoders of a StyleGAN
-# and of a StyleGAN2, with the average code and without: what is rendered from their codes, its KID to real
-# images, and how far the codes lie from the mean of sampled ones, in standard deviations of those (sampled
-# codes: about 1). The published encoder's last batch norm gives its codes unit variance; here they have
-# that of sampled codes, so that without the average code they lie around zero.
+# The paper explains the effect of the average code by where training starts. We therefore look at untrained
+# encoders of a StyleGAN and of a StyleGAN2, with the average code and without it. The table gives the KID
+# between the images rendered from their codes and real images, and the distance of the codes from the mean
+# of sampled codes, in standard deviations of sampled codes (for sampled codes it is about 1). The last batch
+# norm of the published encoder gives its codes unit variance; ours have the variance of sampled codes.
+# Without the average code they lie around zero.
 
 # %%
 starts, parts = {}, []
@@ -153,11 +154,11 @@ run.figure("fig17", figures.image_grid(rows, labels))
 # %% [markdown]
 # ## Paper and ours
 #
-# Each row compares two encoders by one metric, so that a positive value (above 1 for a ratio of seconds)
-# agrees with the paper; a claim is *reproduced* if the whole 95 % interval does. Deeper backbones are not
-# at an advantage yet after 40,000 images from nothing; the paper's saw 14 million. KID, which the paper
-# does not report, stands beside its FID. The intervals are over images: they do not say how much another
-# seed of the training would move the encoders.
+# Each row compares two encoders by one metric. A positive value (above 1 for a ratio of seconds) agrees with
+# the paper. A claim is *reproduced* if the whole 95 % interval agrees. Table 3 states on how many images our
+# backbones were trained; the paper's saw 14 million. The paper does not report KID; our KID stands beside
+# the paper's FID. The intervals resample images: they do not show how much the encoders would change with
+# another seed of the training.
 
 # %%
 rows = []

@@ -24,9 +24,9 @@
 #           + \lambda_{dom} \lVert z - E(G(z))\rVert_2 ,
 # $$
 #
-# and claims a trade-off: with growing $\lambda_{dom}$ the image is matched less well, but the code
-# stays where the generator knows what it means, so that edits work. Here held-out test faces are
-# inverted at six values of $\lambda_{dom}$, eyeglasses are added to each, and both sides are measured.
+# and claims a trade-off: with growing $\lambda_{dom}$ the inversion is less close to the image, but its code
+# stays in the domain, so that edits work. Here we invert held-out test faces with six values of
+# $\lambda_{dom}$, add eyeglasses to each, and measure both the inversions and the edits.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -51,8 +51,8 @@ run.settings
 # %% [markdown]
 # ## Images
 #
-# The first test faces without eyeglasses are inverted. The edited images are compared with real test
-# faces that *do* wear eyeglasses: a perfect edit could not be told from them.
+# We invert the first test faces without eyeglasses, and compare the edited images with real test faces that
+# *do* wear eyeglasses. Perfect edits could not be told from these.
 
 # %%
 test = run.subject(domain).test(m)
@@ -62,12 +62,12 @@ real = scores.image_set(m, data.to_float(test.images[wears]).to(run.device))
 print(f"{len(targets)} faces to invert, {len(real)} real faces with {attribute}")
 
 # %% [markdown]
-# ## One step for all
+# ## The same step for all codes
 #
 # The edit moves every code by the same distance along the normal of the boundary (Eq. 5). The
-# distance is set on sampled codes, before any image is inverted: the smallest at which the
-# attribute is seen in 60 % of the sampled images that lacked it. A larger one would say little: far
-# along the normal even sampled images fall apart.
+# distance is set on sampled codes, before any image is inverted: it is the smallest at which a classifier
+# sees the attribute in 60 % of the sampled images that lacked it. A larger distance would tell little,
+# because far along the normal even sampled images fall apart.
 
 # %%
 alpha = edits.calibrate(m, attribute, sample_codes(m.generator, 200, seed=seed + 1))
@@ -79,11 +79,10 @@ outcomes = tradeoff.sweep(m, targets, lambdas, run.settings.iterations, attribut
 # %% [markdown]
 # ## Figure 10: what $\lambda_{dom}$ costs and buys
 #
-# The paper's two curves are MSE of the inversion and FID of the manipulated images. The embedded
-# profile takes KID and FD in the features of an ImageNet network (EfficientNet-Lite0), with the
-# value that real images reach against other real images as a dashed line. What the paper does not
-# measure stands beside it: how often a classifier sees the attribute after the edit, and by how much
-# the probabilities of the other attributes moved.
+# The paper plots the MSE of the inversions and the FID of the manipulated images. We measure KID and FD in
+# the features of an ImageNet network (EfficientNet-Lite0); a dashed line shows the value of real images
+# against other real images. Two panels show what the paper does not measure: how often a classifier sees the
+# attribute after the edit, and how much the probabilities of the other attributes change.
 
 # %%
 table = run.table("fig10", tradeoff.measure(m, targets, outcomes, real, attribute))
@@ -114,10 +113,10 @@ run.figure("fig11", figures.image_grid([images[:8] for images in rows], labels))
 # %% [markdown]
 # ## Paper and ours
 #
-# Claim C19: the MSE grows and the FID of manipulations falls with $\lambda_{dom}$. The quantity
-# below is the rank correlation with $\lambda_{dom}$ in the direction claimed, so that a positive value
-# agrees with the paper; a claim is *reproduced* if its whole 95 % interval is positive.
-# The last row is ours: whether the attribute is seen more surely in the edited image.
+# Claim C19 says that with growing $\lambda_{dom}$ the MSE grows and the FID of manipulations falls. The table
+# gives the rank correlation with $\lambda_{dom}$ in the claimed direction, so that a positive value agrees
+# with the paper. A claim is *reproduced* if the whole 95 % interval is positive. The last row is our own
+# question: does the classifier's probability of the attribute in the edited image grow?
 
 # %%
 rows = tradeoff.tradeoff_claims(m, targets, outcomes, real, attribute)

@@ -16,11 +16,11 @@
 # %% [markdown]
 # # Noise maps: reconstruction without editability
 #
-# A StyleGAN adds to each layer a map of noise besides the code. Section 6.3 of the paper lets the encoder
-# predict these maps too, by a 1x1 convolution of its features at each resolution: those of the first block
-# (B-1, 4 px) up to those of all blocks (B-5, 64 px; the paper's generators of 256 px have seven). The more
-# maps, the better the reconstruction, for a map holds what the code cannot; but what the maps hold, codes
-# no longer say, and images between two codes get worse (Table 6).
+# Each layer of a StyleGAN adds a noise map. In section 6.3 of the paper the encoder predicts these maps as
+# well as the code, by a 1x1 convolution of its features at each resolution: only those of the first block
+# (B-1, 4 px), and so on up to those of all blocks (B-5, 64 px; the paper's generators of 256 px have seven
+# blocks). The paper claims that each further block improves the reconstruction, because maps hold what the
+# code cannot hold, but that images between two codes get worse (Table 6).
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -42,7 +42,7 @@ run.settings
 # %% [markdown]
 # ## Encoding the test images
 #
-# Halfway between two images lie the mean of their codes and the mean of their maps.
+# The image halfway between two images is rendered from the mean of their codes and the mean of their maps.
 
 # %%
 size = m.generator.resolution
@@ -53,10 +53,10 @@ variants = encoding.trained_variants(generator, noise.VARIANTS)
 encoded = encoding.encode_all(m, generator, variants, targets)
 
 # %% [markdown]
-# ## Table 6: reconstruction and interpolation with maps of more and more blocks
+# ## Table 6: reconstruction and interpolation by number of blocks with maps
 #
-# MSE, SSIM, FD, KID and SWD of the reconstructions; columns that begin with `between` are of the
-# interpolations, against real images that are not the targets.
+# The first columns compare the reconstructions with their targets. Columns that begin with `between` compare
+# the interpolations with other real images.
 
 # %%
 table6 = run.table("table6", encoding.encoder_table(domain, encoded, real, others))
@@ -64,7 +64,7 @@ between = [f"between_{metric}" for metric in scores.set_metrics()]
 table6[["encoder", *scores.pair_metrics(), *scores.set_metrics(), *between]].round(4)
 
 # %% [markdown]
-# ## Figure 13: reconstructions with maps of more and more blocks
+# ## Figure 13: reconstructions by number of blocks with maps
 
 # %%
 run.figure("fig13", encoding.encoder_pictures(targets, encoded, noise.VARIANTS, 8))
@@ -77,10 +77,10 @@ pictures = encoding.encoder_pictures(targets, encoded, noise.VARIANTS, 8, "betwe
 run.figure("fig13_between", pictures)
 
 # %% [markdown]
-# ## Figure 14a: maps of more and more blocks, while training
+# ## Figure 14a: encoders with maps, while training
 #
-# The pixel term of the training loss, and the MSE of training images that the encoders are not trained on:
-# one run of each, so that there is no interval, and no verdict.
+# The panels show the pixel term of the training loss, and the MSE on held-out training images. Each encoder
+# was trained once, so that there is neither an interval nor a verdict.
 
 # %%
 lines = {noise.VARIANTS[variant]: one.name for variant, one in encoded.items()}
@@ -89,9 +89,10 @@ run.figure("fig14a", logs.curves_together(lines))
 # %% [markdown]
 # ## Paper and ours
 #
-# The rank correlation with the number of blocks, in the direction claimed, so that a positive value agrees
-# with the paper; and by which factor the MSE falls from the first to the last. A claim is *reproduced* if
-# the whole 95 % interval agrees. The intervals are over images, not over seeds of the training.
+# The table gives the rank correlation with the number of blocks in the claimed direction, so that a positive
+# value agrees with the paper, and the factor by which the MSE falls from the first encoder to the last. A
+# claim is *reproduced* if the whole 95 % interval agrees. The intervals resample images, not seeds of the
+# training.
 
 # %%
 rows = noise.noise_claims(domain, encoded, real, others)

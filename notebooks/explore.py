@@ -16,9 +16,10 @@
 # %% [markdown]
 # # Explore
 #
-# Move the controls: how close is the inversion, and what does an edit make of it? On the published page
-# the pictures were made beforehand, from test images that the networks never saw; in JupyterLab
-# (`jupyter lab notebooks/explore.ipynb`) the panel at the end inverts any image, your own too, while you watch.
+# Move the controls: how close is the inversion to the image, and what does an edit change? The pictures of
+# the published page were made beforehand, from test images that the networks have never seen. In JupyterLab
+# (`jupyter lab notebooks/explore.ipynb`) the panel at the end inverts any image, also your own, while you
+# watch.
 
 # %% tags=["parameters"]
 profile = "embedded"  # smoke | embedded | reference | paper, or the path of your own
@@ -49,49 +50,58 @@ outcomes = tradeoff.sweep(m, targets, explorer.LAMBDAS, run.settings.iterations,
 # %% [markdown]
 # ## The weight of the regulariser
 #
-# The same faces inverted (second row) with more and more weight $\lambda_{dom}$ on the encoder's opinion, and the same codes after a step
-# of 4 towards eyeglasses (third row). The table shows what an attribute classifier sees, averaged over the faces.
+# The first row shows the faces, the second row their inversions with the chosen weight $\lambda_{dom}$, and the
+# third row the same codes after a step of 4 towards eyeglasses. The table gives the probabilities of an
+# attribute classifier, averaged over the faces.
 
 # %%
-pages = [explorer.still([targets, o.images, o.edited], explorer.scores(m, target=targets, inverted=o.images, edited=o.edited)) for o in outcomes]
+pages = []
+for o in outcomes:
+    probabilities = explorer.scores(m, target=targets, inverted=o.images, edited=o.edited)
+    pages.append(explorer.still([targets, o.images, o.edited], probabilities))
 chosen = explorer.slider("lambda_dom", explorer.LAMBDAS, 2.0)
 widgets.VBox([chosen, explorer.flip(chosen, pages)])
 
 # %% [markdown]
 # ## Attribute and strength
 #
-# The codes at $\lambda_{dom} = 2$, moved along the boundary of one attribute. Steps are in units of codes; far out, even images that
-# the generator made itself fall apart.
+# The codes at $\lambda_{dom} = 2$ are moved along the boundary of one attribute. Steps are in units of codes.
+# Far along the normal, even the generator's own samples fall apart.
 
 # %%
 codes = next(o.codes for o in outcomes if o.lambda_dom == 2)
-attribute = widgets.Dropdown(options=list(m.boundaries), description="attribute", style={"description_width": "90px"})
+style = {"description_width": "90px"}
+attribute = widgets.Dropdown(options=list(m.boundaries), description="attribute", style=style)
 strength = explorer.slider("strength", strengths, 0)
 plain = render(m.generator, codes)
 
 
 def edited(name, alpha):
     images = render(m.generator, manipulate(codes, m.boundaries[name].direction, alpha))
-    return explorer.still([targets, images], explorer.scores(m, target=targets, inverted=plain, edited=images))
+    probabilities = explorer.scores(m, target=targets, inverted=plain, edited=images)
+    return explorer.still([targets, images], probabilities)
 
 
-stacks = [explorer.flip(strength, [edited(name, alpha) for alpha in strengths]) for name in m.boundaries]
+stacks = [explorer.flip(strength, [edited(name, alpha) for alpha in strengths])
+          for name in m.boundaries]
 widgets.VBox([attribute, strength, explorer.flip(attribute, stacks)])
 
 # %% [markdown]
 # ## From one face to another
 #
-# Halfway between two codes there should be a face again, not two pictures laid over each other.
+# The image halfway between two codes should be a face, not two faces laid over each other.
 
 # %%
 pairs = [(i, (i + 1) % len(targets)) for i in range(len(targets))]
-pair = widgets.Dropdown(options=[f"{a + 1} to {b + 1}" for a, b in pairs], description="faces", style={"description_width": "90px"})
+titles = [f"{a + 1} to {b + 1}" for a, b in pairs]
+pair = widgets.Dropdown(options=titles, description="faces", style=style)
 way = explorer.slider("way", [round(i / (steps - 1), 2) for i in range(steps)], 0.5)
 
 
 def blended(a, b):
     between = explorer.blends(m, codes[a : a + 1], codes[b : b + 1], steps)
-    return explorer.flip(way, [explorer.still([torch.stack([targets[a], image, targets[b]])], width="60%") for image in between])
+    rows = [torch.stack([targets[a], image, targets[b]]) for image in between]
+    return explorer.flip(way, [explorer.still([row], width="60%") for row in rows])
 
 
 widgets.VBox([pair, way, explorer.flip(pair, [blended(a, b) for a, b in pairs])])
@@ -100,14 +110,17 @@ widgets.VBox([pair, way, explorer.flip(pair, [blended(a, b) for a, b in pairs])]
 # ## Test faces, their inversions and edits at $\lambda_{dom} = 2$
 
 # %%
-rows = [targets, plain] + [render(m.generator, manipulate(codes, m.boundaries[name].direction, 4.0)) for name in m.boundaries]
-run.figure("explore", figures.image_grid(rows, ["target", "inverted", *(f"+ {name}" for name in m.boundaries)]))
+moved = [manipulate(codes, boundary.direction, 4.0) for boundary in m.boundaries.values()]
+rows = [targets, plain, *(render(m.generator, w) for w in moved)]
+labels = ["target", "inverted", *(f"+ {name}" for name in m.boundaries)]
+run.figure("explore", figures.image_grid(rows, labels))
 
 # %% [markdown]
 # ## With a kernel
 #
-# In JupyterLab the next cell is a panel: choose a test image or upload one, invert it by any method with the image refining as it goes, then
-# move several attributes at once, blend with a second image, or diffuse a rectangle of it into another one.
+# In JupyterLab the next cell is a panel. Choose a test image or upload your own, invert it by any method and
+# watch the steps. Then move several attributes at once, blend it with a second image, or diffuse a rectangle
+# of it into another image.
 
 # %% tags=["remove-output"]
 panel = explorer.Panel(m, faces)

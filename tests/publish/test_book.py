@@ -11,31 +11,33 @@ from idinvert.study.run import ROOT
 CLAIMS = pd.read_csv(ROOT / "book" / "claims.csv")
 
 
-def verdicts(*rows):
-    """Rows of (claim, verdict), of which the first alone stands the correction."""
-    names = ["claim", "what", "paper", "ours", "low", "high", "verdict", "notebook", "after Holm"]
-    return pd.DataFrame([[c, "w", "p", 1.0, 0.5, 2.0, v, "06_tradeoff",
-                          "not resolved" if i else v] for i, (c, v) in enumerate(rows)],
-                        columns=names)
+def write_verdicts(folder, *rows):
+    """A folder with a table of rows (claim, verdict); Holm's correction leaves the first alone."""
+    names = ["claim", "what", "paper", "ours", "low", "high", "p", "verdict"]
+    frame = pd.DataFrame([[c, "w", "p", 1.0, 0.5, 2.0, 0.5 if i else 1e-6, v]
+                          for i, (c, v) in enumerate(rows)], columns=names)
+    frame.to_csv(folder / "06_paper_and_ours.csv", index=False)
+    return folder
 
 
-def test_standing_counts_the_verdicts_of_a_claim():
-    found = verdicts(("C1", "reproduced"), ("C1", "contradicted"), ("C1", "reproduced"),
-                     ("C2", "not resolved"))
+def test_standing_counts_the_verdicts_of_a_claim(tmp_path):
+    found = book.read_verdicts(write_verdicts(
+        tmp_path, ("C1", "reproduced"), ("C1", "contradicted"), ("C1", "reproduced"),
+        ("C2", "not resolved")))
     assert book.standing("C1", found) == "2 reproduced, 1 contradicted"
     assert book.standing("C2", found) == "not resolved"
     assert book.standing("C3", found) == "not measured yet"
 
 
 def test_verdicts_name_their_notebook(tmp_path):
-    verdicts(("C19", "reproduced")).drop(columns=["notebook", "after Holm"]).to_csv(
-        tmp_path / "06_paper_and_ours.csv", index=False)
-    assert book.read_verdicts(tmp_path)["notebook"].tolist() == ["06_tradeoff"]
+    found = book.read_verdicts(write_verdicts(tmp_path, ("C19", "reproduced")))
+    assert found["notebook"].tolist() == ["06_tradeoff"]
     assert book.read_verdicts(tmp_path / "none").empty
 
 
-def test_every_claim_is_listed_measured_or_not():
-    page = book.paper_and_ours(["06_tradeoff"], CLAIMS, verdicts(("C19", "contradicted")))
+def test_every_claim_is_listed_measured_or_not(tmp_path):
+    tables = write_verdicts(tmp_path, ("C19", "contradicted"))
+    page = book.comparison_page(["06_tradeoff"], tables)
     for claim in CLAIMS["id"]:
         assert page.count(f"| {claim} |") >= 1
     assert page.count("not measured yet") >= 26
@@ -44,19 +46,20 @@ def test_every_claim_is_listed_measured_or_not():
     assert "[02 reconstruction]" not in page  # no link to a chapter that is not there
 
 
-def test_title_page_counts_claims_and_comparisons():
-    found = verdicts(("C19", "reproduced"), ("C19", "not resolved"), ("-", "contradicted"))
-    text = book.title([], CLAIMS, found)
-    assert "1 of the paper's 27 claims, in 2 comparisons" in text
-    assert "**1** reproduced, **1** not resolved, **0** contradicted; after Holm" in text
+def test_title_page_lists_the_claims_that_are_measured(tmp_path):
+    text = book.title_page([], write_verdicts(tmp_path, ("C19", "reproduced"), ("-", "reproduced")))
+    rows = [line for line in text.splitlines() if line.startswith("| C")]
+    assert len(rows) == 1 and rows[0].startswith("| C19 |") and "reproduced" in rows[0]
+    assert "not measured yet</span>" not in text
 
 
-def test_comparisons_are_counted_before_and_after_the_correction():
-    found = verdicts(("C19", "reproduced"), ("C1", "reproduced"), ("C2", "contradicted"))
-    for page in (book.title([], CLAIMS, found), book.paper_and_ours([], CLAIMS, found)):
-        assert ("3 comparisons, of which **2** reproduced, **0** not resolved, **1** contradicted; "
-                "after Holm's correction for the number of comparisons **1** reproduced, **2** not "
-                "resolved, **0** contradicted.") in page
+def test_comparisons_are_counted_before_and_after_the_correction(tmp_path):
+    tables = write_verdicts(tmp_path, ("C19", "reproduced"), ("C1", "reproduced"),
+                            ("C2", "contradicted"), ("-", "contradicted"))
+    for page in (book.title_page([], tables), book.comparison_page([], tables)):
+        assert ("3 of the paper's 27 claims are measured, in 3 comparisons: 2 reproduced, 0 not "
+                "resolved, 1 contradicted; after Holm's correction for the number of comparisons: "
+                "1 reproduced, 2 not resolved, 0 contradicted.") in page
 
 
 def test_tables_of_the_paper_are_printed_as_they_are():
@@ -72,7 +75,7 @@ def test_tables_of_the_paper_are_printed_as_they_are():
 
 
 def test_contents_list_each_chapter_once_and_only_pages_that_exist():
-    parts = yaml.safe_load(book.toc(["06_tradeoff", "explore"]))["parts"]
+    parts = yaml.safe_load(book.contents(["06_tradeoff", "explore"]))["parts"]
     pages = [chapter["file"] for part in parts for chapter in part["chapters"]]
     assert len(pages) == len(set(pages)) and {"06_tradeoff", "explore"} <= set(pages)
     assert not [p for p in pages if p not in ("06_tradeoff", "explore")
@@ -80,7 +83,7 @@ def test_contents_list_each_chapter_once_and_only_pages_that_exist():
 
 
 def test_models_page_has_every_card():
-    page = book.models()
+    page = book.models_page()
     for path in (ROOT / "results" / "weights").glob("*.json"):
         assert f"(model-{path.stem})=" in page
 

@@ -14,7 +14,6 @@ from idinvert.inversion.model import Model
 from idinvert.nn.encoder import Encoder
 from idinvert.nn.stylegan import Generator
 from idinvert.publish import explorer
-from idinvert.study.networks import Models
 from PIL import Image
 from torch import nn
 
@@ -22,11 +21,13 @@ SIDE = 16
 
 
 class Tiny(Model):
-    """A model of two networks that no registry holds, without a perceptual term."""
+    """A model of networks that no registry holds, without a perceptual term."""
 
-    def __init__(self, generator, encoder):
+    def __init__(self, generator, encoder, boundary):
         self.name, self.device = "tiny", "cpu"
         self.generator, self.encoder, self.features = generator, encoder, None
+        self.boundaries = {boundary.name: boundary}
+        self.classifier, self.attributes = Brightness(), [boundary.name]
 
     def has(self, role):
         return role in ("encoder", "features")
@@ -40,16 +41,14 @@ class Brightness(nn.Module):
 
 
 @pytest.fixture
-def models():
+def model():
     torch.manual_seed(0)
     generator = Generator(SIDE, channel_base=64, channel_max=8, z_dim=8, w_dim=8, layerwise=True)
     encoder = Encoder(SIDE, 8, channel_base=4, channel_max=8)
     normal = torch.zeros(generator.num_layers, 8)
     normal[:, 0] = 1 / generator.num_layers**0.5
     bright = Boundary("bright", normal, 0.0, tuple(range(generator.num_layers)))
-    model = Tiny(generator.eval(), encoder.eval())
-    return Models(model.generator, model.encoder, {"bright": bright}, model, Brightness(),
-                  ["bright"], None)
+    return Tiny(generator.eval(), encoder.eval(), bright)
 
 
 @pytest.fixture
@@ -67,17 +66,17 @@ def wait(panel):
     assert not panel.worker.is_alive()
 
 
-def test_edits_add_up_and_none_is_the_inversion(models, faces):
-    session = explorer.Session(models, faces[:1])
+def test_edits_add_up_and_none_is_the_inversion(model, faces):
+    session = explorer.Session(model, faces[:1])
     torch.testing.assert_close(session.edited({"bright": 0.0}), session.inverted())
     session.other = session.codes + 1
-    codes = session.codes + 0.5 + 2 * models.boundaries["bright"].normal
-    expected = models.generator.synthesis(codes)
+    codes = session.codes + 0.5 + 2 * model.boundaries["bright"].normal
+    expected = model.generator.synthesis(codes)
     torch.testing.assert_close(session.edited({"bright": 2.0}, 0.5), expected)
 
 
-def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
-    session, seen = explorer.Session(models, faces[:1]), []
+def test_inversion_that_is_stopped_keeps_its_last_code(model, faces):
+    session, seen = explorer.Session(model, faces[:1]), []
 
     def on_step(iteration, codes, images):
         seen.append(codes.clone())
@@ -90,8 +89,8 @@ def test_inversion_that_is_stopped_keeps_its_last_code(models, faces):
     assert not torch.equal(seen[0], seen[-1])
 
 
-def test_methods_start_where_they_should(models, faces):
-    session = explorer.Session(models, faces[:1])
+def test_methods_start_where_they_should(model, faces):
+    session = explorer.Session(model, faces[:1])
     encoded = session.codes
     session.invert("in-domain", 2.0, 2)
     assert not torch.equal(session.codes, encoded)
@@ -99,11 +98,11 @@ def test_methods_start_where_they_should(models, faces):
     torch.testing.assert_close(session.codes, encoded)
     starts = []
     session.invert("image2stylegan", 2.0, 1, lambda i, codes, images: starts.append(codes.clone()))
-    torch.testing.assert_close(starts[0], models.generator.w_avg.expand(1, -1, -1))
+    torch.testing.assert_close(starts[0], model.generator.w_avg.expand(1, -1, -1))
 
 
-def test_panel_shows_what_its_controls_say(models, faces):
-    panel = explorer.Panel(models, faces)
+def test_panel_shows_what_its_controls_say(model, faces):
+    panel = explorer.Panel(model, faces)
     assert torch.equal(shown(panel.views["target"]), to_uint8(faces[0]))
     panel.face.value = 2
     assert torch.equal(shown(panel.views["target"]), to_uint8(faces[2]))
@@ -112,14 +111,14 @@ def test_panel_shows_what_its_controls_say(models, faces):
     edited = panel.session.edited({"bright": 3.0})
     assert torch.equal(shown(panel.views["edited"]), to_uint8(edited[0]))
     assert panel.views["edited"].value != before
-    assert f"{float(models.probabilities(edited)):.2f}" in panel.scores.value
+    assert f"{float(model.probabilities(edited)):.2f}" in panel.scores.value
     panel.reset.click()
     assert panel.attributes["bright"].value == 0
     assert panel.views["edited"].value == before
 
 
-def test_panel_inverts_in_the_background_and_stops(models, faces):
-    panel = explorer.Panel(models, faces)
+def test_panel_inverts_in_the_background_and_stops(model, faces):
+    panel = explorer.Panel(model, faces)
     panel.iterations.value = 10
     first = panel.views["inverted"].value
     panel.go.click()
@@ -135,8 +134,8 @@ def test_panel_inverts_in_the_background_and_stops(models, faces):
     assert panel.progress.value < 500 and not panel.go.disabled
 
 
-def test_panel_diffuses_the_box_into_another_image(models, faces):
-    panel = explorer.Panel(models, faces)
+def test_panel_diffuses_the_box_into_another_image(model, faces):
+    panel = explorer.Panel(model, faces)
     panel.across.value, panel.down.value, panel.context.value = (2, 6), (4, 8), 2
     stitched, _ = stitch(faces[:1], faces[2:], (2, 4, 6, 8))
     inner = to_uint8(stitched[0])[:, 5:7, 3:5]
@@ -147,8 +146,8 @@ def test_panel_diffuses_the_box_into_another_image(models, faces):
     assert panel.message.value == "done"
 
 
-def test_failure_in_the_background_is_told(models, faces, monkeypatch):
-    panel = explorer.Panel(models, faces)
+def test_failure_in_the_background_is_told(model, faces, monkeypatch):
+    panel = explorer.Panel(model, faces)
     monkeypatch.setattr(panel, "run_inversion", lambda: 1 / 0)
     panel.go.click()
     wait(panel)
@@ -159,8 +158,8 @@ def upload(name, content):
     return {"name": name, "content": memoryview(content), "type": "", "size": len(content)}
 
 
-def test_uploads_are_read_or_named(models, faces):
-    panel = explorer.Panel(models, faces)
+def test_uploads_are_read_or_named(model, faces):
+    panel = explorer.Panel(model, faces)
     file = io.BytesIO()
     Image.new("L", (40, 20), 255).save(file, "png")
     image = explorer.read_upload(upload("white.png", file.getvalue()), SIDE)
@@ -180,8 +179,8 @@ def test_stack_follows_its_control():
     assert [(x.source, x.target[1]) for x in links] == [((control, "index"), "selected_index")]
 
 
-def test_edits_answer_at_once(models, faces):
-    panel = explorer.Panel(models, faces)
+def test_edits_answer_at_once(model, faces):
+    panel = explorer.Panel(model, faces)
     start = time.perf_counter()
     for value in range(5):
         panel.attributes["bright"].value = value

@@ -30,19 +30,19 @@ class CodeColours(torch.nn.Module):
         return codes[:, 0, :3, None, None].expand(-1, -1, 16, 16)
 
 
-class Shift(networks.Models):
-    """Models whose images show the code: attribute "bright" is the first number, "red" the next."""
+class Shift(networks.StudyModel):
+    """A model whose images show the code: its first number is "bright", its second is "red"."""
 
     def __init__(self):
         axes = torch.eye(4).unsqueeze(1)
-        boundaries = {name: Boundary(name, axis, 0.0, (0,))
-                      for name, axis in zip(("bright", "red"), axes)}
-        super().__init__(CodeColours(), None, boundaries, None, None, ["bright", "red"], None)
+        self.generator, self.attributes = CodeColours(), ["bright", "red"]
+        self.boundaries = {name: Boundary(name, axis, 0.0, (0,))
+                           for name, axis in zip(self.attributes, axes)}
 
     def probabilities(self, images):
         return (8 * images[:, :2, 0, 0]).sigmoid()
 
-    def features(self, images):
+    def judge_features(self, images):
         return images.flatten(1)[:, ::16]
 
 

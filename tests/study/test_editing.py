@@ -1,12 +1,14 @@
 """Interpolation partners, switched attributes, Table 2, diffusion and separation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.inversion import stitch
-from idinvert.study import edits, networks, scores
+from idinvert.study import edits, scores
 from idinvert.study.sections import editing, separation
 
 
@@ -187,7 +189,7 @@ class LayerColours(torch.nn.Module):
 
 
 def test_mixing_takes_fine_layers_of_the_styles():
-    m = networks.Models(LayerColours(), None, {}, None, None, [], None)
+    m = SimpleNamespace(generator=LayerColours())
     w = torch.arange(3.0).reshape(3, 1, 1).expand(3, 10, 1)
     rows = editing.mixing_grid(m, w, contents=[0], styles=[1, 2])
     assert rows[1][2, :, 0, 0].tolist() == [0, 0, 2]

@@ -112,7 +112,7 @@ def test_codes_begin_around_the_average_or_around_zero(monkeypatch):
     torch.nn.init.normal_(generator.mapping.dense[-1].bias, std=300)
     card = {"settings": {"channel_base": 4, "channel_max": 4}, "architecture": "stylegan.Generator"}
     monkeypatch.setattr(averages.weights, "card", lambda name: card)
-    m = SimpleNamespace(generator=generator, features=lambda x: x.flatten(1))
+    m = SimpleNamespace(generator=generator, judge_features=lambda x: x.flatten(1))
     targets = torch.rand(12, 3, 16, 16)
     with_, without = averages.untrained_encoders(m, "own", targets)
     assert (with_.title, without.title) == ("own, with average", "own, without average")

@@ -125,14 +125,14 @@ def test_mse_trend_is_the_rank_correlation_with_lambda():
     assert tradeoff.mse_trend(targets, outcomes([0.1, 0.3, 0.2])).value == pytest.approx(0.5)
 
 
-class Steps(networks.Models):
-    """Models whose only attribute is sure where the first number of a code exceeds 3."""
+class Steps(networks.StudyModel):
+    """A model whose only attribute is sure where the first number of a code exceeds 3."""
 
     def __init__(self):
-        generator = torch.nn.Module()
-        generator.synthesis = lambda codes: codes
+        self.generator, self.attributes = torch.nn.Module(), ["bright"]
+        self.generator.synthesis = lambda codes: codes
         bright = Boundary("bright", torch.tensor([[1.0, 0, 0, 0]]), 0.0, (0,))
-        super().__init__(generator, None, {"bright": bright}, None, None, ["bright"], None)
+        self.boundaries = {"bright": bright}
 
     def probabilities(self, images):
         return (images[:, 0, :1] - 3).sigmoid()

@@ -75,7 +75,7 @@ def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     del described["subjects"]["grey"]["labels"]
     run = study.begin("03_attributes", write(tmp_path, described), "cpu")
-    with pytest.raises(ValueError, match="Nothing tells the labels"):
+    with pytest.raises(ValueError, match="have no labels"):
         run.subject("grey").test(networks.load(run.subject("grey"), "cpu", ("boundaries",)))
     settings = {"resolution": 16, "attributes": 1, "channels": (4, 6)}
     network = classifier.Classifier(**settings).eval()

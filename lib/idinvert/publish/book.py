@@ -2,8 +2,8 @@
 
     idinvert book build/book
 
-takes whatever chapters `results/notebooks` has; what is not there yet is listed as such. Jupyter
-Book then makes build/book/_build/html of it; `make book` does all of that and what it needs.
+takes the chapters that `results/notebooks` has; the pages list what has no chapter yet. Jupyter
+Book then makes build/book/_build/html of them; `make book` does all of that and what it needs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from idinvert import data
-from idinvert import models as weights
+from idinvert import data, models
 from idinvert.settings import digest
-from idinvert.study import claims as statistics
+from idinvert.study import claims
 from idinvert.study.claims import PAPER_TABLES, VERDICTS
 from idinvert.study.run import ROOT
 from idinvert.training import zoo
@@ -31,7 +30,9 @@ from . import chapters, drawings
 from .chapters import table
 
 PAGES = ROOT / "book"
+CLAIMS = PAGES / "claims.csv"
 RESULTS = ROOT / "results"
+TABLES = RESULTS / "tables"
 NOT_MEASURED = "not measured yet"
 TASKS = ("reconstruction", "interpolation", "manipulation")
 # What no page read from a disk needs: fonts asked for ahead of time, which browsers refuse there,
@@ -46,15 +47,15 @@ def build(target: Path) -> int:
     command = [program, "build", target, "-W", "-n", "--keep-going", "-q"]
     status = subprocess.run(command).returncode
     for page in (target / "_build" / "html").rglob("*.html"):
-        text = page.read_text()
-        page.write_text(UNWANTED.sub("", text))
+        page.write_text(UNWANTED.sub("", page.read_text()))
     return status
 
 
 def assemble(target: Path, vendor: Path) -> None:
     """Write the sources of the book into `target`, whose former sources are removed.
 
-    What Jupyter Book built there stays, so that only changed pages are built again.
+    vendor: folder of the scripts that the book serves. What Jupyter Book built in `target` stays,
+    so that only changed pages are built again.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
@@ -62,31 +63,42 @@ def assemble(target: Path, vendor: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(PAGES, target, dirs_exist_ok=True)
     shutil.copytree(vendor, target / "_vendor")
+    shutil.copytree(RESULTS / "figures", target / "figures")
+    drawings.draw(target / "drawings")
+    draw_contact_sheets(target / "sheets")
 
     names = [name for name in chapters.sources() if chapters.executed_path(name).exists()]
     for name in names:
-        nbformat.write(chapters.chapter(name, RESULTS / "tables"), target / f"{name}.ipynb")
-    drawings.draw(target / "drawings")
-    contact_sheets(target / "sheets")
-    shutil.copytree(RESULTS / "figures", target / "figures")
-    verdicts, claims = read_verdicts(RESULTS / "tables"), pd.read_csv(PAGES / "claims.csv")
+        nbformat.write(chapters.chapter(name, TABLES), target / f"{name}.ipynb")
     generated = {
-        "_toc.yml": toc(names),
-        "title.md": title(names, claims, verdicts),
-        "paper_and_ours.md": paper_and_ours(names, claims, verdicts),
-        "models.md": models(),
-        "settings.md": settings(names),
+        "_toc.yml": contents(names),
+        "title.md": title_page(names, TABLES),
+        "paper_and_ours.md": comparison_page(names, TABLES),
+        "models.md": models_page(),
+        "settings.md": settings_page(names),
     }
     for file, text in generated.items():
         (target / file).write_text(text)
 
 
-def toc(names: list[str]) -> str:
+def draw_contact_sheets(folder: Path, columns: int = 12, rows: int = 4) -> None:
+    """One sheet of test images for each embedded domain, as lossy WebP."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for domain in data.DOMAINS:
+        images = data.load(domain, "test", columns * rows).images
+        sheet = data.to_uint8(data.grid(data.to_float(images), columns))
+        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(folder / f"{domain}.webp", quality=90)
+
+
+# --- pages ----------------------------------------------------------------------------------------
+# names: of the notebooks that have a chapter. tables: the folder of the CSV files of all notebooks.
+
+
+def contents(names: list[str]) -> str:
     """The table of contents, as Jupyter Book reads it."""
-    explorer = ["explore"] if "explore" in names else []
     parts = {
         "The paper": ["method"],
-        "Results": [name for name in names if name != "explore"] + explorer,
+        "Results": sorted(names, key=lambda name: (name == "explore", name)),
         "Evidence": ["paper_and_ours", "deviations", "settings"],
         "Use it": ["data", "models", "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
@@ -96,49 +108,15 @@ def toc(names: list[str]) -> str:
     return yaml.safe_dump({"format": "jb-book", "root": "intro", "parts": listed}, sort_keys=False)
 
 
-def read_verdicts(tables: Path) -> pd.DataFrame:
-    """The rows of every "Paper and ours", as `claims.read_verdicts` gives them, each with the name
-    of its notebook."""
-    rows = statistics.read_verdicts(tables)
-    numbers = rows["notebook"].astype(str).str.extract(r"^(\d+)")[0]
-    known = {name.split("_")[0]: name for name in chapters.sources()}
-    return rows.assign(notebook=numbers.map(known).fillna(rows["notebook"]))
-
-
-def counted(rows: pd.DataFrame, column: str) -> str:
-    """How many rows have each verdict in a column."""
-    return ", ".join(f"**{(rows[column] == v).sum()}** {v}" for v in VERDICTS)
-
-
-def counts(claims: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """A sentence on the comparisons that belong to a claim, before and after the correction."""
-    measured = claims["id"].isin(verdicts["claim"])
-    rows = verdicts[verdicts["claim"].isin(claims["id"])]
-    return (f"{measured.sum()} of the paper's {len(claims)} claims, in {len(rows)} comparisons, of "
-            f"which {counted(rows, 'verdict')}; after Holm's correction for the number of "
-            f"comparisons {counted(rows, 'after Holm')}.")
-
-
-def standing(claim: str, verdicts: pd.DataFrame) -> str:
-    """The verdict on a claim, or where they differ how many there are of each."""
-    found = verdicts.loc[verdicts["claim"] == claim, "verdict"].value_counts()
-    if found.empty:
-        return NOT_MEASURED
-    if len(found) == 1:
-        return found.index[0]
-    return ", ".join(f"{found[v]} {v}" for v in VERDICTS if v in found)
-
-
-def title(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """What the title page says of the results: counts, and one line for each chapter."""
-    measured = claims["id"].isin(verdicts["claim"])
-    text = [f"Measured so far: {counts(claims, verdicts)} What is still open is listed with the "
-            "rest on the page [Paper and ours](paper_and_ours.md).\n"]
-    rows = [{"claim": claim.id, "the paper says": claim.claim,
-             "we find": badge(standing(claim.id, verdicts)), "where": link(claim.notebook, names)}
-            for claim in claims[measured].itertuples()]
-    if rows:
-        text.append(table(pd.DataFrame(rows), "What has been measured so far."))
+def title_page(names: list[str], tables: Path) -> str:
+    """What the title page says of the results: counts, a line for each claim, and a picture."""
+    text = [f"{claims.summary(tables, CLAIMS)} The page [Paper and ours](paper_and_ours.md) lists "
+            "them all, and the claims that are not measured yet.\n"]
+    rows = claim_rows(names, read_verdicts(tables))
+    rows = rows.loc[rows["we find"] != badge(NOT_MEASURED), ["claim", "the paper says", "we find",
+                                                             "chapter"]]
+    if len(rows):
+        text.append(table(rows, "What has been measured so far."))
     picture = "explore" if (RESULTS / "figures" / "explore.jpg").exists() else "fig11"
     for name in names:
         for result in chapters.results(name):
@@ -148,29 +126,16 @@ def title(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str
     return "\n".join(text)
 
 
-def link(name: str, names: list[str]) -> str:
-    """Link to a chapter, or its name where it does not exist yet."""
-    words = name.replace("_", " ")
-    return f"[{words}]({name}.ipynb)" if name in names else words
-
-
-def badge(found: str) -> str:
-    """The finding in the colour of its verdict."""
-    kinds = {"reproduced": "good", "contradicted": "bad", NOT_MEASURED: "open"}
-    return f'<span class="verdict {kinds.get(found, "mixed")}">{found}</span>'
-
-
-def paper_and_ours(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """The page with every claim and every table."""
-    rows = [{"claim": c.id, "the paper says": c.claim, "in": f"{c.section}, {c.source}",
-             "chapter": link(c.notebook, names), "we find": badge(standing(c.id, verdicts))}
-            for c in claims.itertuples()]
-    text = [(PAGES / "paper_and_ours.md").read_text(), f"Measured are {counts(claims, verdicts)}\n",
+def comparison_page(names: list[str], tables: Path) -> str:
+    """The page with every claim, every comparison and every table."""
+    verdicts = read_verdicts(tables)
+    text = [(PAGES / "paper_and_ours.md").read_text(), f"{claims.summary(tables, CLAIMS)}\n",
             "## The claims\n",
-            table(pd.DataFrame(rows), "Every claim of the paper and what was found.", "claims"),
+            table(claim_rows(names, verdicts), "Every claim of the paper and what was found.",
+                  "claims"),
             "## The comparisons\n"]
     for name, part in verdicts.groupby("notebook", sort=True):
-        badges = {name: part[name].map(badge) for name in ("verdict", "after Holm")}
+        badges = {column: part[column].map(badge) for column in ("verdict", "after Holm")}
         shown = part.drop(columns="notebook").assign(**badges)
         text.append(f"### {link(name, names)}\n\n" + table(shown, "Comparisons of this chapter."))
     if verdicts.empty:
@@ -182,12 +147,47 @@ def paper_and_ours(names: list[str], claims: pd.DataFrame, verdicts: pd.DataFram
         text.append(f"### Table {number}\n")
         text += [table(frame, f"The paper's Table {number}: {task}.")
                  for task, frame in paper_tables(part)]
-        path = RESULTS / "tables" / f"table{number}.csv"
-        if path.exists():
-            text.append(table(pd.read_csv(path), f"Our Table {number}."))
-        else:
-            text.append("Ours: not measured yet.\n")
+        path = tables / f"table{number}.csv"
+        text.append(table(pd.read_csv(path), f"Our Table {number}.") if path.exists()
+                    else "Ours: not measured yet.\n")
     return "\n".join(text)
+
+
+def claim_rows(names: list[str], verdicts: pd.DataFrame) -> pd.DataFrame:
+    """A row for each claim of the paper: what it says, where, and what we find."""
+    return pd.DataFrame([
+        {"claim": c.id, "the paper says": c.claim, "in": f"{c.section}, {c.source}",
+         "chapter": link(c.notebook, names), "we find": badge(standing(c.id, verdicts))}
+        for c in pd.read_csv(CLAIMS).itertuples()])
+
+
+def read_verdicts(tables: Path) -> pd.DataFrame:
+    """The rows of every "Paper and ours", as `claims.read_verdicts` gives them, each with the name
+    of its notebook."""
+    rows = claims.read_verdicts(tables)
+    numbers = rows["notebook"].astype(str).str.extract(r"^(\d+)")[0]
+    known = {name.split("_")[0]: name for name in chapters.sources()}
+    return rows.assign(notebook=numbers.map(known).fillna(rows["notebook"]))
+
+
+def standing(claim: str, verdicts: pd.DataFrame) -> str:
+    """The verdict on a claim; if its comparisons differ, how many have each verdict."""
+    found = verdicts.loc[verdicts["claim"] == claim, "verdict"].value_counts()
+    if len(found) < 2:
+        return found.index[0] if len(found) else NOT_MEASURED
+    return ", ".join(f"{found[v]} {v}" for v in VERDICTS if v in found)
+
+
+def badge(found: str) -> str:
+    """The finding in the colour of its verdict."""
+    kinds = {"reproduced": "good", "contradicted": "bad", NOT_MEASURED: "open"}
+    return f'<span class="verdict {kinds.get(found, "mixed")}">{found}</span>'
+
+
+def link(name: str, names: list[str]) -> str:
+    """Link to a chapter, or its name where it does not exist yet."""
+    words = name.replace("_", " ")
+    return f"[{words}]({name}.ipynb)" if name in names else words
 
 
 def paper_tables(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -197,9 +197,8 @@ def paper_tables(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for task in TASKS:
         part = rows[rows["task"] == task]
         if len(part):
-            keys = {c: pd.Categorical(part[c], part[c].unique()) for c in index}
-            metrics = pd.Categorical(part["metric"], part["metric"].unique())
-            wide = part.assign(**keys, metric=metrics).pivot_table(
+            in_order = {c: pd.Categorical(part[c], part[c].unique()) for c in (*index, "metric")}
+            wide = part.assign(**in_order).pivot_table(
                 index=index, columns="metric", values="value", aggfunc="first", observed=True
             ).reset_index()
             wide.columns = [c.upper() if c in ("fid", "swd", "ssim", "mse") else c for c in wide]
@@ -208,52 +207,36 @@ def paper_tables(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return frames
 
 
-def models() -> str:
+def models_page() -> str:
     """The page of model cards."""
-    text = [(PAGES / "models.md").read_text()]
-    rows, details = [], []
-    for name in weights.names():
-        card = weights.card(name)
-        seconds = card.get("seconds")
-        rows.append({
-            "model": f"[{name}](model-{name})",
-            "trained as": card.get("kind", "").replace("_", " "),
-            "images seen": f"{1000 * card['kimg']:,.0f}" if "kimg" in card else "–",
-            "time": f"{seconds / 60:.0f} min" if seconds else "–",
-            "parameters": f"{card['parameters'] / 1e6:.2f} M",
-        })
-        shown = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
-        details.append(f"(model-{name})=\n### {name}\n\n```yaml\n{shown}```\n")
-    text += [table(pd.DataFrame(rows), "The models in `results/weights`."), missing_models(),
-             "## Cards\n", *details]
-    return "\n".join(text)
+    cards = {name: models.card(name) for name in models.names()}
+    rows = pd.DataFrame([{
+        "model": f"[{name}](model-{name})",
+        "trained as": card.get("kind", "").replace("_", " "),
+        "images seen": f"{1000 * card['kimg']:,.0f}" if "kimg" in card else "–",
+        "time": f"{card['seconds'] / 60:.0f} min" if card.get("seconds") else "–",
+        "parameters": f"{card['parameters'] / 1e6:.2f} M",
+    } for name, card in cards.items()])
+    missing = ", ".join(f"`{name}`" for name in zoo.entries() if not models.exists(name))
+    return "\n".join([
+        (PAGES / "models.md").read_text(), table(rows, "The models in `results/weights`."),
+        f"Declared but not trained yet: {missing}.\n" if missing else "", "## Cards\n",
+        *(f"(model-{name})=\n### {name}\n\n{as_yaml(card)}" for name, card in cards.items())])
 
 
-def missing_models() -> str:
-    """A sentence on the models that are declared but not trained."""
-    missing = [f"`{name}`" for name in zoo.entries() if not weights.exists(name)]
-    return f"Declared but not trained yet: {', '.join(missing)}.\n" if missing else ""
-
-
-def settings(names: list[str]) -> str:
+def settings_page(names: list[str]) -> str:
     """The page with the settings, versions and time of each executed notebook."""
     text = [(PAGES / "settings.md").read_text()]
     for name in names:
         noted = chapters.noted(name)
-        if "models" in noted:
-            noted["models"] = {model: sha256[:12] for model, sha256 in noted["models"].items()}
-        noted["code"] = digest(noted.get("code"))
         noted.pop("files", None)
-        shown = yaml.safe_dump(noted, sort_keys=False)
-        text.append(f"## {link(name, names)}\n\n```yaml\n{shown}```\n")
+        hashes = noted.get("models", {})
+        noted |= {"models": {model: sha256[:12] for model, sha256 in hashes.items()},
+                  "code": digest(noted.get("code"))}
+        text.append(f"## {link(name, names)}\n\n{as_yaml(noted)}")
     return "\n".join(text)
 
 
-def contact_sheets(folder: Path, columns: int = 12, rows: int = 4) -> None:
-    """One sheet of test images for each embedded domain, as lossy WebP."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for domain in data.DOMAINS:
-        images = data.load(domain, "test", columns * rows).images
-        sheet = data.to_uint8(data.grid(data.to_float(images), columns))
-        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(folder / f"{domain}.webp", quality=90)
-
+def as_yaml(values: dict) -> str:
+    """Values as a listing in YAML."""
+    return f"```yaml\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}```\n"

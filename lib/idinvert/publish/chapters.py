@@ -1,9 +1,9 @@
-"""Executed notebooks as chapters of the book, and whether they are still what a run would make.
+"""Executed notebooks as chapters of the book, and whether they are out of date.
 
-The prose of a chapter is that of the source, its outputs are those of the executed notebook in
-results/notebooks: prose is corrected without executing anything. Outputs carry the names of the
-figures and tables that they are (see `Run.figure` and `Run.table`): "fig10" and "table1" keep the
-number of the paper; others are numbered by chapter and letter ("6-A").
+A chapter takes its prose from the source and its outputs from the executed notebook in
+results/notebooks, so that prose can be corrected without executing anything. `Run.figure` and
+`Run.table` mark outputs with the name of the figure or table. "fig10" and "table1" keep the number
+of the paper; others are numbered by chapter and letter ("6-A").
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def stale(name: str) -> str | None:
-    """Why the executed notebook is no longer what a run would make, or None if it is still that.
+    """Why the executed notebook is out of date, or None if a run would make the same.
 
-    What the last run noted of its settings, weights, judge and code is compared by content, so that
-    a fresh checkout need not execute anything; the prose does not count.
+    The settings, weights, judge and code that the last run noted are compared by content, so that a
+    fresh checkout need not execute anything. Prose does not count.
     """
     note = noted(name)
     if not executed_path(name).exists() or not note:
@@ -74,8 +74,7 @@ def stale(name: str) -> str | None:
 
 
 def changes(old: dict, new: dict) -> list[str]:
-    """Names under which two mappings do not hold the same, in alphabetical order but for
-    "notebook", which comes first."""
+    """Names whose values differ between two mappings: "notebook" first, others alphabetically."""
     found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return sorted(found, key=lambda name: (name != "notebook", name))
 
@@ -86,13 +85,14 @@ def noted(name: str) -> dict:
 
 
 def chapter(name: str, tables: Path) -> NotebookNode:
-    """The chapter of a notebook: figures and tables numbered and captioned, code folded away.
+    """The chapter of a notebook: figures and tables numbered and captioned, code folded away; a
+    chapter that is out of date says so.
 
-    One that is out of date says so. tables: folder of the CSV files that the notebook wrote.
+    tables: folder of the CSV files that the notebook wrote.
     """
     made = joined(name)
-    for cell in code(made):
-        cell.outputs = kept(cell.outputs)
+    for cell in code(made):  # without progress bars and warnings
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     made.cells = list(numbered(made.cells, name, tables))
     if reason := stale(name):
         note = f":::{{warning}}\nThese are results of an earlier run ({reason}).\n:::"
@@ -101,8 +101,8 @@ def chapter(name: str, tables: Path) -> NotebookNode:
 
 
 def joined(name: str) -> NotebookNode:
-    """The prose of the source with the outputs of the executed notebook; where their code differs,
-    the executed notebook with its own prose."""
+    """The prose of the source with the outputs of the executed notebook; if their code differs, the
+    executed notebook with its own prose."""
     source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
     executed = nbformat.read(executed_path(name), 4)
     cells, done = code(source), code(executed)
@@ -113,11 +113,6 @@ def joined(name: str) -> NotebookNode:
         source.cells = [c for c in executed.cells if c.cell_type != "code" or c in done]
     source.metadata = executed.metadata
     return source
-
-
-def kept(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs without progress bars and warnings."""
-    return [o for o in outputs if o.get("name") != "stderr"]
 
 
 @dataclass(frozen=True)
@@ -151,9 +146,10 @@ def marks(output: NotebookNode) -> dict[str, str]:
 
 def labelled(cells: list[NotebookNode], name: str
              ) -> Iterator[tuple[NotebookNode, list[tuple[NotebookNode, Result]]]]:
-    """Each cell with its outputs that are figures or tables, and what they are called.
+    """Each cell with those of its outputs that are figures or tables, and their numbers.
 
-    A caption's text is the heading that precedes the cell. The figures of one cell share a number.
+    A caption takes the text of the last heading before the cell. The figures of one cell share a
+    number.
     """
     heading, letters = name, {"figure": iter(ascii_uppercase), "table": iter(ascii_uppercase)}
     chapter_number = name.split("_")[0].lstrip("0") if name[0].isdigit() else "E"
@@ -191,24 +187,23 @@ def results(name: str) -> list[Result]:
 
 
 def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[NotebookNode]:
-    """The cells, each followed by its numbered figures and by a table of the book for each frame.
-    """
+    """The cells, each followed by a cell for each of its figures and tables, with its caption."""
     for cell, found in labelled(cells, name):
+        added = []
         if cell.cell_type == "code":
             if "parameters" not in cell.metadata.get("tags", []):
                 cell.metadata.setdefault("tags", []).append("hide-input")
-            yield from apart(cell, {id(output): result for output, result in found}, tables)
-        else:
-            yield cell
+            added = split_off(cell, {id(output): result for output, result in found}, tables)
+        yield from [cell, *added]
 
 
-def apart(cell: NotebookNode, found: dict[int, Result], tables: Path) -> list[NotebookNode]:
-    """A cell without its figures and tables, and one cell with a caption for each of them.
+def split_off(cell: NotebookNode, found: dict[int, Result], tables: Path) -> list[NotebookNode]:
+    """Take the figures and tables out of a cell; returns a cell with a caption for each of them.
 
-    found: results by the id of their output. Markdown that was displayed right before a figure goes
-    into its caption; a frame that is shown right after a table's mark gives way to that table.
+    found: results by the id of their output. Markdown displayed right before a figure goes into its
+    caption. A table of the book replaces the frame displayed right after the mark of a table.
     """
-    left, cells = [], [cell]
+    left, cells = [], []
     for before, output in pairwise([{}, *cell.outputs]):
         result = found.get(id(output))
         if result and result.kind == "figure":
@@ -230,7 +225,7 @@ def apart(cell: NotebookNode, found: dict[int, Result], tables: Path) -> list[No
 
 
 def table(frame: pd.DataFrame, text: str, anchor: str = "") -> str:
-    """A frame as a table of the book; NAME, NAME_low and NAME_high become one column."""
+    """A frame as a table of the book; columns NAME, NAME_low and NAME_high become one."""
     frame = with_intervals(frame)
     rows = [[str(c).replace("_", " ") for c in frame.columns], ["---"] * len(frame.columns)]
     rows += [[cell_text(v) for v in row] for row in frame.itertuples(index=False)]
@@ -240,7 +235,7 @@ def table(frame: pd.DataFrame, text: str, anchor: str = "") -> str:
 
 
 def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the ends of intervals set below their value, in one column."""
+    """The frame with each value and its interval below it in one column."""
     shown = {}
     for column in frame.columns:
         ends = ("low", "high") if column == "ours" else (f"{column}_low", f"{column}_high")
@@ -254,7 +249,7 @@ def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cell_text(value) -> str:
-    """A value with three significant digits, or text that a table's cell can hold."""
+    """A value as text in a table's cell: a number with three significant digits."""
     if pd.isna(value):
         return "–"
     if isinstance(value, float):

@@ -1,7 +1,7 @@
-"""Drawings of the method, after Figures 1, 7 and 12 of the paper, made anew.
+"""Figures 1, 7 and 12 of the paper, drawn anew.
 
-One code for all: blue is trained or optimised, grey is fixed, white are images and codes, dashed
-orange lines are the terms of a loss.
+All use the same colours: blue is trained or optimised, grey is fixed, white are images and codes,
+and dashed orange lines are the terms of a loss.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class Sketch:
         self.axes.text(x, y, text, ha=align, va="center", color=colour, fontsize=size,
                        weight=weight)
 
+    def heading(self, y: float, text: str) -> None:
+        """Bold text at the left of line `y`."""
+        self.note(0.3, y, text, size=10, align="left", weight="bold")
+
     def row(self, y: float, items: list[tuple[float, str, str]]) -> list[tuple]:
         """Boxes (x, text, kind) on one line, each with an arrow to the next."""
         boxes = [self.box(x, y, text, kind) for x, text, kind in items]
@@ -81,14 +85,12 @@ def edge(box, towards, sideways: bool) -> tuple[float, float]:
 def training() -> Figure:
     """Figure 1(a): how a conventional and a domain-guided encoder are trained."""
     s = Sketch(10.4, 5.3)
-    s.note(0.3, 5.0, "Conventional encoder: learns from samples", size=10, align="left",
-           weight="bold")
+    s.heading(5.0, "Conventional encoder: learns from samples")
     sampled, *_, found = s.row(3.85, [
         (1, r"$z^{sam}$", "data"), (3, "$G$", "fixed"), (5, r"$x^{syn}$", "data"),
         (7, "$E$", "trained"), (9, r"$z^{enc}$", "data")])
     s.term(sampled, found, "same code, Eq. (1)", 0.3)
-    s.note(0.3, 2.75, "Domain-guided encoder: learns from real images, through the generator",
-           size=10, align="left", weight="bold")
+    s.heading(2.75, "Domain-guided encoder: learns from real images, through the generator")
     real, _, _, _, made, _ = s.row(1.45, [
         (1, r"$x^{real}$", "data"), (2.7, "$E$", "trained"), (4.4, r"$z^{enc}$", "data"),
         (6.1, "$G$", "fixed"), (7.8, r"$x^{rec}$", "data"), (9.5, "$D$", "trained")])
@@ -101,14 +103,12 @@ def training() -> Figure:
 def optimisation() -> Figure:
     """Figure 1(b): the conventional and the domain-regularised optimisation of one code."""
     s = Sketch(10.4, 5.3)
-    s.note(0.3, 5.0, "Conventional optimisation: the code is free", size=10, align="left",
-           weight="bold")
+    s.heading(5.0, "Conventional optimisation: the code is free")
     _, _, made = s.row(3.85, [(1, "$z$", "trained"), (3, "$G$", "fixed"),
                               (5, r"$x^{rec}$", "data")])
     target = s.box(9, 3.85, "$x$")
     s.term(made, target, "same pixels, same features", 0.3)
-    s.note(0.3, 2.75, "Domain-regularised optimisation: the encoder keeps the code in the domain",
-           size=10, align="left", weight="bold")
+    s.heading(2.75, "Domain-regularised optimisation: the encoder keeps the code in the domain")
     code, _, made, _, again = s.row(1.6, [
         (1, "$z$", "trained"), (2.7, "$G$", "fixed"), (4.4, r"$x^{rec}$", "data"),
         (6.1, "$E$", "fixed"), (7.8, r"$E(G(z))$", "data")])
@@ -166,7 +166,7 @@ def noises() -> Figure:
 
 
 def legend(s: Sketch, y: float, blue: str = "trained") -> None:
-    """What the colours mean."""
+    """A legend of the colours on line `y`; blue: what blue means here."""
     for x, kind, text in ((0.5, "trained", blue), (2.4, "fixed", "fixed"),
                           (4.0, "data", "image or code")):
         s.box(x, y, "", kind, 0.4, 0.26)

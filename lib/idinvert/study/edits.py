@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.codes import interpolate, manipulate, render
 
-from .networks import Models
+from .networks import StudyModel
 from .scores import ImageSet, image_set
 
 STEP = 0.25  # code units between two steps that `calibrate` tries
@@ -21,7 +21,7 @@ class CalibrationError(ValueError):
     """No step along a boundary brings about its attribute; the message says why."""
 
 
-def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.6,
+def calibrate(model: StudyModel, attribute: str, codes: Tensor, rate: float = 0.6,
               largest: float = 16.0) -> float:
     """Smallest step along a boundary after which `rate` of the codes [N, L, D] show the attribute.
 
@@ -30,21 +30,21 @@ def calibrate(models: Models, attribute: str, codes: Tensor, rate: float = 0.6,
     CalibrationError: no code lacks it, or not even `largest` suffices. ValueError: the classifier
     does not know the attribute.
     """
-    target = models.column(attribute)
-    lacking = codes[models.probabilities(render(models.generator, codes))[:, target] < 0.5]
+    target = model.column(attribute)
+    lacking = codes[model.probabilities(render(model.generator, codes))[:, target] < 0.5]
     if not len(lacking):
         raise CalibrationError(f"All {len(codes)} samples show {attribute} already.")
 
     for alpha in np.arange(1, round(largest / STEP) + 1) * STEP:
-        moved = manipulate(lacking, models.boundaries[attribute].direction, float(alpha))
-        shows = models.probabilities(render(models.generator, moved))[:, target] > 0.5
+        moved = manipulate(lacking, model.boundaries[attribute].direction, float(alpha))
+        shows = model.probabilities(render(model.generator, moved))[:, target] > 0.5
         if shows.double().mean() >= rate:
             return float(alpha)
     raise CalibrationError(f"No step up to {largest} shows {attribute} in {rate:.0%} of the "
                            "samples.")
 
 
-def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[str, float]:
+def step_sizes(model: StudyModel, names: Sequence[str], samples: Tensor) -> dict[str, float]:
     """The step along each boundary that `calibrate` finds on sampled codes.
 
     Attributes that no step brings about are left out, each with a line that says so.
@@ -53,7 +53,7 @@ def step_sizes(models: Models, names: Sequence[str], samples: Tensor) -> dict[st
     steps = {}
     for name in names:
         try:
-            steps[name] = calibrate(models, name, samples)
+            steps[name] = calibrate(model, name, samples)
         except CalibrationError as error:
             print(f"{name} is left out: {error}")
     if not steps:
@@ -83,8 +83,8 @@ def partners(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return other, ring
 
 
-def halfway(models: Models, codes: Tensor, seed: int = 0) -> ImageSet:
+def halfway(model: StudyModel, codes: Tensor, seed: int = 0) -> ImageSet:
     """Images halfway between each code [N, L, D] and that of its partner; the unit is the ring."""
     other, ring = partners(len(codes), seed)
     between = interpolate(codes, codes[other], steps=1)[:, 0]
-    return image_set(models, render(models.generator, between), ring)
+    return image_set(model, render(model.generator, between), ring)

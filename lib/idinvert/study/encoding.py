@@ -17,7 +17,7 @@ from idinvert.nn.stylegan import Noise
 
 from . import figures, networks, scores, timing
 from .edits import partners
-from .networks import Models
+from .networks import StudyModel
 from .run import Run
 from .scores import ImageSet, image_set
 
@@ -33,7 +33,7 @@ class Encoded:
     between: ImageSet
 
 
-def load_generator(run: Run, domain: str, generator: str) -> Models:
+def load_generator(run: Run, domain: str, generator: str) -> StudyModel:
     """The networks of a domain with a generator other than the profile's."""
     return networks.load(replace(run.subject(domain), generator=generator), run.device, needs=())
 
@@ -53,7 +53,7 @@ def trained_variants(generator: str, variants: Sequence[str], fewest: int = 2) -
     return trained
 
 
-def encode_all(models: Models, generator: str, variants: Sequence[str], images: Tensor
+def encode_all(model: StudyModel, generator: str, variants: Sequence[str], images: Tensor
                ) -> dict[str, Encoded]:
     """What each variant of the encoder makes of images [N, 3, H, W]."""
     encoded = {}
@@ -61,10 +61,10 @@ def encode_all(models: Models, generator: str, variants: Sequence[str], images: 
         name = weights.companion(generator, "encoder", variant)
         codes, noise = encode_with_noise(weights.load(name, images.device), images)
         other, ring = partners(len(codes))
-        between = render_with_noise(models.generator, *middle(codes, noise, other))
+        between = render_with_noise(model.generator, *middle(codes, noise, other))
         encoded[variant] = Encoded(
-            name, image_set(models, render_with_noise(models.generator, codes, noise)),
-            image_set(models, between, ring))
+            name, image_set(model, render_with_noise(model.generator, codes, noise)),
+            image_set(model, between, ring))
     return encoded
 
 

@@ -1,5 +1,5 @@
-"""Figures of the study in one theme, readable at the book's width: image grids, and seaborn's
-statistical plots with our own intervals."""
+"""Figures of the study in one theme, readable at the book's width: image grids, and seaborn plots
+with our own intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from idinvert.data import to_uint8
 
-SHADES = 128  # with which antialiased lines look the same
+SHADES = 128  # colours of a PNG: antialiased lines look the same with these as with all
 INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2a6fb0", "#d1662a", "#3f8f5f", "#8a8a8a"
 PALETTE = (BLUE, ORANGE, GREEN, "#8d5fa8", "#b08a2e", "#4a9aa5", "#a8475a", GREY)
 STYLE = {
@@ -35,7 +35,7 @@ STYLE = {
 
 
 def theme() -> AbstractContextManager:
-    """The look of every figure, for the time in which it is drawn."""
+    """The look of figures: a context, or a decorator of a function that draws one."""
     return plt.rc_context(STYLE)
 
 
@@ -50,22 +50,22 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, palette))
 
 
+@theme()
 def image_grid(rows: Sequence[Tensor], row_labels: Sequence[str] = (),
                column_labels: Sequence[str] = (), inch: float = 0.95) -> Figure:
     """Rows of images, each [N, 3, H, W] in [-1, 1], as an aligned grid; pixels stay crisp."""
     columns = max(map(len, rows))
-    with theme():
-        size = columns * inch + 0.9 * bool(row_labels), len(rows) * inch
-        figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained",
-                                    figsize=size)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
-        for r, images in enumerate(rows):
-            for c in range(columns):
-                show(axes[r, c], images[c] if c < len(images) else None)
-        for axis, label in zip(axes[:, 0], row_labels):
-            axis.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
-        for axis, label in zip(axes[0], column_labels):
-            axis.set_title(label)
+    size = columns * inch + 0.9 * bool(row_labels), len(rows) * inch
+    figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained",
+                                figsize=size)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
+    for r, images in enumerate(rows):
+        for c in range(columns):
+            show(axes[r, c], images[c] if c < len(images) else None)
+    for axis, label in zip(axes[:, 0], row_labels):
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+    for axis, label in zip(axes[0], column_labels):
+        axis.set_title(label)
     plt.close(figure)
     return figure
 
@@ -104,6 +104,7 @@ def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75,
         picture.quantize(SHADES).save(file, "PNG", optimize=True)
 
 
+@theme()
 def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
            floors: dict[str, float] | None = None, columns: int = 3) -> Figure:
     """One panel per (column, title, axis label), with the 95 % interval of NAME_low and NAME_high.
@@ -113,106 +114,104 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
     """
     floors, places = floors or {}, np.arange(len(table))
     figure, axes = axes_grid(len(panels), columns)
-    with theme():
-        for axis, (name, title, label) in zip(axes, panels):
-            sns.lineplot(x=places, y=table[name].to_numpy(), color=BLUE, marker="o", ms=5, ax=axis)
-            axis.fill_between(places, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
-                              alpha=0.18, lw=0)
-            if name in floors:
-                axis.axhline(floors[name], color=GREY, ls="--", lw=1)
-                axis.annotate("real images", (0, floors[name]), (0, 2), color=GREY, va="bottom",
-                              textcoords="offset points", fontsize=7.5)
-            axis.set(title=title, ylabel=label, xlabel=x)
-            axis.set_xticks(places, [f"{v:g}" for v in table.iloc[:, 0]])
+    for axis, (name, title, label) in zip(axes, panels):
+        sns.lineplot(x=places, y=table[name].to_numpy(), color=BLUE, marker="o", ms=5, ax=axis)
+        axis.fill_between(places, table[f"{name}_low"], table[f"{name}_high"], color=BLUE,
+                          alpha=0.18, lw=0)
+        if name in floors:
+            axis.axhline(floors[name], color=GREY, ls="--", lw=1)
+            axis.annotate("real images", (0, floors[name]), (0, 2), color=GREY, va="bottom",
+                          textcoords="offset points", fontsize=7.5)
+        axis.set(title=title, ylabel=label, xlabel=x)
+        axis.set_xticks(places, [f"{v:g}" for v in table.iloc[:, 0]])
     return figure
 
 
+@theme()
 def lines_together(table: pd.DataFrame, x: str, group: str, panels: dict[str, str], label: str
                    ) -> Figure:
     """One panel per column {name: title} over the column `x`, with a line for each group."""
     figure, axes = axes_grid(len(panels), columns=2, inch=3.4)
     names = list(table[group].unique())
-    with theme():
-        for axis, (column, title) in zip(axes, panels.items()):
-            for name, colour in colours(names).items():
-                rows = table[table[group] == name].dropna(subset=[column])
-                sns.lineplot(rows, x=x, y=column, color=colour, lw=1.3, label=name, ax=axis,
-                             estimator=None, legend=False)
-            axis.set(title=title, xlabel=label, ylabel="")
-        axes[0].legend()
+    for axis, (column, title) in zip(axes, panels.items()):
+        for name, colour in colours(names).items():
+            rows = table[table[group] == name].dropna(subset=[column])
+            sns.lineplot(rows, x=x, y=column, color=colour, lw=1.3, label=name, ax=axis,
+                         estimator=None, legend=False)
+        axis.set(title=title, xlabel=label, ylabel="")
+    axes[0].legend()
     return figure
 
 
+@theme()
 def small_lines(panels: Sequence[tuple[str, pd.Series, pd.Series, str]], label: str) -> Figure:
-    """Many small panels of one line each: (title, x, y, axis label)."""
+    """One small panel for each (title, x, y, axis label), with one line."""
     figure, axes = axes_grid(len(panels), columns=4, inch=2.4)
-    with theme():
-        for axis, (title, x, y, unit) in zip(axes, panels):
-            sns.lineplot(x=x.to_numpy(), y=y.to_numpy(), color=BLUE, lw=1.2, ax=axis,
-                         estimator=None, marker="." if len(x) == 1 else "")
-            axis.set(xlabel=label, ylabel=unit)
-            axis.set_title(title, fontsize=7.5)
+    for axis, (title, x, y, unit) in zip(axes, panels):
+        sns.lineplot(x=x.to_numpy(), y=y.to_numpy(), color=BLUE, lw=1.2, ax=axis,
+                     estimator=None, marker="." if len(x) == 1 else "")
+        axis.set(xlabel=label, ylabel=unit)
+        axis.set_title(title, fontsize=7.5)
     return figure
 
 
+@theme()
 def strips(table: pd.DataFrame, x: str, group: str, panels: dict[str, str]) -> Figure:
     """One panel for each value {value: title} of the table's column `panel`: the values of `x`, a
     point each, in a row for every group, with their median."""
     names = list(table[group].unique())
     figure, axes = axes_grid(len(panels), columns=3, inch=3.2)
-    with theme():
-        for axis, (panel, title) in zip(axes, panels.items()):
-            rows = table[table["panel"] == panel]
-            options = {"x": x, "y": group, "hue": group, "order": names, "hue_order": names,
-                       "palette": colours(names), "legend": False, "ax": axis}
-            sns.stripplot(rows, size=2, alpha=0.55, jitter=0.28, **options)
-            medians = rows.groupby(group)[x].median()
-            axis.scatter([medians.get(name, np.nan) for name in names], range(len(names)),
-                         marker="|", s=260, color=INK, zorder=3, label="median")
-            axis.set(title=title, ylabel="")
-            if axis is not axes[0]:
-                axis.set_yticklabels([])
+    for axis, (panel, title) in zip(axes, panels.items()):
+        rows = table[table["panel"] == panel]
+        options = {"x": x, "y": group, "hue": group, "order": names, "hue_order": names,
+                   "palette": colours(names), "legend": False, "ax": axis}
+        sns.stripplot(rows, size=2, alpha=0.55, jitter=0.28, **options)
+        medians = rows.groupby(group)[x].median()
+        axis.scatter([medians.get(name, np.nan) for name in names], range(len(names)),
+                     marker="|", s=260, color=INK, zorder=3, label="median")
+        axis.set(title=title, ylabel="")
+        if axis is not axes[0]:
+            axis.set_yticklabels([])
     return figure
 
 
+@theme()
 def precision_recall_curves(panels: Sequence[tuple[str, float, dict[str, tuple]]]) -> Figure:
     """Figure 3: a panel (title, chance, {label: (precision, recall)}) with a line for each label.
     """
     figure, axes = axes_grid(len(panels), columns=2, inch=3.6)
-    with theme():
-        for axis, (title, chance, lines) in zip(axes, panels):
-            for (label, (precision, recall)), colour in zip(lines.items(),
-                                                            colours(list(lines)).values()):
-                sns.lineplot(x=recall, y=precision, color=colour, lw=1.4, label=label, ax=axis,
-                             estimator=None, sort=False, legend=False)
-            axis.axhline(chance, color=GREY, ls="--", lw=1)
-            axis.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
-            axis.legend(loc="lower left", title="average precision", fontsize=6.5,
-                        title_fontsize=6.5)
+    for axis, (title, chance, lines) in zip(axes, panels):
+        colour = colours(list(lines))
+        for label, (precision, recall) in lines.items():
+            sns.lineplot(x=recall, y=precision, color=colour[label], lw=1.4, label=label, ax=axis,
+                         estimator=None, sort=False, legend=False)
+        axis.axhline(chance, color=GREY, ls="--", lw=1)
+        axis.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
+        axis.legend(loc="lower left", title="average precision", fontsize=6.5, title_fontsize=6.5)
     return figure
 
 
+@theme()
 def axes_grid(count: int, columns: int = 3, inch: float = 2.8) -> tuple[Figure, list[Axes]]:
     """A figure of so many equal panels, `columns` in a row, and their axes in reading order."""
     rows = -(-count // columns)
-    with theme():
-        figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
-                                    figsize=(inch * columns, 0.86 * inch * rows))
-        for axis in axes.flat[count:]:
-            axis.set_axis_off()
+    figure, axes = plt.subplots(rows, columns, layout="constrained", squeeze=False,
+                                figsize=(inch * columns, 0.86 * inch * rows))
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
     plt.close(figure)
     return figure, list(axes.flat[:count])
 
 
+@theme()
 def heatmap(table: pd.DataFrame, inch: float = 0.62) -> Figure:
     """A square table of values in [-1, 1] as a coloured matrix with its numbers."""
-    with theme():
-        side = inch * len(table) + 1.2
-        figure, axis = plt.subplots(layout="constrained", figsize=(side, side))
-        sns.heatmap(table.round(2) + 0.0, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1,
-                    square=True, cbar=False, linewidths=1, annot_kws={"fontsize": 8}, ax=axis)
-        axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right")
-        axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
-        axis.tick_params(length=0)
+    side = inch * len(table) + 1.2
+    figure, axis = plt.subplots(layout="constrained", figsize=(side, side))
+    sns.heatmap(table.round(2) + 0.0, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1,
+                square=True, cbar=False, linewidths=1, annot_kws={"fontsize": 8}, ax=axis)
+    axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right")
+    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+    axis.tick_params(length=0)
     plt.close(figure)
     return figure

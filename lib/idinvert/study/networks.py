@@ -1,23 +1,23 @@
-"""The networks that a notebook works with, loaded together."""
+"""The models that a notebook works with: each a `Model` and the networks that judge its images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from idinvert import models
-from idinvert.boundaries import Boundary
 from idinvert.inversion import Method
 from idinvert.inversion.cache import cached_codes
 from idinvert.inversion.model import Model
 from idinvert.metrics import features
 from idinvert.models import pretrained
+from idinvert.nn.protocols import FeatureNetwork
 
-from .subjects import Subject, SubjectError
+from .subjects import Subject, ready
 
 if TYPE_CHECKING:
     from .run import Run
@@ -25,116 +25,95 @@ if TYPE_CHECKING:
 NEEDS = ("classifier", "boundaries")
 
 
-@dataclass(frozen=True, eq=False)
-class Models:
-    """A generator with its encoder and boundaries, and the networks that judge the results."""
+class StudyModel(Model):
+    """The model of a subject, with the subject's classifier and the features of FD and KID.
 
-    generator: nn.Module
-    encoder: nn.Module
-    boundaries: dict[str, Boundary]
-    model: Model | None  # the same generator and encoder, for the inversion methods
-    classifier: nn.Module | None  # attributes, if there is one
-    attributes: list[str]  # of the classifier's logits
-    judge: nn.Module  # features of FD and KID
-    conventional: nn.Module | None = None  # the encoder of Eq. (1), if there is one
+    Its networks are in the layout in which convolutions are faster, channels last.
+    """
+
+    def __init__(self, subject: Subject, device: str):
+        found = models.exists(subject.classifier)
+        super().__init__(subject.generator, device,
+                         **{"classifier": subject.classifier} if found else {})
+
+    def network(self, role: str) -> nn.Module:
+        """The frozen network in a role, in eval mode."""
+        return super().network(role).to(memory_format=torch.channels_last)
+
+    @cached_property
+    def features(self) -> FeatureNetwork:
+        """F, the VGG-16 up to conv4_3 of the perceptual term."""
+        return super().features.to(memory_format=torch.channels_last)
+
+    @cached_property
+    def judge(self) -> nn.Module:
+        """The ImageNet network in whose features FD and KID are measured."""
+        return pretrained.load_judge(self.device).to(memory_format=torch.channels_last)
+
+    def judge_features(self, images: Tensor) -> Tensor:
+        """Features [N, F] for FD and KID of images [N, 3, H, W] in [-1, 1]."""
+        return features.extract(images, self.judge)
 
     def column(self, attribute: str) -> int:
-        """Column of an attribute in `probabilities`; ValueError names those that there are."""
+        """Column of an attribute in `probabilities`; ValueError lists the attributes."""
         if attribute not in self.attributes:
             known = ", ".join(self.attributes)
             raise ValueError(f"Unknown attribute {attribute!r}: expected one of {known}.")
         return self.attributes.index(attribute)
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Attribute probabilities [N, A] of images [N, 3, H, W]."""
-        with torch.no_grad():
-            return torch.cat([self.classifier(x).sigmoid() for x in images.split(64)])
 
-    def features(self, images: Tensor) -> Tensor:
-        """Features [N, F] for FD and KID."""
-        return features.extract(images, self.judge)
+def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> StudyModel:
+    """The model of one subject; published files that the registry lacks are imported first.
 
-
-def load(subject: Subject, device: str, needs: Sequence[str] = NEEDS) -> Models:
-    """Everything for one subject; imports published files and fetches the ImageNet networks if
-    need be (`$IDINVERT_VGG16` and `$IDINVERT_INCEPTION` name others, see `pretrained`).
-
-    needs: of NEEDS, what is wanted beside generator and encoder. ModelsError or FileNotFoundError
-    says how to get what is missing.
+    Generator, encoder and `needs` (of NEEDS) are loaded at once, other networks when first used.
+    ModelsError or FileNotFoundError says how to get what is missing.
     """
     subject.prepare()
-    check_there(subject, needs)
-    generator = subject.generator
-    names = {role: found["base"] for role in ("generator", "encoder", "conventional")
-             if "base" in (found := models.companions(generator, role))}
-    if models.exists(subject.classifier):
-        names["classifier"] = subject.classifier
-    networks = {part: models.load(name, device) for part, name in names.items()}
-    model = Model(generator, device)
-    for part in ("generator", "encoder", "conventional"):
-        if part in networks:
-            setattr(model, part, networks[part])
-    networks["judge"] = pretrained.load_judge(device)
-    for network in (*networks.values(), model.features):
-        network.to(memory_format=torch.channels_last)  # the faster layout of convolutions
-    attributes = models.card(names["classifier"])["attributes"] if "classifier" in names else []
-    return Models(boundaries=model.boundaries, attributes=attributes, model=model,
-                  **{"classifier": None} | networks)
+    check_trained(subject, needs)
+    model = StudyModel(subject, device)
+    for role in ("generator", "encoder", *needs):
+        getattr(model, role)
+    return model
 
 
-def methods(models: Models, settings: Mapping[str, Method], names: Sequence[str] | None = None
+def invert(model: StudyModel, images: Tensor, settings: Mapping[str, Method],
+           names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Codes [N, L, D] of images [N, 3, H, W] by each of the `methods`, kept in the cache."""
+    return {name: cached_codes(model, method, images)
+            for name, method in methods(model, settings, names).items()}
+
+
+def methods(model: StudyModel, settings: Mapping[str, Method], names: Sequence[str] | None = None
             ) -> dict[str, Method]:
-    """The inversion methods whose networks there are: all, or those of `names`, in this order.
+    """The inversion methods whose networks are trained: all, or those of `names`, in this order.
 
     settings: every method with its settings, as a profile has them.
     """
-    there = models.model.available()
-    return {name: settings[name] for name in names or there if name in there}
+    available = model.available()
+    return {name: settings[name] for name in names or available if name in available}
 
 
-def invert(models: Models, images: Tensor, settings: Mapping[str, Method],
-           names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Codes [N, L, D] of images [N, 3, H, W] by each of the `methods`, kept in the cache."""
-    return {name: cached_codes(models.model, method, images)
-            for name, method in methods(models, settings, names).items()}
-
-
-def check_there(subject: Subject, needs: Sequence[str]) -> None:
+def check_trained(subject: Subject, needs: Sequence[str]) -> None:
     """ModelsError if the registry lacks a model of a subject, with the commands that make it."""
     generator, labelled = subject.generator, "--images PATH --labels labels.csv"
-    of_own_images = {
-        generator: f"train gan {generator} --images PATH",
-        models.companion_name(generator, "encoder"):
-            f"train encoder --generator {generator} --images PATH",
+    made_by = {
+        "generator": (generator, f"train gan {generator} --images PATH"),
+        "encoder": (models.companion_name(generator, "encoder"),
+                    f"train encoder --generator {generator} --images PATH"),
+        "classifier": (subject.classifier, f"train classifier {subject.classifier} {labelled}"),
+        "boundaries": (models.companion_name(generator, "boundaries"),
+                       f"boundaries --model {generator} {labelled}"),
     }
-    if "classifier" in needs:
-        of_own_images[subject.classifier] = f"train classifier {subject.classifier} {labelled}"
-    if "boundaries" in needs:
-        fitted = models.companion_name(generator, "boundaries")
-        of_own_images[fitted] = f"boundaries --model {generator} {labelled}"
-    missing = [name for name in of_own_images if not models.exists(name)]
+    missing = dict(made_by[role] for role in ("generator", "encoder", *needs)
+                   if not models.exists(made_by[role][0]))
     if missing:
-        commands = [f"idinvert {of_own_images[name]}" for name in missing]
-        if subject.images is None:
-            commands = [f"idinvert train {' '.join(missing)}"]
-        raise models.ModelsError(
-            f"Not trained: {', '.join(missing)}. Run {'; '.join(commands)}")
+        own = missing.values() if subject.images else [f"train {' '.join(missing)}"]
+        raise models.ModelsError(f"Not trained: {', '.join(missing)}. Run "
+                                 f"{'; '.join(f'idinvert {command}' for command in own)}")
 
 
 def load_domains(run: Run, domains: Sequence[str] | None, needs: Sequence[str] = NEEDS
-                 ) -> dict[str, Models]:
-    """The models of the run's subjects: of those named, or of all.
-
-    What lacks a model or a file, or is not in the profile, is left out with a line that says so; if
-    nothing is left, that is the error.
-    """
-    found, reasons = {}, []
-    for domain in domains or run.listed:
-        try:
-            found[domain] = load(run.subject(domain), run.device, needs)
-        except (models.ModelsError, SubjectError, FileNotFoundError) as error:
-            print(f"{domain} is left out: {error}")
-            reasons.append(error)
-    if not found:
-        raise reasons[0]
-    return found
+                 ) -> dict[str, StudyModel]:
+    """The models of the run's subjects: of those named, or of all; see `subjects.ready` for what is
+    left out."""
+    return ready(domains or run.listed, lambda d: load(run.subject(d), run.device, needs))

@@ -56,8 +56,8 @@ class Run:
 
     @cached_property
     def subjects(self) -> dict[str, Subject]:
-        """The subjects whose files are there: see `subjects.ready`."""
-        return subjects.ready(self.listed)
+        """The subjects whose files exist: see `subjects.ready`."""
+        return subjects.ready(self.listed, lambda domain: self.listed[domain].prepare())
 
     def subject(self, domain: str) -> Subject:
         """The subject of a domain; SubjectError names those that the profile has."""

@@ -17,7 +17,7 @@ from idinvert.metrics import METRICS, Metric, bootstrap, kid, named
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.models import pretrained
 
-from .networks import Models
+from .networks import StudyModel
 
 RESAMPLES = 50  # half samples behind an interval of a distance that is measured one by one
 MANY = 200  # of one that is measured of all half samples at once
@@ -63,9 +63,9 @@ class ImageSet:
         return ImageSet(self.images[index], self.features[index], self.units[index])
 
 
-def image_set(models: Models, images: Tensor, units: Tensor | None = None) -> ImageSet:
+def image_set(model: StudyModel, images: Tensor, units: Tensor | None = None) -> ImageSet:
     """The images on the CPU with their features."""
-    return ImageSet(images.cpu(), models.features(images), units)
+    return ImageSet(images.cpu(), model.judge_features(images), units)
 
 
 def concatenated(sets: Sequence[ImageSet]) -> ImageSet:

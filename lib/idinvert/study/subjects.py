@@ -7,7 +7,8 @@ hold variables of the environment, and relative ones start at the profile's fold
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,11 +20,11 @@ from idinvert import data
 from idinvert.boundaries import labelled
 from idinvert.data import sources
 from idinvert.files import present
-from idinvert.models import companion_name, importing
+from idinvert.models import ModelsError, companion_name, importing
 from idinvert.settings import SettingsError, read, settings
 
 if TYPE_CHECKING:
-    from .networks import Models
+    from .networks import StudyModel
 
 
 class SubjectError(ValueError):
@@ -31,35 +32,31 @@ class SubjectError(ValueError):
 
 
 @settings
-class Entry:
-    """A subject as a profile lists it, under the name of its domain."""
+class Subject:
+    """One domain, as a profile lists it: its models, and where its own images are, if it has any.
+
+    Without `images`, those of the embedded world of the domain.
+    """
 
     generator: str
-    classifier: str | None = None  # None: GENERATOR-classifier
+    classifier: str | None = None  # default: GENERATOR-classifier
     images: Path | None = None  # folder, zip or LMDB; None: the test images of the embedded world
     split: Literal["ffhq", "lsun", "all"] = "all"  # which images are the test images
     labels: Path | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
     files: tuple[Path, ...] = ()  # published files that the models are imported from
+    domain: str = ""  # the name under which it is listed
 
+    def __post_init__(self):
+        if not self.classifier:
+            object.__setattr__(self, "classifier", companion_name(self.generator, "classifier"))
 
-@dataclass(frozen=True)
-class Subject:
-    """One domain: its models by name, and where its own images are if it is no embedded world."""
-
-    domain: str
-    generator: str
-    classifier: str
-    images: Path | None = None
-    split: str = "all"
-    labels: Path | None = None
-    files: tuple[Path, ...] = ()
-
-    def prepare(self) -> None:
+    def prepare(self) -> Subject:
         """Import published files that the registry lacks; FileNotFoundError if a path is wrong."""
         importing.import_missing(self.files, self.generator)
         for path, what in ((self.images, "test images"), (self.labels, "labels")):
             if path is not None:
                 present(path, f"{what} of {self.domain}")
+        return self
 
     def photos(self, size: int, start: int | None = None, stop: int | None = None) -> Tensor:
         """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1]."""
@@ -68,20 +65,20 @@ class Subject:
         source, names = self.listed()
         return data.to_float(read_named(source, names[start:stop], size)[0])
 
-    def test(self, models: Models, count: int | None = None) -> LabelledImages:
+    def test(self, model: StudyModel, count: int | None = None) -> LabelledImages:
         """The first `count` test images (default: all) with their labels.
 
         Of one's own images, those that lack a label are left out. ValueError: there are fewer, or
         nothing tells labels.
         """
-        size = models.generator.resolution
+        size = model.generator.resolution
         if self.images is None:
             split = data.load(self.domain, "test", count, size)
             return LabelledImages(split.images, data.binary_labels(split.labels, self.domain))
         source, names = self.listed()
         if self.labels is None:
             images, _ = read_named(source, names[:count], size)
-            labels = opinions(models, images)
+            labels = opinions(model, images)
         else:
             table = labelled.read_labels(self.labels).dropna().astype("int64")
             pairs = labelled.match(table, names)
@@ -89,7 +86,7 @@ class Subject:
             labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
         if len(images) < (count or 1):
             raise ValueError(f"{self.domain} has {len(images)} test images, fewer than {count}.")
-        known = [name for name in labels if name in models.boundaries]
+        known = [name for name in labels if name in model.boundaries]
         return LabelledImages(images, labels[known])
 
     def listed(self) -> tuple[sources.Source, list[str]]:
@@ -120,41 +117,39 @@ def of_profile(listed: Any, folder: Path) -> dict[str, Subject]:
     SettingsError: a subject lacks its generator or its images, or has an unknown setting.
     """
     if listed is None:
-        return {d: Subject(d, f"{d}-stylegan-layerwise", companion_name(d, "classifier"))
+        return {d: Subject(f"{d}-stylegan-layerwise", companion_name(d, "classifier"), domain=d)
                 for d in data.DOMAINS}
     if not isinstance(listed, dict):
         raise SettingsError(f"The subjects should be listed by domain, not {listed!r:.40}.")
-    return {str(domain): subject(str(domain), entry, folder) for domain, entry in listed.items()}
+    return {str(domain): read_subject(str(domain), entry, folder)
+            for domain, entry in listed.items()}
 
 
-def ready(described: dict[str, Subject]) -> dict[str, Subject]:
-    """The subjects whose files are there; the others are left out with a line that says why.
+def read_subject(domain: str, entry: Any, folder: Path) -> Subject:
+    """One subject of a profile."""
+    found = read(Subject, entry, f"Subject {domain!r}")
+    if found.images is None and domain not in data.DOMAINS:
+        raise SettingsError(f"Subject {domain!r}: its test images are missing (images: PATH); only "
+                            f"{', '.join(data.DOMAINS)} have embedded ones.")
+    return replace(found, domain=domain, images=located(found.images, folder),
+                   labels=located(found.labels, folder),
+                   files=tuple(located(path, folder) for path in found.files))
 
-    FileNotFoundError: nothing is left.
-    """
+
+def ready(domains: Iterable[str], prepare: Callable[[str], Any]) -> dict[str, Any]:
+    """What `prepare` makes of each domain; one whose models or files are missing, or that the
+    profile lacks, is left out with a line that says so. If none is left, the first such error is
+    raised: ModelsError, SubjectError or FileNotFoundError."""
     found, reasons = {}, []
-    for domain, subject in described.items():
+    for domain in domains:
         try:
-            subject.prepare()
-            found[domain] = subject
-        except FileNotFoundError as error:
+            found[domain] = prepare(domain)
+        except (ModelsError, SubjectError, FileNotFoundError) as error:
             print(f"{domain} is left out: {error}")
             reasons.append(error)
     if reasons and not found:
         raise reasons[0]
     return found
-
-
-def subject(domain: str, listed: Any, folder: Path) -> Subject:
-    """One subject of a profile."""
-    entry = read(Entry, listed, f"Subject {domain!r}")
-    if entry.images is None and domain not in data.DOMAINS:
-        raise SettingsError(f"Subject {domain!r}: its test images are missing (images: PATH); only "
-                            f"{', '.join(data.DOMAINS)} have embedded ones.")
-    classifier = entry.classifier or companion_name(entry.generator, "classifier")
-    return Subject(domain, entry.generator, classifier, located(entry.images, folder),
-                   entry.split, located(entry.labels, folder),
-                   tuple(located(path, folder) for path in entry.files))
 
 
 def located(path: Path | None, folder: Path) -> Path | None:
@@ -170,12 +165,11 @@ def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Ten
     return images, kept
 
 
-def opinions(models: Models, images: Tensor) -> pd.DataFrame:
+def opinions(model: StudyModel, images: Tensor) -> pd.DataFrame:
     """Labels by the classifier, as the paper takes them."""
-    if models.classifier is None:
-        raise ValueError("Nothing tells the labels of the test images: give the profile a CSV file "
-                         "(labels), or train an attribute classifier "
-                         "(idinvert.training classifier).")
-    device = next(models.generator.parameters()).device
-    seen = [models.probabilities(data.to_float(x).to(device)).cpu() for x in images.split(64)]
-    return pd.DataFrame((torch.cat(seen) > 0.5).long().numpy(), columns=models.attributes)
+    if not model.has("classifier"):
+        raise ValueError("The test images have no labels: give the profile a CSV file (labels), or "
+                         "train an attribute classifier (idinvert train classifier).")
+    probabilities = [model.probabilities(data.to_float(x).to(model.device)).cpu()
+                     for x in images.split(64)]
+    return pd.DataFrame((torch.cat(probabilities) > 0.5).long().numpy(), columns=model.attributes)

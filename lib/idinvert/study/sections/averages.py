@@ -13,7 +13,7 @@ from idinvert import models as weights
 from idinvert.codes import render, sample_codes
 from idinvert.study import claims, scores
 from idinvert.study.encoding import Encoded
-from idinvert.study.networks import Models
+from idinvert.study.networks import StudyModel
 from idinvert.study.scores import PIXELS, REALISM, ImageSet
 from idinvert.training.encoder import new_encoder
 
@@ -55,18 +55,18 @@ class Start:
     images: ImageSet
 
 
-def untrained_encoders(models: Models, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
+def untrained_encoders(model: StudyModel, name: str, targets: Tensor, seed: int = 0) -> list[Start]:
     """Figure 17: the base encoder of generator `name` before training, with and without the average
     code, its output scaled to that of sampled codes as the study's encoders are."""
     starts = []
     for average in (True, False):
         torch.manual_seed(seed)
         card = weights.card(weights.companion_name(name, "encoder"))
-        encoder = new_encoder(models.generator, settings=card["settings"], average=average)
+        encoder = new_encoder(model.generator, settings=card["settings"], average=average)
         encoder = encoder.to(targets.device)
         codes = first_codes(encoder, targets)
         title = f"{name}, {'with' if average else 'without'} average"
-        images = scores.image_set(models, render(models.generator, codes))
+        images = scores.image_set(model, render(model.generator, codes))
         starts.append(Start(title, codes, images))
     return starts
 
@@ -78,11 +78,11 @@ def first_codes(encoder: nn.Module, images: Tensor) -> Tensor:
     return encoder.train()(images)
 
 
-def start_table(domain: str, starts: Sequence[Start], models: Models, others: ImageSet
+def start_table(domain: str, starts: Sequence[Start], model: StudyModel, others: ImageSet
                 ) -> pd.DataFrame:
     """Figure 17 in numbers: KID of what is rendered, and how far the codes lie from sampled ones:
     the root of the mean squared distance to the mean code, in standard deviations."""
-    sampled = sample_codes(models.generator, SAMPLES)
+    sampled = sample_codes(model.generator, SAMPLES)
     rows = []
     for start in starts:
         offset = (start.codes.cpu() - sampled.mean(0).cpu()) / sampled.std(0).cpu()

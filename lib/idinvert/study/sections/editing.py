@@ -15,7 +15,7 @@ from idinvert.inversion import METHODS, Settings, diffuse, stitch
 from idinvert.metrics import attributes
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
-from idinvert.study.networks import Models
+from idinvert.study.networks import StudyModel
 from idinvert.study.scores import REALISM, ImageSet
 
 WORDS = {"interpolation": "C7", "manipulation": "C8"}
@@ -24,10 +24,11 @@ WORDS = {"interpolation": "C7", "manipulation": "C8"}
 # --- interpolation ---------------------------------------------------------------------------
 
 
-def strip(models: Models, codes: Tensor, images: Tensor, a: int, b: int, steps: int = 5) -> Tensor:
+def strip(model: StudyModel, codes: Tensor, images: Tensor, a: int, b: int, steps: int = 5
+          ) -> Tensor:
     """Figure 4, one row: image a, its inversion, the inner steps, inversion of b, image b."""
     between = interpolate(codes[[a]], codes[[b]], steps + 2, ends=True)[0]
-    return torch.cat([images[[a]], render(models.generator, between), images[[b]]]).cpu()
+    return torch.cat([images[[a]], render(model.generator, between), images[[b]]]).cpu()
 
 
 # --- manipulation ----------------------------------------------------------------------------
@@ -46,17 +47,17 @@ class Edit:
     others_moved: np.ndarray
 
 
-def switch(models: Models, codes: Tensor, attribute: str, step: float, labels: np.ndarray,
+def switch(model: StudyModel, codes: Tensor, attribute: str, step: float, labels: np.ndarray,
            targets: Tensor) -> Edit:
     """Move each code by `step` along the boundary, to the side on which its image is not.
 
     labels: 1 where the image [N, 3, H, W] has the attribute.
     """
     direction = torch.as_tensor(1 - 2 * labels, dtype=codes.dtype, device=codes.device)
-    moved = manipulate(codes, models.boundaries[attribute].direction, step * direction)
-    images = render(models.generator, moved)
-    before, after = models.probabilities(targets), models.probabilities(images)
-    column = models.column(attribute)
+    moved = manipulate(codes, model.boundaries[attribute].direction, step * direction)
+    images = render(model.generator, moved)
+    before, after = model.probabilities(targets), model.probabilities(images)
+    column = model.column(attribute)
     success = np.full(len(codes), np.nan)
     others = np.full(len(codes), np.nan)
     for sign in (1, -1):
@@ -65,16 +66,16 @@ def switch(models: Models, codes: Tensor, attribute: str, step: float, labels: n
             effect = attributes.edit_effect(before[chosen], after[chosen], column, sign)
             success[chosen] = effect.success
             others[chosen] = np.nanmean(effect.absolute_change, 1)
-    return Edit(scores.image_set(models, images), success, others)
+    return Edit(scores.image_set(model, images), success, others)
 
 
-def switch_all(models: Models, codes: dict[str, Tensor], steps: dict[str, float],
+def switch_all(model: StudyModel, codes: dict[str, Tensor], steps: dict[str, float],
                labels: pd.DataFrame, targets: Tensor) -> dict[str, dict[str, Edit]]:
     """Every attribute of `steps` switched in the codes of every method: {method: {attribute: ..}}.
     """
     edited = {}
     for method, w in codes.items():
-        edited[method] = {a: switch(models, w, a, step, labels[a].to_numpy(), targets)
+        edited[method] = {a: switch(model, w, a, step, labels[a].to_numpy(), targets)
                           for a, step in steps.items()}
     return edited
 
@@ -157,12 +158,12 @@ class Diffusion:
     images: Tensor
 
 
-def diffusion(models: Models, targets: Tensor, contexts: Tensor, crop: int, iterations: int
+def diffusion(model: StudyModel, targets: Tensor, contexts: Tensor, crop: int, iterations: int
               ) -> Diffusion:
     """Paste the central crop of each target into its context and invert the crop alone."""
     pasted, mask = stitch(targets, contexts, centre(targets.shape[-1], crop))
     settings = Settings(iterations=iterations, bf16=True)
-    found = diffuse(models.model, pasted, mask, settings, progress=True)
+    found = diffuse(model, pasted, mask, settings, progress=True)
     return Diffusion(crop, mask, pasted, found.images)
 
 
@@ -172,13 +173,13 @@ def inside(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
     return squares.mean((1, 2, 3)) / mask.mean()
 
 
-def agreement(models: Models, images: Tensor, others: Tensor) -> Tensor:
+def agreement(model: StudyModel, images: Tensor, others: Tensor) -> Tensor:
     """1 - mean absolute difference of the attribute probabilities, per image: [N] in [0, 1]."""
-    difference = models.probabilities(images) - models.probabilities(others)
+    difference = model.probabilities(images) - model.probabilities(others)
     return 1 - difference.abs().mean(1)
 
 
-def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, contexts: Tensor
+def crop_table(model: StudyModel, results: Sequence[Diffusion], targets: Tensor, contexts: Tensor
                ) -> pd.DataFrame:
     """Figure 16 in numbers: one row per crop size, with intervals.
 
@@ -188,8 +189,8 @@ def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, co
     rows = []
     for r in results:
         figures = {
-            "target_agreement": agreement(models, r.images, targets),
-            "context_agreement": agreement(models, r.images, contexts),
+            "target_agreement": agreement(model, r.images, targets),
+            "context_agreement": agreement(model, r.images, contexts),
             "inside_mse": inside(r.images, targets, r.mask),
             "outside_mse": inside(r.images, contexts, 1 - r.mask),
         }
@@ -198,17 +199,17 @@ def crop_table(models: Models, results: Sequence[Diffusion], targets: Tensor, co
     return pd.DataFrame(rows)
 
 
-def crop_trend(models: Models, results: Sequence[Diffusion], others: Tensor) -> Estimate:
+def crop_trend(model: StudyModel, results: Sequence[Diffusion], others: Tensor) -> Estimate:
     """Rank correlation of crop size and agreement with `others`."""
-    agreed = torch.stack([agreement(models, r.images, others) for r in results], 1).cpu()
+    agreed = torch.stack([agreement(model, r.images, others) for r in results], 1).cpu()
     return scores.trend([r.crop for r in results], agreed)
 
 
-def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffusion],
+def diffusion_claims(model: StudyModel, result: Diffusion, results: Sequence[Diffusion],
                      targets: Tensor, contexts: Tensor, real: ImageSet) -> list[dict]:
     """Verdicts on C9 (at one crop size) and C10 (over the sizes)."""
     kept = inside(contexts, targets, result.mask) - inside(result.images, targets, result.mask)
-    sets = [scores.image_set(models, x) for x in (result.images, result.pasted)]
+    sets = [scores.image_set(model, x) for x in (result.images, result.pasted)]
     rows = [
         claims.row("C9", "the crop of the result is nearer to the target's than the context's is, "
                    "MSE", "shown (Fig. 6)", scores.per_image(kept.cpu())),
@@ -218,16 +219,16 @@ def diffusion_claims(models: Models, result: Diffusion, results: Sequence[Diffus
         rows.append(claims.row("C9", "results are more realistic than pasted images, "
                                + scores.title(metric), "shown (Fig. 6)", gain))
     rows.append(claims.row("C10", "larger crops keep more of the target's attributes",
-                           "shown (Fig. 16)", crop_trend(models, results, targets)))
+                           "shown (Fig. 16)", crop_trend(model, results, targets)))
     rows.append(claims.row("C10", "larger crops lose the context's attributes", "shown (Fig. 16)",
-                           scores.scaled(crop_trend(models, results, contexts), -1)))
+                           scores.scaled(crop_trend(model, results, contexts), -1)))
     return rows
 
 
 # --- style mixing ----------------------------------------------------------------------------
 
 
-def mixing_grid(models: Models, codes: Tensor, contents: Sequence[int], styles: Sequence[int]
+def mixing_grid(model: StudyModel, codes: Tensor, contents: Sequence[int], styles: Sequence[int]
                 ) -> list[Tensor]:
     """Rows of images: the styles on top, then each content alone and in every style.
 
@@ -235,22 +236,22 @@ def mixing_grid(models: Models, codes: Tensor, contents: Sequence[int], styles: 
     which hold colours and light.
     """
     layers = range(codes.shape[1] - 4, codes.shape[1])
-    blank = torch.ones(1, 3, models.generator.resolution, models.generator.resolution)
-    rows = [torch.cat([blank, render(models.generator, codes[list(styles)]).cpu()])]
+    blank = torch.ones(1, 3, model.generator.resolution, model.generator.resolution)
+    rows = [torch.cat([blank, render(model.generator, codes[list(styles)]).cpu()])]
     for content in contents:
         repeated = codes[[content] * len(styles)]
         mixed = mix(repeated, codes[list(styles)], layers)
         both = torch.cat([codes[[content]], mixed])
-        rows.append(render(models.generator, both).cpu())
+        rows.append(render(model.generator, both).cpu())
     return rows
 
 
-def method_rows(models: Models, codes: dict[str, Tensor], images: Tensor, pairs
+def method_rows(model: StudyModel, codes: dict[str, Tensor], images: Tensor, pairs
                 ) -> tuple[list[Tensor], list[str]]:
     """Figure 4: one strip per pair and method, with the rows' labels."""
     rows, labels = [], []
     for a, b in pairs:
         for name in ("image2stylegan", "in-domain"):
-            rows.append(strip(models, codes[name], images, a, b))
+            rows.append(strip(model, codes[name], images, a, b))
             labels.append(METHODS[name].title)
     return rows, labels

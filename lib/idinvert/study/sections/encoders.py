@@ -13,7 +13,7 @@ from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
 from idinvert.study.encoding import Encoded
-from idinvert.study.networks import Models
+from idinvert.study.networks import StudyModel
 from idinvert.study.scores import PIXELS, ImageSet
 
 BACKBONES = {"base": "base", "resnet18": "ResNet-18", "resnet34": "ResNet-34",
@@ -60,15 +60,15 @@ def time_claims(domain: str, times: dict[str, Estimate]) -> list[dict]:
     return rows
 
 
-def training_claim(domain: str, models: Models, encoded: dict[str, Encoded], real: ImageSet,
+def training_claim(domain: str, model: StudyModel, encoded: dict[str, Encoded], real: ImageSet,
                    targets: Tensor) -> list[dict]:
     """C14: from the conventional to the domain-guided base encoder the MSE falls by more than it
     differs between the best and the worst backbone of equally long training; no row where there is
     no conventional one."""
-    if models.conventional is None or "base" not in encoded:
+    if not model.has("conventional") or "base" not in encoded:
         return []
-    codes, noise = encode_with_noise(models.conventional, targets)
-    conventional = pixel.mse(render_with_noise(models.generator, codes, noise).cpu(), real.images)
+    codes, noise = encode_with_noise(model.conventional, targets)
+    conventional = pixel.mse(render_with_noise(model.generator, codes, noise).cpu(), real.images)
     guided = pixel.mse(encoded["base"].images.images, real.images)
     errors = [pixel.mse(encoded[name].images.images, real.images) for name in equally_long(encoded)]
     best, worst = (pick(errors, key=lambda e: e.mean()) for pick in (min, max))

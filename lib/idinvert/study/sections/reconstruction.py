@@ -14,16 +14,16 @@ from idinvert.inversion.cache import image_hash
 from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, networks, scores, timing
-from idinvert.study.networks import Models
+from idinvert.study.networks import StudyModel
 from idinvert.study.scores import PIXELS, REALISM, ImageSet, image_set
 
 REPEATS = 6  # timed runs, the fewest from which a median has an interval
 FEWEST = 4  # images that a distance with an interval takes
 
 
-def reconstruct(models: Models, codes: dict[str, Tensor]) -> dict[str, ImageSet]:
+def reconstruct(model: StudyModel, codes: dict[str, Tensor]) -> dict[str, ImageSet]:
     """Images of the codes [N, L, D] of each method."""
-    return {name: image_set(models, render(models.generator, w)) for name, w in codes.items()}
+    return {name: image_set(model, render(model.generator, w)) for name, w in codes.items()}
 
 
 def columns() -> list[str]:
@@ -53,7 +53,7 @@ def table1(domain: str, found: dict[str, ImageSet], real: ImageSet, others: Imag
     return pd.DataFrame(rows)
 
 
-def method_seconds(domain: str, models: Models, images: Tensor, settings: Mapping[str, Method]
+def method_seconds(domain: str, model: StudyModel, images: Tensor, settings: Mapping[str, Method]
             ) -> pd.DataFrame:
     """Seconds per image of every method: median of REPEATS runs of one image, with its interval,
     and one run of all `images` in a batch.
@@ -61,13 +61,13 @@ def method_seconds(domain: str, models: Models, images: Tensor, settings: Mappin
     Each is run once beforehand with a single iteration, so that nothing is timed that happens once.
     """
     rows = []
-    for name, method in networks.methods(models, settings).items():
+    for name, method in networks.methods(model, settings).items():
         steps = getattr(method, "iterations", 0)
         once = replace(method, iterations=1) if steps else method
         for batch in (images[:1], images):
-            once.invert(models.model, batch)
-        alone = timing.median_seconds(REPEATS, method.invert, models.model, images[:1])
-        together = timing.elapsed(method.invert, models.model, images) / len(images)
+            once.invert(model, batch)
+        alone = timing.median_seconds(REPEATS, method.invert, model, images[:1])
+        together = timing.elapsed(method.invert, model, images) / len(images)
         rows.append({"domain": domain, "method": name, "iterations": steps, "batch": len(images),
                      **scores.spread({"seconds_alone": alone}),
                      "seconds_batched": together})

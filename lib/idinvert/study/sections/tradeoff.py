@@ -16,7 +16,7 @@ from idinvert.inversion.cache import cached_codes
 from idinvert.metrics import attributes, pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
-from idinvert.study.networks import Models
+from idinvert.study.networks import StudyModel
 from idinvert.study.scores import ImageSet
 
 
@@ -30,21 +30,21 @@ class Outcome:
     edited: Tensor
 
 
-def sweep(models: Models, images: Tensor, lambdas: Sequence[float], iterations: int,
+def sweep(model: StudyModel, images: Tensor, lambdas: Sequence[float], iterations: int,
           attribute: str, alpha: float) -> list[Outcome]:
     """Invert the images once per lambda_dom (see `cached_codes`), then move the codes by alpha
     towards the attribute."""
     outcomes = []
     for lambda_dom in lambdas:
         method = InDomain(iterations=iterations, lambda_dom=lambda_dom, bf16=True)
-        codes = cached_codes(models.model, method, images)
-        moved = manipulate(codes, models.boundaries[attribute].direction, alpha)
-        outcomes.append(Outcome(lambda_dom, codes, render(models.generator, codes),
-                                render(models.generator, moved)))
+        codes = cached_codes(model, method, images)
+        moved = manipulate(codes, model.boundaries[attribute].direction, alpha)
+        outcomes.append(Outcome(lambda_dom, codes, render(model.generator, codes),
+                                render(model.generator, moved)))
     return outcomes
 
 
-def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
+def measure(model: StudyModel, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
             attribute: str) -> pd.DataFrame:
     """One row per lambda_dom, each figure with the ends of its 95 % interval.
 
@@ -53,13 +53,13 @@ def measure(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: 
     it after the edit), others_moved (mean absolute change of the other attributes' probabilities)
     and code_error, the mean over codes of (w - E(G(w)))^2.
     """
-    before = models.probabilities(targets)
-    target = models.column(attribute)
+    before = model.probabilities(targets)
+    target = model.column(attribute)
     rows = []
     for outcome in outcomes:
-        effect = attributes.edit_effect(before, models.probabilities(outcome.edited), target)
-        edited = scores.image_set(models, outcome.edited)
-        encoded = encode(models.encoder, outcome.images)
+        effect = attributes.edit_effect(before, model.probabilities(outcome.edited), target)
+        edited = scores.image_set(model, outcome.edited)
+        encoded = encode(model.encoder, outcome.images)
         figures = {
             "mse": scores.per_image(pixel.mse(outcome.images, targets)),
             "kid": scores.score("kid", edited, real, paired=False),
@@ -79,30 +79,30 @@ def mse_trend(targets: Tensor, outcomes: Sequence[Outcome]) -> Estimate:
     return scores.trend([o.lambda_dom for o in outcomes], errors)
 
 
-def edited_kid_trend(models: Models, outcomes: Sequence[Outcome], real: ImageSet) -> Estimate:
+def edited_kid_trend(model: StudyModel, outcomes: Sequence[Outcome], real: ImageSet) -> Estimate:
     """Rank correlation of lambda_dom and KID of the edited images."""
-    edited = [scores.image_set(models, o.edited) for o in outcomes]
+    edited = [scores.image_set(model, o.edited) for o in outcomes]
     return scores.kid_trend([o.lambda_dom for o in outcomes], edited, real)
 
 
-def success_trend(models: Models, targets: Tensor, outcomes: Sequence[Outcome],
+def success_trend(model: StudyModel, targets: Tensor, outcomes: Sequence[Outcome],
                   attribute: str) -> Estimate:
     """Rank correlation of lambda_dom and the probability of the wanted attribute after the edit."""
-    target = models.column(attribute)
-    sure = torch.stack([models.probabilities(o.edited)[:, target] for o in outcomes], 1)
+    target = model.column(attribute)
+    sure = torch.stack([model.probabilities(o.edited)[:, target] for o in outcomes], 1)
     return scores.trend([o.lambda_dom for o in outcomes], sure)
 
 
-def tradeoff_claims(models: Models, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
+def tradeoff_claims(model: StudyModel, targets: Tensor, outcomes: Sequence[Outcome], real: ImageSet,
                     attribute: str) -> list[dict]:
     """Verdicts on C19, and on what the paper does not measure: that the edit is seen more surely.
     """
-    falls = scores.scaled(edited_kid_trend(models, outcomes, real), -1)
+    falls = scores.scaled(edited_kid_trend(model, outcomes, real), -1)
     return [
         claims.row("C19", "MSE of the inversion grows with lambda_dom", "grows (Fig. 10)",
                    mse_trend(targets, outcomes)),
         claims.row("C19", "distance of manipulations to real images falls (KID)",
                    "FID falls (Fig. 10)", falls),
         claims.row("-", "the edit is seen more surely", "not measured",
-                   success_trend(models, targets, outcomes, attribute)),
+                   success_trend(model, targets, outcomes, attribute)),
     ]
