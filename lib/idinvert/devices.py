@@ -1,4 +1,4 @@
-"""Where networks run, and how the memory of large tensors is got there."""
+"""Where networks run, and how their memory is kept from being cleared again and again."""
 
 from __future__ import annotations
 

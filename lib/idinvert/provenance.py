@@ -50,7 +50,7 @@ def closure(modules: Iterable[str], without: Iterable[str] = ()) -> set[str]:
 
 @functools.cache
 def source_of(module: str) -> Path | None:
-    """The file of a module of this project; None for a namespace or what there is not."""
+    """The file of a module of this project; None for a namespace package or an unknown name."""
     try:
         spec = find_spec(module)
     except (ImportError, AttributeError, ValueError):

@@ -32,7 +32,6 @@ Options = TypeVar("Options")
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where a package is not named like its module
-STATUS = {"error": 1, "usage": 2, "stopped": 130}
 
 
 class UsageError(ValueError):
@@ -53,19 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             if isinstance(error, BrokenPipeError):  # whoever read the output has had enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return STATUS["error"]
+                return 1
+            command = f"idinvert {name}" if name in commands() else "idinvert"
+            if isinstance(error, KeyboardInterrupt):
+                print(f"{command}: stopped; the same command continues.", file=sys.stderr)
+                return 130
             again = shlex.join(["idinvert", "--traceback", *arguments])
-            sentence, kind = explained(error, name, again)
-            known = name in commands()
-            print(f"idinvert{f' {name}' if known else ''}: {sentence}", file=sys.stderr)
-            return STATUS[kind]
+            print(f"{command}: error: {explained(error, name, again)}", file=sys.stderr)
+            return 2 if isinstance(error, UsageError) else 1
 
 
 def call(name: str, arguments: list[str]) -> int | None:
     """Run the subcommand `name`, or what the command does without one."""
     if name in ("", "-h", "--help"):
         print(overview())
-        return None if name else STATUS["usage"]
+        return None if name else 2
     if name == "--version":
         print(version())
         return None
@@ -93,8 +94,8 @@ def overview() -> str:
         "usage: idinvert COMMAND ..", "", "In-domain GAN inversion of photographs.", "", *lines, "",
         "  idinvert invert photo.jpg              # inverted/images/photo.png and its code",
         "  idinvert edit photo.jpg age=+3         # edited.png", "",
-        "`idinvert COMMAND --help` tells the rest. Every command takes --traceback, which shows",
-        "where an error comes from; `idinvert --version` shows the version."))
+        "`idinvert COMMAND --help` describes a command. Every command takes --traceback, which",
+        "shows where an error comes from; `idinvert --version` shows the version."))
 
 
 def version() -> str:
@@ -151,30 +152,26 @@ def usage_sentence(box: str, command: str) -> str:
     return f"{found}{''.join(hints)}; see `{command} --help`."
 
 
-def explained(error: BaseException, command: str, again: str) -> tuple[str, str]:
-    """One sentence on an error of a command, and its kind: a key of STATUS.
+def explained(error: Exception, command: str, again: str) -> str:
+    """One sentence on an error of a command.
 
     again: the command that shows where the error comes from, for those that nobody foresaw.
     """
     text = " ".join(str(error).split())
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped; the same command continues.", "stopped"
-    if isinstance(error, UsageError):
-        return f"error: {text}", "usage"
     if is_out_of_memory(error, text):
-        return "error: out of memory: take a smaller --batch, or fewer or smaller images.", "error"
+        return "out of memory: take a smaller --batch, or fewer or smaller images."
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
-        return f"error: the disk is full{of_file(error)}: free some space, then the same command " \
-            "continues.", "error"
+        return (f"the disk is full{of_file(error)}: free some space, then the same command "
+                "continues.")
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
-        return f"error: {missing_package(error.name, command)}", "error"
+        return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
-        return f"error: {error.strerror}{of_file(error)}.", "error"
+        return f"{error.strerror}{of_file(error)}."
     foreseen = isinstance(error, (ValueError, OSError, ImportError, LookupError))
     if foreseen and raised_on_purpose(error):
-        return f"error: {text}", "error"
+        return text
     reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-    return f"error: {reason.rstrip('.')} (not foreseen; `{again}` shows where).", "error"
+    return f"{reason.rstrip('.')} (not foreseen; `{again}` shows where)."
 
 
 def is_out_of_memory(error: BaseException, text: str) -> bool:

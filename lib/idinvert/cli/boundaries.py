@@ -2,9 +2,9 @@
 
     idinvert boundaries --model mine --labels labels.csv --images photos/
 
-fits, for every column of the CSV file, the boundary between the codes of images with 0 and with 1,
-adds it to those of the model, and prints how many codes that it has not seen it tells apart.
-`idinvert edit` then takes the attribute by the column's name.
+fits, for every column of 0 and 1 in the CSV file, the boundary between the codes of both groups of
+images, adds it to the boundaries of the model, and prints its accuracy on codes that were held out.
+`idinvert edit` then takes the attribute by the column's name, for instance smile=2.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Where = create_mutex_group(required=True, title="where the codes come from")
 @dataclass(frozen=True)
 class Command:
     model: str
-    """generator of the registry"""
+    """generator, see `idinvert models`"""
     labels: Path
     """CSV: a column 'image', and one of 0 and 1 for each attribute"""
     images: Annotated[Path | None, Where] = None
-    """folder, zip or LMDB: the codes are E(x)"""
+    """folder, zip or LMDB of the labelled images, which the encoder encodes"""
     inverted: Annotated[Path | None, Where] = None
-    """folder that `idinvert invert` has made: the codes are in it"""
+    """folder that `idinvert invert` wrote for these images: its codes are taken"""
     encoder: str | None = None
-    """MODEL-base if not given"""
+    """encoder of --images; MODEL-base if not given"""
     space: Literal[boundaries.SPACES] = "whole"
     """one plane for all layers, or one for each"""
     layers: tuple[int, ...] = ()
-    """that the boundary moves; all if not given"""
+    """layers that the boundary moves, counted from 0; all if not given"""
     seed: int = 0
-    """of the held-out share"""
+    """chooses the held-out codes"""
     replace: bool = False
-    """overwrite boundaries of that name"""
+    """replace boundaries that the model has under the same names"""
     device: str = "auto"
     """cuda if there is one, else cpu"""
 
@@ -81,7 +81,7 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
 
 
 def check(options: Command, labels) -> None:
-    """ValueError if a boundary is to be overwritten, or is for layers that there are not."""
+    """ValueError if a boundary would be overwritten, or a layer does not exist."""
     depth = models.load(options.model).num_layers
     if any(not 0 <= layer < depth for layer in options.layers):
         raise ValueError(f"--layers must be from 0 to {depth - 1}.")

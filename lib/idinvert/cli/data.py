@@ -1,21 +1,21 @@
-"""Render the embedded worlds, or write their archives.
+"""Render images of the embedded worlds, or write the archives of their test images.
 
     idinvert data render face --size 64
 
-renders the training images of a domain into the cache before they are needed;
+renders the training images of the domain "face" into the cache before they are needed;
 
     idinvert data archive face --out face-test.zip
 
-writes the archive of a domain's test images, as it travels with the library.
+writes the archive of its test images, as the library carries it. Domains: face, tower, church and
+bedroom.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
 from tyro.conf import Positional
 from worlds import dataset
 
@@ -29,11 +29,11 @@ Domain = Literal[sets.DOMAINS]
 
 @dataclass(frozen=True)
 class Render:
-    """Render the training images of a domain into the cache; what is there already stays."""
+    """Render the training images of a domain into the cache; images that it has are kept."""
 
     domain: Positional[Domain]
     size: int = sets.ARCHIVE_SIZE
-    """of the images, px"""
+    """size of the images, px"""
 
     def run(self) -> None:
         """Render them and say how many there are."""
@@ -47,22 +47,18 @@ class Archive:
 
     domain: Positional[Domain]
     source: Path | None = None
-    """rendered folder that holds them; rendered anew if not given"""
+    """folder with the rendered images; they are rendered if it is not given"""
     out: Path | None = None
-    """zip file; the library's own if not given"""
+    """zip file to write; the library's own archive if not given"""
 
     def run(self) -> None:
         """Write the archive and print its path."""
         print(write_archive(self.domain, self.source, self.out))
 
 
-Command = (Annotated[Render, tyro.conf.subcommand("render")]
-           | Annotated[Archive, tyro.conf.subcommand("archive")])
-
-
 def main(arguments: list[str]) -> None:
-    """Run one of both commands."""
-    read_options(Command, arguments, __name__, __doc__).run()
+    """Run one of the two commands."""
+    read_options(Render | Archive, arguments, __name__, __doc__).run()
 
 
 def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:

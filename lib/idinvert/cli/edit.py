@@ -3,9 +3,10 @@
     idinvert edit photo.jpg age=+3 smile=-2 --out older.png
     idinvert edit inverted/codes/photo.npz eyeglasses=2
 
-inverts the photograph, or takes codes that `idinvert invert` has left, moves the code along the
-boundary of each attribute by a number (more of it if positive, 1 being little and 3 much), and
-writes the edited image. Of several photographs it writes one image each into the folder --out.
+inverts the photograph, or reads a code that `idinvert invert` wrote, moves the code across the
+boundary of each attribute, and writes the edited image to edited.png or --out. Positive numbers add
+the attribute, negative ones remove it; 1 changes little, 3 much. Several photographs become one
+image each in the folder --out. A wrong attribute is answered with those that the model has.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ CODES = (".npz", ".npy")
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
     words: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHOTO.. NAME=NUMBER..")]]
-    """images, folders, zips or LMDBs, or else .npz and .npy files of codes; and how far to move
-    which attributes"""
+    """images, folders, zips or LMDBs, or .npz and .npy files of codes; then each attribute and how
+    far to move it"""
     out: Path | None = None
-    """image, or folder if there are several; edited.png or edited/ if not given"""
+    """image to write, or folder for several; edited.png or edited/ if not given"""
 
 
 def main(arguments: list[str]) -> None:
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     paths, strengths = sorted_words(options.words)
     model = options.loaded(devices.pick(options.device))
-    model.edit(model.generator.w_avg[None], **strengths)  # refuses what it cannot do beforehand
+    model.edit(model.generator.w_avg[None], **strengths)  # refuses wrong attributes early
     if all(path.suffix.lower() in CODES for path in paths):
         names, codes = read_codes(paths, model)
     else:

@@ -1,10 +1,12 @@
 """Make models of another project's file.
 
     idinvert import ffhq.pkl mine
+    idinvert import smile.npy mine
 
 reads a .pkl of NVIDIA's StyleGAN2-ADA, a .pt of rosinality's StyleGAN2, a .pth of
 genforce/idinvert_pytorch or a .npy of a boundary, without running code from it, and saves what it
-holds as models: the generator as NAME, its encoder as NAME-base. Prints their names.
+holds: the generator as NAME, its discriminator as NAME-d, its encoder as NAME-base, and a boundary
+among those of the generator. Prints their names. `idinvert invert --model NAME` then uses them.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from . import read_options
 @dataclass(frozen=True)
 class Command:
     file: Positional[Path]
-    """of the other project"""
+    """file of another project; its content tells the format"""
     name: Positional[str]
-    """of the generator"""
+    """name for the generator, or of the generator that an encoder or a boundary belongs to"""
     attribute: str | None = None
-    """what a boundary is of; the file's name if not given"""
+    """attribute of a boundary; the file's name without .npy if not given"""
     replace: bool = False
-    """overwrite the models of that name"""
+    """replace models or a boundary of the same name"""
 
 
 def main(arguments: list[str]) -> None:

@@ -4,10 +4,10 @@
     idinvert invert photos/ more.zip --model face-stylegan-layerwise --out inverted
     idinvert invert photo.jpg --method image2stylegan --iterations 200
 
-takes image files, folders, zips and LMDBs, and leaves in the folder --out: the inverted images in
-images/, their codes in codes/ and in codes.npy, the losses in losses.csv, and comparison.png, which
-shows photographs above their inversions. An image that cannot be read is named and left out; the
-same command continues where it stopped. Several GPUs share the images:
+takes image files, folders, zips and LMDBs, and writes into the folder --out: the inverted images in
+images/, their codes in codes/ and codes.npy, the losses in losses.csv, and comparison.png, which
+shows photographs above their inversions. An image that cannot be read is named and left out. After
+an interruption, the same command continues. Several GPUs share the images:
 torchrun --nproc-per-node 4 -m idinvert invert photos/.
 """
 
@@ -43,11 +43,11 @@ class Common:
     model: str = DEFAULT_MODEL
     """generator, see `idinvert models`"""
     encoder: str | None = None
-    """model to take instead of the generator's own encoder"""
+    """encoder to use instead of the generator's own"""
     batch: int = 16
     """images at a time"""
     squeeze: bool = False
-    """squeeze images that are not square, instead of cutting out the centre"""
+    """squeeze images that are not square into a square, instead of cutting out its centre"""
     device: str = "auto"
     """cuda if there is one, else cpu"""
 
@@ -64,7 +64,7 @@ class Common:
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
     paths: Positional[tuple[Path, ...]]
-    """images, folders, zips, LMDBs"""
+    """images, and folders, zips or LMDBs of images"""
     out: Path = Path("inverted")
     """folder of the results"""
 
@@ -92,7 +92,7 @@ def read_method(kind: type, arguments: Sequence[str], module: str, described: st
     if name not in METHODS:
         raise UsageError(f"unknown method {name!r}: {nearest(name, METHODS)}")
     choice = Annotated[Literal[tuple(METHODS)], tyro.conf.arg(
-        help="the settings of another one are listed by --method NAME --help")]
+        help="how to invert; --method NAME --help lists the settings of another method")]
     joined = make_dataclass("Joined", [
         ("method", choice, DEFAULT), (settings, METHODS[name], METHODS[name]()),
     ], bases=(kind,), frozen=True, kw_only=True)

@@ -3,8 +3,9 @@
     idinvert models
     idinvert models face-stylegan-layerwise
 
-prints a line on each model that this installation has or can fetch, or everything that is known
-about one: what it was trained on, for how long, and what it reached; origin and licence.
+prints one line for each model that is installed or can be fetched (name, architecture, millions of
+parameters, data), or the card of one: what it was trained on, for how long, what it reached, and
+where it comes from.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from . import read_options
 @dataclass(frozen=True)
 class Command:
     name: Positional[str | None] = None
-    """of a model; all of them if not given"""
+    """model to show; all are listed if none is given"""
 
 
 def main(arguments: list[str]) -> None:
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
 
 def line(name: str) -> str:
-    """One line on a model."""
+    """The line of a model in the list."""
     card = models.card(name)
     origin = card.get("format", card.get("data", ""))
     return f"{name:40} {card['architecture']:24} {card['parameters'] / 1e6:7.2f} M  {origin}"

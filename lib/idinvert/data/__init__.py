@@ -6,23 +6,9 @@ The worlds, whose tables need pandas, are imported when one of their names is fi
 from .images import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
 from .sources import Source, load_images, open_source
 
-__all__ = [
-    "DOMAINS",
-    "POSITIVE_CLASSES",
-    "ImageError",
-    "Source",
-    "Split",
-    "binary_labels",
-    "grid",
-    "load",
-    "load_images",
-    "open_source",
-    "read_image",
-    "read_images",
-    "to_float",
-    "to_uint8",
-    "write_image",
-]
+__all__ = ["DOMAINS", "POSITIVE_CLASSES", "ImageError", "Source", "Split", "binary_labels", "grid",
+           "load", "load_images", "open_source", "read_image", "read_images", "to_float",
+           "to_uint8", "write_image"]
 
 
 def __getattr__(name: str):

@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 import pandas as pd
@@ -69,7 +69,7 @@ def read(path: Path, count: int | None = None) -> tuple[Tensor, pd.DataFrame]:
     return torch.from_numpy(np.concatenate(images)[: len(labels)]), labels
 
 
-def read_attributes(source) -> pd.DataFrame:
+def read_attributes(source: Path | BinaryIO) -> pd.DataFrame:
     """An attributes.csv (path or open file), one row per image, indexed by image index."""
     return pd.read_csv(source, index_col="index", keep_default_na=False)
 
@@ -80,7 +80,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def encode(images: Sequence[np.ndarray]) -> bytes:
-    """Images uint8 (3, H, W) below one another as lossless WebP, as small as it gets."""
+    """Images uint8 (3, H, W) below one another as the smallest lossless WebP."""
     file = io.BytesIO()
     sheet = Image.fromarray(np.concatenate(images, axis=1).transpose(1, 2, 0))
     sheet.save(file, "WEBP", lossless=True, quality=100, method=6)

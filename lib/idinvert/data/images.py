@@ -19,10 +19,8 @@ SMALLEST_SIDE = 8  # px
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-# Of the files in a folder, those that are tried; a file that is named may have any suffix.
-SUFFIXES = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
+# Which files of a folder are read; a file that is named itself may have any suffix.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class ImageError(ValueError):
@@ -87,9 +85,8 @@ def _squared(image: Image.Image, path: Path, size: int, crop: bool) -> Tensor:
     """An upright RGB image as a tensor [3, size, size]."""
     if min(image.size) < SMALLEST_SIDE:
         width, height = image.size
-        raise ImageError(
-            f"{path} is {width} x {height} px, smaller than {SMALLEST_SIDE} px a side."
-        )
+        raise ImageError(f"{path} is {width} x {height} px, smaller than {SMALLEST_SIDE} px a "
+                         "side.")
     box = _centred_square(*image.size) if crop else None
     image = image.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))

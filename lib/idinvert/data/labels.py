@@ -35,12 +35,7 @@ def binary_labels(labels: pd.DataFrame, domain: str) -> pd.DataFrame:
     The worlds draw these labels independently of each other. ValueError: unknown domain.
     """
     if domain not in POSITIVE_CLASSES:
-        raise ValueError(
-            f"Unknown domain {domain!r}: expected one of {', '.join(POSITIVE_CLASSES)}."
-        )
-    return pd.DataFrame(
-        {
-            name: (labels[attribute] == positive).astype("int64")
-            for name, (attribute, positive) in POSITIVE_CLASSES[domain].items()
-        }
-    )
+        raise ValueError(f"Unknown domain {domain!r}: expected one of "
+                         f"{', '.join(POSITIVE_CLASSES)}.")
+    return pd.DataFrame({name: (labels[attribute] == positive).astype("int64")
+                         for name, (attribute, positive) in POSITIVE_CLASSES[domain].items()})

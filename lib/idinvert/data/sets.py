@@ -59,7 +59,7 @@ def load(
     scenes up to 128) are rendered once into the cache with a progress bar; an interrupted rendering
     goes on at the next call. The same images always come in the same order.
 
-    ValueError: unknown domain or split, a count or size that there is not.
+    ValueError: unknown domain or split, a count or size that is not available.
     ImportError: images have to be rendered and numba (faces) or mitsuba (scenes) is missing.
     """
     start, count = _check(domain, split, count)
@@ -91,13 +91,12 @@ def _check(domain: str, split: str, count: int | None) -> tuple[int, int]:
         raise ValueError(f"Unknown domain {domain!r}: expected one of {', '.join(DOMAINS)}.")
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(SPLITS)}.")
-    start, available = (
-        (0, TRAIN_COUNTS[domain]) if split == "train" else (TRAIN_COUNTS[domain], TEST_COUNT)
-    )
+    start, available = 0, TRAIN_COUNTS[domain]
+    if split == "test":
+        start, available = available, TEST_COUNT
     if count is not None and not 1 <= count <= available:
-        raise ValueError(
-            f"The {split} split of {domain} has {available} images, so count cannot be {count}."
-        )
+        raise ValueError(f"The {split} split of {domain} has {available} images, so count cannot "
+                         f"be {count}.")
     return start, available if count is None else count
 
 
@@ -109,9 +108,10 @@ def _decoded(folder: Path, count: int, size: int, progress: bool) -> Tensor:
     path = folder.with_name(f"{folder.name}.npy")
     encoded = list(dataset.read_encoded(folder, count))
     checksums = np.array([zlib.crc32(data) for data in encoded], np.uint32)
-    rows = _mapped(path)
-    if rows is None or not _holds(rows, checksums, size):
-        rows = np.empty(count, [("crc", np.uint32), ("image", np.uint8, (3, size, size))])
+    kind = np.dtype([("crc", np.uint32), ("image", np.uint8, (3, size, size))])
+    rows = _mapped(path, kind, checksums)
+    if rows is None:
+        rows = np.empty(count, kind)
         rows["crc"] = checksums
         bar = tqdm(encoded, desc=f"{folder.name} decoded", unit="img", disable=not progress)
         for index, data in enumerate(bar):
@@ -122,18 +122,12 @@ def _decoded(folder: Path, count: int, size: int, progress: bool) -> Tensor:
     return torch.from_numpy(rows["image"][:count])
 
 
-def _mapped(path: Path) -> np.ndarray | None:
-    """The array in a file; None if there is none. Changes to it are not written back."""
+def _mapped(path: Path, kind: np.dtype, checksums: np.ndarray) -> np.ndarray | None:
+    """The decoded copy in a file, if it begins with the images of these checksums, else None.
+    Changes to it are not written back."""
     try:
-        return np.load(path, mmap_mode="c")
+        rows = np.load(path, mmap_mode="c")
     except (OSError, ValueError, EOFError):
         return None
-
-
-def _holds(rows: np.ndarray, checksums: np.ndarray, size: int) -> bool:
-    """Whether a decoded copy begins with the images of these checksums."""
-    return (
-        rows.dtype.names == ("crc", "image")
-        and rows.dtype["image"].shape == (3, size, size)
-        and np.array_equal(rows["crc"][: len(checksums)], checksums)
-    )
+    fits = rows.dtype == kind and np.array_equal(rows["crc"][: len(checksums)], checksums)
+    return rows if fits else None

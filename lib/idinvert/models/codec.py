@@ -19,7 +19,7 @@ SCALES, SHAPE = "|scales", "|shape"
 
 
 def moved(state: State, by: State, times: float = 1) -> State:
-    """A state plus `times` another, where that has a tensor of the same key and shape."""
+    """A state plus `times` the tensors of another one that have the same key and shape."""
     return {key: value + times * by[key].to(value) if comparable(value, by.get(key)) else value
             for key, value in state.items()}
 
@@ -78,7 +78,7 @@ def decompressed(stream: Tensor, shape: list[int]) -> bytes:
 
 
 def in_few_bits(value: Tensor) -> bool:
-    """Whether a tensor is one of those that `packed` makes whole numbers of."""
+    """Whether `packed` stores a tensor as whole numbers."""
     return value.is_floating_point() and value.ndim > 1
 
 

@@ -15,21 +15,10 @@ from torch import nn
 
 from idinvert.files import present
 
+from . import store
 from .importers import IMPORTERS, File, Importer, Normals, formats
 from .roles import ROLES, companion_name
-from .store import (
-    ModelsError,
-    card,
-    check_name,
-    companions,
-    exists,
-    file_sha256,
-    load,
-    load_boundaries,
-    names,
-    save,
-    save_boundaries,
-)
+from .store import ModelsError
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -40,21 +29,22 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     replace: overwrite what the registry has under that name.
     FileNotFoundError, and ValueError if the file is damaged, of another kind, or does not fit.
     """
-    check_name(name)
+    store.check_name(name)
     file = File(Path(path))
     importer = importer_of(file)
     networks = importer.read(file)
     normals = networks.pop("boundaries", None)
     targets = {role: companion_name(name, role) for role in networks}
     for role, target in targets.items():
-        check_free(target, replace)
+        if not replace and store.exists(target):
+            raise ModelsError(f"A model {target} exists: take another name, or --replace.")
         if role in ("encoder", "conventional"):
             check_fits(target, networks[role], name)
     for role, target in targets.items():
         generator = {} if role == "generator" else {"generator": name}
-        save(target, networks[role], dtype=torch.float32, role=role, kind=role, **generator,
-             imported=file.path.name, format=importer.title,
-             imported_sha256=file_sha256(file.path))
+        store.save(target, networks[role], dtype=torch.float32, role=role, kind=role, **generator,
+                   imported=file.path.name, format=importer.title,
+                   imported_sha256=store.file_sha256(file.path))
     saved = list(targets.values())
     if normals is not None:
         saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
@@ -76,35 +66,30 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 
     FileNotFoundError says where a file is expected.
     """
-    own = {x for role in ROLES for x in companions(name, role).values()}
-    known = {card(x).get("imported") for x in own.intersection(names())}
-    if companions(name, "boundaries"):
-        known |= {f"{attribute}.npy" for attribute in load_boundaries(name)}
+    own = {x for role in ROLES for x in store.companions(name, role).values()}
+    known = {store.card(x).get("imported") for x in own.intersection(store.names())}
+    if store.companions(name, "boundaries"):
+        known |= {f"{attribute}.npy" for attribute in store.load_boundaries(name)}
     for path in paths:
         if path.name not in known:
             import_file(present(path, "published weights"), name)
 
 
-def check_free(name: str, replace: bool) -> None:
-    """ModelsError if the registry has a model that is not to be replaced."""
-    if not replace and exists(name):
-        raise ModelsError(f"A model {name} exists: take another name, or --replace.")
-
-
 def check_fits(target: str, network: nn.Module, name: str) -> None:
     """ModelsError if an encoder does not fit the generator `name`, where that is there."""
-    if not exists(name):
+    if not store.exists(name):
         return
-    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, load(name)))
+    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, store.load(name)))
     if own != theirs:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
 
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
-    card(name)  # names the nearest models if there is no such generator
-    known = load_boundaries(name) if companions(name, "boundaries") else {}
+    store.card(name)  # names the nearest models if there is no such generator
+    known = store.load_boundaries(name) if store.companions(name, "boundaries") else {}
     if attribute in known and not replace:
         raise ModelsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
                           "or --replace.")
-    return save_boundaries(name, [normals.boundary(load(name).w_avg, attribute)], add=True)
+    boundary = normals.boundary(store.load(name).w_avg, attribute)
+    return store.save_boundaries(name, [boundary], add=True)

@@ -1,7 +1,7 @@
 """What models are to one another: roles, and the names of companions.
 
 A generator's encoder, discriminator, classifier and boundaries are its companions. Their cards tell
-role, generator and variant; where a card does not, its kind and its name do, as read here.
+role, generator and variant. Older cards lack them; then they follow from kind and name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def companion_name(generator: str, role: str, variant: str = DEFAULT) -> str:
 
 
 def with_role(name: str, described: dict) -> dict:
-    """A card that tells role, generator and variant, which older ones leave to kind and name."""
+    """The card with role, generator and variant, which kind and name tell where it lacks them."""
     found = dict(described)
     role = found.setdefault("role", role_of(name, described))
     ending = ENDINGS.get(role, "")

@@ -34,9 +34,9 @@ SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
 LARGE = 512  # px; features of such images take tens of MB
 TRIES = 20  # at reading a model that other processes save again and again
 
-loaded: dict[str, str] = {}  # SHA-256 of each file that this process took a model from, by name
+loaded: dict[str, str] = {}  # name -> SHA-256 of the models that this process has loaded
 hashes: dict[Path, tuple[tuple, str]] = {}  # stamp and SHA-256 of files that were read
-kept: dict[str, nn.Module] = {}  # networks that were read, by what `identity` says
+kept: dict[str, nn.Module] = {}  # networks that were read, by `identity`
 
 
 class ModelsError(ValueError):
@@ -57,21 +57,21 @@ def folders() -> list[Path]:
 
 
 def folder() -> Path:
-    """The folder that models are written to: the first of `folders` that can be."""
+    """The folder that models are written to: the first writable one of `folders`."""
     own = [path for path in folders() if path != SHIPPED]
     return next((path for path in own if writable(path)), own[0])
 
 
 def writable(path: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself."""
+    """Whether a folder can be written to, or made."""
     while not path.exists():
         path = path.parent
     return path.is_dir() and os.access(path, os.W_OK)
 
 
 def find(file: str) -> Path | None:
-    """The path of a file of the registry; None if no folder has it. Models that were fetched come
-    last: one of one's own may take their name."""
+    """The path of a file of the registry; None if no folder has it. Fetched models come last, so
+    that a model of the user's own may have the same name."""
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:
         places.append(sources.folder())
@@ -85,7 +85,7 @@ def fetched(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """Names of all models that are here, sorted; `sources.SOURCES` has those that get fetched."""
+    """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched."""
     return sorted({path.stem for place in folders() for path in place.glob("*.json")})
 
 
@@ -130,8 +130,8 @@ def digest(name: str) -> str | None:
 
 
 def weights_path(name: str) -> Path | None:
-    """The weights of a model or of boundaries, None if there are none: they have their hash in the
-    file's name for the moment between their appearing and the card's."""
+    """The weights of a model or of boundaries, None if there are none. Until their card is written
+    and they get their final name, new weights have their hash in the file's name."""
     described = find(f"{name}.json")
     sha256 = read_card(described, stamp(described)).get("sha256", "") if described else ""
     return find(f"{name}.{sha256[:12]}.safetensors") or find(f"{name}.safetensors")
@@ -202,7 +202,7 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
 
 
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
-    """The network of a model: float32, eval mode, frozen, on `device`, and the caller's own.
+    """The network of a model, a copy for the caller: float32, eval mode, frozen, on `device`.
 
     Files are read once in a process, and again only if they have changed; models of `sources` are
     fetched the first time. ModelsError: unknown name, missing or altered file, weights of another
@@ -221,7 +221,7 @@ def state(name: str) -> codec.State:
 
 
 def read_network(name: str) -> tuple[dict, nn.Module]:
-    """The card and the network of a model, which is kept for those who ask next; errors as `load`.
+    """The card and the network of a model; the network is kept for later calls. Errors as `load`.
     """
     if fetched(name):
         sources.provide(name)
@@ -235,8 +235,8 @@ def read_network(name: str) -> tuple[dict, nn.Module]:
 
 
 def network_of(name: str, described: dict) -> nn.Module:
-    """The untrained network that a card describes. No random numbers are used up by it: what a
-    process draws does not depend on what it has loaded before."""
+    """The untrained network that a card describes. It uses up no random numbers, so that what a
+    process draws does not depend on what it has loaded."""
     with torch.random.fork_rng(devices=[]):
         try:
             return build(described["architecture"], described["settings"])
@@ -245,7 +245,7 @@ def network_of(name: str, described: dict) -> nn.Module:
 
 
 def identity(described: dict) -> str:
-    """What a network depends on, of its card."""
+    """The part of a card that the network depends on."""
     return json.dumps([described.get(key)
                        for key in ("architecture", "settings", "sha256", "relative_to")])
 
@@ -258,7 +258,7 @@ def intact(name: str, described: dict) -> bool:
 
 
 def contents(name: str) -> tuple[dict, codec.State]:
-    """A model's card and its tensors, which belong together also while another process saves."""
+    """A model's card and the tensors that it describes, also while another process saves."""
     for _ in range(TRIES):
         source = find(f"{name}.json")
         before = source and stamp(source)  # taken first: a card that comes now shows in it
@@ -342,8 +342,8 @@ def save(name: str, network: nn.Module, *,
 
     network: of a class that is registered with `nn.architecture.network`.
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
-    `codec.packed`. relative_to: a model from which the difference is stored, see `codec.stored`.
-    Models that are stored relative to what is replaced are first stored whole.
+    `codec.packed`. relative_to: a model; the difference from it is stored, see `codec.stored`.
+    Other models that are stored relative to the one that is replaced are first stored whole.
     """
     check_name(name)
     if not hasattr(network, "architecture"):
@@ -370,8 +370,8 @@ def save(name: str, network: nn.Module, *,
 
 
 def write(name: str, content: bytes, described: dict) -> None:
-    """Put weights and their card in the place of older ones, if any: whoever reads, or goes on
-    after a crash at any moment, finds the old model or the new one."""
+    """Put weights and their card in the place of older ones, if any. At every moment, and after a
+    crash, readers find either the old model or the new one."""
     place = folder()
     with locked(place):
         for left in place.glob(f".{name}.*.partial"):
@@ -385,16 +385,16 @@ def write(name: str, content: bytes, described: dict) -> None:
 
 
 def settle(hashed: Path, path: Path) -> None:
-    """Give weights, whose card is there, the name without their hash, and remove what saves that
-    were broken off have left."""
+    """Give weights whose card is written their final name, without the hash, and remove what
+    interrupted saves have left."""
     hashed.replace(path)
     for left in path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.safetensors"):
         left.unlink()
 
 
 def store_whole(name: str) -> None:
-    """Write a model that is stored relative to another one as one of its own, in float16; one that
-    cannot be read stays as it is."""
+    """Store a model whole, in float16, that was stored relative to another one; a model that cannot
+    be read stays as it is."""
     facts = {key: value for key, value in card(name).items()
              if key not in ("relative_to", "bits", "name", "architecture", "settings",
                             "parameters", "sha256")}
@@ -404,8 +404,8 @@ def store_whole(name: str) -> None:
 
 def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],
                     add: bool = False) -> str:
-    """Write the boundaries of a generator, in the place of those that it has, or added to them (an
-    attribute that is known is replaced); returns the name of their file."""
+    """Write the boundaries of a generator; returns the name of their file. They replace those that
+    it has or, with `add`, only those of the same attributes."""
     name = companion_name(generator, "boundaries")
     path = folder() / f"{name}.safetensors"
     with locked(path.parent):

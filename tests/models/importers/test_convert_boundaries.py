@@ -23,7 +23,7 @@ def test_dictionary_in_an_object_array(path, layers):
     np.save(path, {"boundary": NORMAL, "meta_data": {"manipulate_layers": layers, "note": "x"}})
     values, found = reader.read_file(path)
     assert np.array_equal(values, NORMAL) and found == (0, 1, 2)
-    boundary = reader.boundary(values, found, AVERAGE, "age")
+    boundary = reader.Normals(values, found).boundary(AVERAGE, "age")
     torch.testing.assert_close(boundary.normal[:3], torch.from_numpy(NORMAL[0, :3]))
     assert not boundary.normal[3:].any() and boundary.layers == (0, 1, 2)
     assert (boundary.name, boundary.space) == ("age", "layer")
@@ -32,7 +32,7 @@ def test_dictionary_in_an_object_array(path, layers):
 
 def test_one_normal_for_all_layers(path):
     np.save(path, 3 * NORMAL[:, 0])  # InterFaceGAN's, [1, D]
-    boundary = reader.boundary(*reader.read_file(path), AVERAGE)
+    boundary = reader.read_file(path).boundary(AVERAGE)
     torch.testing.assert_close(boundary.normal, torch.from_numpy(NORMAL[:, 0]).expand(6, 4))
     assert boundary.layers == tuple(range(6))
 
@@ -45,7 +45,7 @@ def test_one_normal_for_all_layers(path):
 ])  # fmt: skip
 def test_other_sizes_are_refused(values, layers, message):
     with pytest.raises(ValueError, match=message):
-        reader.boundary(values, layers, AVERAGE)
+        reader.Normals(values, layers).boundary(AVERAGE)
 
 
 class Command:

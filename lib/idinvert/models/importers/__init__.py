@@ -44,7 +44,7 @@ class File:
 
 
 class Normals(Protocol):
-    """A boundary that a file holds, for the codes of a generator that it does not tell."""
+    """A boundary in a file, which does not tell the generator it is for."""
 
     def boundary(self, w_avg: Tensor, name: str) -> Boundary:
         """The boundary of the attribute `name` for codes like the average code [L, D]; ValueError:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -33,23 +33,42 @@ class PublishedBoundary:
 
     @staticmethod
     def read(file: File) -> dict[str, Normals]:
-        return {"boundaries": Normals(*read_file(file.path))}
+        return {"boundaries": read_file(file.path)}
 
 
-@dataclass(frozen=True, eq=False)
-class Normals:
-    """What a file tells of a boundary; arguments as those of `boundary`."""
+class Normals(NamedTuple):
+    """The normals of a boundary, an array of floats [1, L, D], or [1, D] for all layers alike, and
+    the layers that it moves, None for all."""
 
     values: np.ndarray
-    layers: tuple[int, ...] | None
+    layers: Sequence[int] | None
 
-    def boundary(self, w_avg: Tensor, name: str) -> Boundary:
-        """As the function `boundary`."""
-        return boundary(self.values, self.layers, w_avg, name)
+    def boundary(self, w_avg: Tensor, name: str = "") -> Boundary:
+        """The boundary for codes of the shape of `w_avg` [L, D], of unit norm in each layer.
+
+        The files store no intercept: the hyperplane is put through the average code.
+        ValueError: another size, values that are not finite, layers that there are not.
+        """
+        depth, size = w_avg.shape
+        normal = torch.from_numpy(np.array(self.values, np.float64)).squeeze(0)
+        if normal.shape not in ((depth, size), (size,)):
+            raise ValueError(f"The boundary has shape {list(self.values.shape)}, "
+                             f"the codes have [{depth}, {size}].")
+        layers = tuple(range(depth)) if self.layers is None else tuple(sorted(set(self.layers)))
+        if not layers or not set(layers) <= set(range(depth)):
+            raise ValueError(f"The boundary is for layers {list(layers)} of {depth}.")
+        normal = normal.expand(depth, size)
+        norms = normal.norm(dim=1, keepdim=True)
+        if not normal.isfinite().all() or not (norms[list(layers)] > 0).all():
+            raise ValueError("The boundary has values that are not finite or layers that are zero.")
+        kept = torch.zeros(depth, size, dtype=torch.float64)
+        kept[list(layers)] = (normal / norms)[list(layers)]
+        intercept = -float((kept * w_avg.double().cpu()).sum())
+        return Boundary(name, kept.float(), intercept, layers, space="layer")
 
 
-def read_file(path: str | Path) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """The normals, an array of floats, and the layers that they move, if the file tells them.
+def read_file(path: str | Path) -> Normals:
+    """What a file tells of a boundary.
 
     FileNotFoundError, and ValueError if the file is damaged or of another kind. No code is run.
     """
@@ -60,7 +79,7 @@ def read_file(path: str | Path) -> tuple[np.ndarray, tuple[int, ...] | None]:
             raise ValueError(f"{path} is no readable boundary: it {error}.") from error
 
 
-def content(file) -> tuple[np.ndarray, tuple[int, ...] | None]:
+def content(file: BinaryIO) -> Normals:
     """As `read_file`, of an open file; RecordError."""
     shape, kind = header(file)
     if kind.hasobject:
@@ -70,10 +89,10 @@ def content(file) -> tuple[np.ndarray, tuple[int, ...] | None]:
     data = file.read(math.prod(shape) * kind.itemsize)
     if len(data) < math.prod(shape) * kind.itemsize:
         raise RecordError("is truncated")
-    return np.frombuffer(data, kind).reshape(shape), None
+    return Normals(np.frombuffer(data, kind).reshape(shape), None)
 
 
-def header(file) -> tuple[tuple[int, ...], np.dtype]:
+def header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of a .npy file, whose position is then that of the data."""
     try:
         version = np.lib.format.read_magic(file)
@@ -87,8 +106,8 @@ def header(file) -> tuple[tuple[int, ...], np.dtype]:
     return shape, kind
 
 
-def published(node) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """The boundary and its layers of a pickled object array with one dictionary."""
+def published(node: Any) -> Normals:
+    """The boundary of a pickled object array with one dictionary."""
     objects = array(node)
     if len(objects) != 1 or not isinstance(objects[0], dict) or "boundary" not in objects[0]:
         raise RecordError("has no dictionary with a boundary")
@@ -97,10 +116,10 @@ def published(node) -> tuple[np.ndarray, tuple[int, ...] | None]:
         raise RecordError("has no boundary of floats")
     notes = objects[0].get("meta_data")
     layers = notes.get("manipulate_layers") if isinstance(notes, dict) else None
-    return values, None if layers is None else layer_numbers(layers)
+    return Normals(values, None if layers is None else layer_numbers(layers))
 
 
-def layer_numbers(layers) -> tuple[int, ...]:
+def layer_numbers(layers: Any) -> tuple[int, ...]:
     """Layer numbers that were given as a list, a tuple, an array or a range in words ("0-5")."""
     if isinstance(layers, Call):
         layers = array(layers)
@@ -108,33 +127,6 @@ def layer_numbers(layers) -> tuple[int, ...]:
         if isinstance(layers, str):
             parts = [part.split("-") for part in layers.split(",") if part.strip()]
             layers = [i for ends in parts for i in range(int(ends[0]), min(int(ends[-1]), 99) + 1)]
-        numbers = tuple(int(number(layer)) for layer in layers)
+        return tuple(int(number(layer)) for layer in layers)
     except (TypeError, ValueError) as error:
         raise RecordError("has layers that are no numbers") from error
-    return numbers
-
-
-def boundary(values: np.ndarray, layers: Sequence[int] | None, w_avg: Tensor,
-             name: str = "") -> Boundary:
-    """The boundary of a file for codes of the shape of `w_avg` [L, D], of unit norm in each layer.
-
-    values: [1, L, D], or one normal [1, D] for all layers. layers: those moved, None for all.
-    The files store no intercept: the hyperplane is put through the average code.
-    ValueError: another size, values that are not finite, layers that there are not.
-    """
-    depth, size = w_avg.shape
-    normal = torch.from_numpy(np.array(values, np.float64)).squeeze(0)
-    if normal.shape not in ((depth, size), (size,)):
-        raise ValueError(f"The boundary has shape {list(values.shape)}, "
-                         f"the codes have [{depth}, {size}].")
-    layers = tuple(range(depth)) if layers is None else tuple(sorted(set(layers)))
-    if not layers or not set(layers) <= set(range(depth)):
-        raise ValueError(f"The boundary is for layers {list(layers)} of {depth}.")
-    normal = normal.expand(depth, size)
-    norms = normal.norm(dim=1, keepdim=True)
-    if not normal.isfinite().all() or not (norms[list(layers)] > 0).all():
-        raise ValueError("The boundary has values that are not finite or layers that are zero.")
-    kept = torch.zeros(depth, size, dtype=torch.float64)
-    kept[list(layers)] = (normal / norms)[list(layers)]
-    intercept = -float((kept * w_avg.double().cpu()).sum())
-    return Boundary(name, kept.float(), intercept, layers, space="layer")

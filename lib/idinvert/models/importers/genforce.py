@@ -16,17 +16,8 @@ from torch import Tensor, nn
 from idinvert.nn.encoder import Encoder
 from idinvert.nn.stylegan import Generator
 
-from . import IMPORTERS, File
-from .states import (
-    Place,
-    State,
-    check_plain,
-    convert,
-    is_state,
-    last_index,
-    resolution_of,
-    shape_of,
-)
+from . import IMPORTERS, File, states
+from .states import Place, State, pair
 
 
 @IMPORTERS.register("genforce")
@@ -37,13 +28,13 @@ class Genforce:
 
     @staticmethod
     def recognises(file: File) -> bool:
-        return (file.holds_torch(Mapping) and is_state(file.torch_content)
+        return (file.holds_torch(Mapping) and states.is_state(file.torch_content)
                 and "g_ema" not in file.torch_content)
 
     @staticmethod
     def read(file: File) -> dict[str, nn.Module]:
         state = file.torch_content
-        check_plain(state)
+        states.check_plain(state)
         if any(key.startswith("block0.") for key in state):
             return {"encoder": encoder(state)}
         return {"generator": generator(state)}
@@ -61,13 +52,13 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
     full resolution, and `Generator.truncate` has the published strength (0.7, 8 layers) by default.
     Raises ValueError naming the first key that is missing, unknown or of another shape.
     """
-    blocks = 1 + last_index(state, r"synthesis\.output(\d+)\.bias", "synthesis.output0.bias")
-    resolution = resolution_of(blocks)
-    mapping_hidden, z_dim = shape_of(state, "mapping.dense0.fc.weight", 2)
-    w_dim = shape_of(state, "synthesis.layer0.epilogue.style_mod.dense.fc.weight", 2)[1]
-    layerwise = shape_of(state, "mapping.dense7.fc.weight", 2)[0] == 2 * blocks * w_dim
+    blocks = 1 + states.last_index(state, r"synthesis\.output(\d+)\.bias", "synthesis.output0.bias")
+    resolution = states.resolution_of(blocks)
+    mapping_hidden, z_dim = states.shape_of(state, "mapping.dense0.fc.weight", 2)
+    w_dim = states.shape_of(state, "synthesis.layer0.epilogue.style_mod.dense.fc.weight", 2)[1]
+    layerwise = states.shape_of(state, "mapping.dense7.fc.weight", 2)[0] == 2 * blocks * w_dim
     widest, narrowest = (
-        shape_of(state, f"synthesis.output{b}.conv.weight", 4)[1] for b in (0, blocks - 1)
+        states.shape_of(state, f"synthesis.output{b}.conv.weight", 4)[1] for b in (0, blocks - 1)
     )
     network = Generator(
         resolution, z_dim, w_dim, channel_base=narrowest * resolution, channel_max=widest,
@@ -75,7 +66,7 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
         tanh=layerwise if tanh is None else tanh,
     )  # fmt: skip
     ignored = r"synthesis\.lod|truncation\.truncation|synthesis\.layer\d+\.blur\.kernel"
-    return convert(network, state, generator_places(state, 2 * blocks), ignored, "generator")
+    return states.convert(network, state, generator_places(state, 2 * blocks), ignored, "generator")
 
 
 def generator_places(state: State, layers: int) -> dict[str, Place]:
@@ -120,17 +111,17 @@ def encoder(state: State) -> Encoder:
     `state` is that of a file, e.g. `styleganinv_ffhq256_encoder.pth`.
     Raises ValueError naming the first key that is missing, unknown or of another shape.
     """
-    blocks = last_index(state, r"block(\d+)\.fc\.weight", "block7.fc.weight")
-    resolution = resolution_of(blocks)
-    outputs, inputs = shape_of(state, f"block{blocks}.fc.weight", 2)
+    blocks = states.last_index(state, r"block(\d+)\.fc\.weight", "block7.fc.weight")
+    resolution = states.resolution_of(blocks)
+    outputs, inputs = states.shape_of(state, f"block{blocks}.fc.weight", 2)
     network = Encoder(
         resolution,
         w_dim=outputs // (2 * blocks),
-        channel_base=shape_of(state, "block0.conv.weight", 4)[0],
+        channel_base=states.shape_of(state, "block0.conv.weight", 4)[0],
         channel_max=inputs // 16,
     )
     ignored = r".*\.num_batches_tracked"
-    return convert(network, state, encoder_places(network), ignored, "encoder")
+    return states.convert(network, state, encoder_places(network), ignored, "encoder")
 
 
 def encoder_places(network: Encoder) -> dict[str, Place]:
@@ -157,5 +148,4 @@ def conv_norm(ours: str, conv: str, norm: str) -> dict[str, Place]:
 
 def batch_norm(ours: str, published: str) -> dict[str, Place]:
     """Places of a batch norm; the number of batches it has seen is of no consequence."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    return {f"{ours}.{name}": Place(f"{published}.bn.{name}") for name in names}
+    return pair(ours, f"{published}.bn", "running_mean", "running_var")

@@ -29,7 +29,7 @@ from idinvert.nn.stylegan2 import Discriminator, Generator
 
 from . import IMPORTERS, File
 from .records import Call, Record, RecordError, number, read, tensor
-from .states import LARGEST, Place, convert, last_index, shape_of
+from .states import LARGEST, Place, check_filters, convert, last_index, pair, shape_of
 
 LR_MULTIPLIER = 0.01  # of our mapping network
 MODULES = 10_000  # more are taken for a file that refers to itself
@@ -83,12 +83,11 @@ def read_file(path: str | Path) -> dict[str, Network]:
                 raise RecordError("holds no networks")
             networks = {name: network(Record.of(node)) for name, node in found.items()
                         if name in ("G_ema", "D")}
-        except RecordError as error:
-            raise ValueError(f"{path} is no readable NVIDIA file: it {error}.") from error
-        except RecursionError as error:
-            raise ValueError(f"{path} is no readable NVIDIA file: it is too deep.") from error
-    if "G_ema" not in networks:
-        raise ValueError(f"{path} is no readable NVIDIA file: it holds no network G_ema.")
+            if "G_ema" not in networks:
+                raise RecordError("holds no network G_ema")
+        except (RecordError, RecursionError) as error:
+            reason = "is too deep" if isinstance(error, RecursionError) else error
+            raise ValueError(f"{path} is no readable NVIDIA file: it {reason}.") from error
     return networks
 
 
@@ -152,7 +151,7 @@ def check_generator(found: Network, resolution: int) -> None:
         for layer in ("conv0", "conv1", "torgb")[size == 4:]:
             found.fact(f"{block}.{layer}.conv_clamp", (clamp(found, "synthesis.b4.conv1"),))
     found.fact("mapping.fc0.activation", ("lrelu",), "lrelu")
-    check_filters(found.state)
+    check_filters(found.state, "resample_filter")
 
 
 def generator_places(found: Network, blocks: int, depth: int) -> dict[str, Place]:
@@ -185,12 +184,8 @@ def layer_places(ours: str, theirs: str) -> dict[str, Place]:
 
 def modulated(ours: str, theirs: str) -> dict[str, Place]:
     """Places of a modulated convolution and its bias."""
-    return {
-        f"{ours}.conv.weight": Place(f"{theirs}.weight"),
-        f"{ours}.conv.style.weight": Place(f"{theirs}.affine.weight"),
-        f"{ours}.conv.style.bias": Place(f"{theirs}.affine.bias"),
-        f"{ours}.bias": Place(f"{theirs}.bias"),
-    }
+    return pair(f"{ours}.conv.style", f"{theirs}.affine") | {
+        f"{ours}.conv.weight": Place(f"{theirs}.weight"), f"{ours}.bias": Place(f"{theirs}.bias")}
 
 
 def mapping_gains(found: Network, layer: str) -> tuple[float, float]:
@@ -227,15 +222,6 @@ def clamp(found: Network, layer: str) -> float | None:
     return float(value)
 
 
-def check_filters(state: dict[str, Tensor]) -> None:
-    """ValueError unless images are resampled by [1, 3, 3, 1], as in all published networks."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    for key, value in state.items():
-        if key.endswith("resample_filter") and not (
-                value.shape == (4, 4) and torch.allclose(value.float(), torch.outer(taps, taps))):
-            raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
-
-
 def discriminator(found: Network) -> Discriminator:
     """The discriminator `D`, in eval mode; ValueError as for `generator`."""
     state = found.state
@@ -248,15 +234,13 @@ def discriminator(found: Network) -> Discriminator:
         channel_max=shape_of(state, "b4.conv.weight", 4)[0],
         clamp=clamp(found, "b4.conv"), minibatch_group=minibatch_group(found),
     )  # fmt: skip
-    places = {}
-    for ours, theirs in (("from_rgb", f"b{resolution}.fromrgb"), ("conv", "b4.conv"),
-                         ("dense", "b4.fc"), ("output", "b4.out")):
-        places |= {f"{ours}.{x}": Place(f"{theirs}.{x}") for x in ("weight", "bias")}
+    places = (pair("from_rgb", f"b{resolution}.fromrgb") | pair("conv", "b4.conv")
+              | pair("dense", "b4.fc") | pair("output", "b4.out"))
     for b in range(blocks - 1):
-        for ours, theirs in (("conv", "conv0"), ("conv_down", "conv1")):
-            places |= {f"blocks.{b}.{ours}.{x}": Place(f"b{resolution >> b}.{theirs}.{x}")
-                        for x in ("weight", "bias")}
-        places[f"blocks.{b}.skip.weight"] = Place(f"b{resolution >> b}.skip.weight")
+        ours, theirs = f"blocks.{b}", f"b{resolution >> b}"
+        places |= pair(f"{ours}.conv", f"{theirs}.conv0")
+        places |= pair(f"{ours}.conv_down", f"{theirs}.conv1")
+        places[f"{ours}.skip.weight"] = Place(f"{theirs}.skip.weight")
     return convert(network, state, places, DERIVED, "discriminator")
 
 
@@ -272,7 +256,7 @@ def check_discriminator(found: Network, resolution: int) -> None:
         found.fact(f"b{size}.conv0.activation", ("lrelu",), "lrelu")
         for layer in ("conv0", "conv1"):
             found.fact(f"b{size}.{layer}.conv_clamp", bound)
-    check_filters(found.state)
+    check_filters(found.state, "resample_filter")
 
 
 def minibatch_group(found: Network) -> int:

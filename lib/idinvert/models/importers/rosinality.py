@@ -15,17 +15,8 @@ from torch import Tensor, nn
 
 from idinvert.nn.stylegan2 import Discriminator, Generator
 
-from . import IMPORTERS, File
-from .states import (
-    Place,
-    State,
-    check_plain,
-    convert,
-    is_state,
-    last_index,
-    resolution_of,
-    shape_of,
-)
+from . import IMPORTERS, File, states
+from .states import Place, State, pair
 
 IGNORED = r".*\.kernel"  # resampling filters, checked
 AVERAGED = 10_000  # latents
@@ -56,9 +47,9 @@ def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
     kept = {name: found[name] for name in ("g_ema", "d")
             if name == "g_ema" or found.get(name) is not None}
     for name, state in kept.items():
-        if not is_state(state):
+        if not states.is_state(state):
             raise ValueError(f"{path} holds no state dict under {name}.")
-        check_plain(state)
+        states.check_plain(state)
     average = found.get("latent_avg")
     return kept if not isinstance(average, Tensor) else kept | {"latent_avg": average}
 
@@ -69,21 +60,21 @@ def generator(state: State, latent_avg: Tensor | None = None) -> Generator:
     latent_avg: average code [D] or [1, D]; without it that of 10,000 latents of seed 0 is taken.
     ValueError naming the first key that is missing, unknown or of another shape.
     """
-    last = last_index(state, r"to_rgbs\.(\d+)\.bias", "to_rgbs.0.bias")
-    blocks, depth = last + 2, last_index(state, r"style\.(\d+)\.weight", "style.1.weight")
-    resolution = resolution_of(blocks)
-    hidden, z_dim = shape_of(state, "style.1.weight", 2)
-    w_dim = shape_of(state, f"style.{depth}.weight", 2)[0]
+    last = states.last_index(state, r"to_rgbs\.(\d+)\.bias", "to_rgbs.0.bias")
+    blocks, depth = last + 2, states.last_index(state, r"style\.(\d+)\.weight", "style.1.weight")
+    resolution = states.resolution_of(blocks)
+    hidden, z_dim = states.shape_of(state, "style.1.weight", 2)
+    w_dim = states.shape_of(state, f"style.{depth}.weight", 2)[0]
     network = Generator(
         resolution, z_dim, w_dim,
-        channel_base=shape_of(state, f"to_rgbs.{last}.conv.weight", 5)[2] * resolution,
-        channel_max=shape_of(state, "input.input", 4)[1],
+        channel_base=states.shape_of(state, f"to_rgbs.{last}.conv.weight", 5)[2] * resolution,
+        channel_max=states.shape_of(state, "input.input", 4)[1],
         mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
     )  # fmt: skip
-    check_filters(state)
+    states.check_filters(state, ".kernel", scaled=True)
     places = generator_places(blocks, depth)
     given = {"latent_avg": torch.zeros(w_dim) if latent_avg is None else latent_avg.reshape(-1)}
-    convert(network, {**state, **given}, places, IGNORED, "generator")
+    states.convert(network, {**state, **given}, places, IGNORED, "generator")
     if latent_avg is None:
         network.w_avg.copy_(average_code(network))
     return network
@@ -101,8 +92,7 @@ def generator_places(blocks: int, depth: int) -> dict[str, Place]:
     places = {"const": Place("input.input"),
                "w_avg": Place("latent_avg", lambda w: w.expand(2 * blocks, -1), lambda s: s[1:])}
     for i in range(depth):
-        for x in ("weight", "bias"):
-            places[f"mapping.dense.{i}.{x}"] = Place(f"style.{i + 1}.{x}")
+        places |= pair(f"mapping.dense.{i}", f"style.{i + 1}")
     for i in range(2 * blocks - 1):
         theirs = f"convs.{i - 1}" if i else "conv1"
         places |= modulated(f"layers.{i}", theirs) | {
@@ -122,43 +112,28 @@ def generator_places(blocks: int, depth: int) -> dict[str, Place]:
 
 def modulated(ours: str, theirs: str) -> dict[str, Place]:
     """Places of a modulated convolution."""
-    return {
-        f"{ours}.conv.weight": Place(f"{theirs}.conv.weight", lambda x: x[0], lambda s: (1, *s)),
-        f"{ours}.conv.style.weight": Place(f"{theirs}.conv.modulation.weight"),
-        f"{ours}.conv.style.bias": Place(f"{theirs}.conv.modulation.bias"),
-    }
-
-
-def check_filters(state: State) -> None:
-    """ValueError unless images are resampled by [1, 3, 3, 1]."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    for key, value in state.items():
-        if key.endswith(".kernel") and not (
-                value.shape == (4, 4)
-                and torch.allclose(value.float() / value.float().sum(),
-                                   torch.outer(taps, taps))):
-            raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
+    weight = Place(f"{theirs}.conv.weight", lambda x: x[0], lambda s: (1, *s))
+    return pair(f"{ours}.conv.style", f"{theirs}.conv.modulation") | {f"{ours}.conv.weight": weight}
 
 
 def discriminator(state: State) -> Discriminator:
     """The discriminator `d`, in eval mode; ValueError as for `generator`."""
-    blocks = 1 + last_index(state, r"convs\.(\d+)\.conv1\.0\.weight", "convs.1.conv1.0.weight")
-    resolution = resolution_of(blocks)
-    check_filters(state)
+    last = states.last_index(state, r"convs\.(\d+)\.conv1\.0\.weight", "convs.1.conv1.0.weight")
+    resolution = states.resolution_of(last + 1)
+    states.check_filters(state, ".kernel", scaled=True)
     network = Discriminator(
         resolution,
-        channel_base=shape_of(state, "convs.0.0.weight", 4)[0] * resolution,
-        channel_max=shape_of(state, "final_conv.0.weight", 4)[0],
+        channel_base=states.shape_of(state, "convs.0.0.weight", 4)[0] * resolution,
+        channel_max=states.shape_of(state, "final_conv.0.weight", 4)[0],
     )
     places = activated("from_rgb", "convs.0", 0) | activated("conv", "final_conv", 0)
-    for b in range(blocks - 1):
+    for b in range(last):
         block = f"convs.{b + 1}"
         places |= activated(f"blocks.{b}.conv", f"{block}.conv1", 0)
         places |= activated(f"blocks.{b}.conv_down", f"{block}.conv2", 1)
         places[f"blocks.{b}.skip.weight"] = Place(f"{block}.skip.1.weight")
-    for ours, theirs in (("dense", "final_linear.0"), ("output", "final_linear.1")):
-        places |= {f"{ours}.{x}": Place(f"{theirs}.{x}") for x in ("weight", "bias")}
-    return convert(network, state, places, IGNORED, "discriminator")
+    places |= pair("dense", "final_linear.0") | pair("output", "final_linear.1")
+    return states.convert(network, state, places, IGNORED, "discriminator")
 
 
 def activated(ours: str, theirs: str, first: int) -> dict[str, Place]:

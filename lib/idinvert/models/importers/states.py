@@ -34,6 +34,11 @@ class Place:
     shape: Callable[[Shape], Shape] = same  # our shape -> the published one
 
 
+def pair(ours: str, theirs: str, *more: str) -> dict[str, Place]:
+    """Places of a weight and a bias, and of `more`, that have the same names in both modules."""
+    return {f"{ours}.{name}": Place(f"{theirs}.{name}") for name in ("weight", "bias", *more)}
+
+
 def read_torch(path: str | Path) -> Any:
     """What a PyTorch file holds, tensors on the CPU, without running code in it.
 
@@ -61,6 +66,19 @@ def check_plain(state: State) -> None:
                 or value.device.type != "cpu"
                 or value.numel() * value.element_size() > value.untyped_storage().nbytes()):
             raise ValueError(f"Key '{key}' holds no plain tensor of numbers.")
+
+
+def check_filters(state: State, ending: str, scaled: bool = False) -> None:
+    """ValueError unless images are resampled by [1, 3, 3, 1], as in all published networks.
+
+    The filters have keys with this ending. scaled: their sum need not be 1.
+    """
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    for key, value in state.items():
+        if key.endswith(ending):
+            found = value.float() / (value.float().sum() if scaled else 1)
+            if found.shape != (4, 4) or not torch.allclose(found, torch.outer(taps, taps)):
+                raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
 
 
 def last_index(state: State, pattern: str, example: str, largest: int = LAYERS) -> int:
