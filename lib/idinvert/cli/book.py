@@ -2,9 +2,9 @@
 
     idinvert book build/book
 
-assembles the pages, tables and executed notebooks of the checkout, and leaves the book in
-build/book/_build/html; open index.html there. It takes notebooks as they were executed last:
-`make book` executes again what is out of date, and fetches the scripts that the book serves.
+assembles the pages, tables and executed notebooks of the checkout and builds the book in
+build/book/_build/html; open index.html there. It does not execute notebooks: `make book` executes
+those that are out of date, and fetches the scripts that the book serves.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Execute a notebook of the study, and say which picture to open.
+"""Execute a notebook of the study, and name a picture to open.
 
     idinvert run 06_tradeoff
     idinvert run 02_reconstruction --profile smoke num_images=4
 
-The executed notebook, its tables and its figures go to build/PROFILE. Those of the profile
-"reference" are taken to results/ once the whole run has succeeded. Words NAME=VALUE set parameters
-of the notebook.
+The executed notebook, its tables and its figures are written to build/PROFILE. Those of the profile
+"reference" are copied to results/ after the whole run has succeeded. NAME=VALUE sets a parameter of
+the notebook.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Command:
     notebook: Positional[str] = "06_tradeoff"
     """its name in notebooks/, without .ipynb"""
     parameters: Positional[tuple[str, ...]] = ()
-    """NAME=VALUE of the notebook's first cell, such as num_images=8"""
+    """NAME=VALUE sets a parameter of the notebook's first cell, such as num_images=8"""
     profile: str = "embedded"
     """smoke (a minute), embedded (at most ten on two CPU cores), reference, paper, or a .yml file
     of your own"""
 
 
 def main(arguments: list[str]) -> None:
-    """Execute it and list what it wrote."""
+    """Execute the notebook and list the files that it wrote."""
     options = read_options(Command, arguments, __name__, __doc__)
     parameters = dict(parameter(word) for word in options.parameters)
     start = time.monotonic()

@@ -1,8 +1,8 @@
-"""Executing a notebook with papermill, and keeping what the reference profile makes.
+"""Executes a notebook with papermill, and keeps the results of the reference profile.
 
-One way for all profiles: the executed notebook, its tables and its figures appear in build/PROFILE.
-Those of the profile "reference" are taken to results/ together, once the whole run has succeeded,
-so that results/ never holds the tables of one run beside the notebook of another.
+The executed notebook, its tables and its figures appear in build/PROFILE. Those of the profile
+"reference" are copied to results/ together, after the whole run has succeeded, so that results/
+never has the tables of one run beside the notebook of another.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class CellError(ValueError):
 
 def execute(notebook: str, profile: str = "embedded", progress: bool = True,
             **parameters: Any) -> Path:
-    """Execute a notebook; returns the path of the executed one.
+    """Execute a notebook; returns the path of the executed notebook.
 
-    parameters: of the notebook, beside `profile`. SettingsError or RegistryError, one sentence: the
-    notebook, the profile, a parameter or a setting is unknown or out of range. CellError: a cell
-    failed; what is in results/ stays.
+    parameters: of the notebook, besides `profile`. SettingsError or RegistryError, one sentence:
+    the notebook, the profile, a parameter or a setting is unknown or out of range. CellError: a
+    cell failed; results/ stays as it was.
     """
     kind, found = NOTEBOOKS[notebook], profiles.load(profile)
     source = ROOT / "notebooks" / f"{notebook}.ipynb"
@@ -51,7 +51,7 @@ def execute(notebook: str, profile: str = "embedded", progress: bool = True,
     target.parent.mkdir(parents=True, exist_ok=True)
     path = profiles.profile_path(profile)
     named = found.name if path.parent == profiles.PROFILES else str(path)
-    # What a kernel says on the terminal of its transport and its debugger helps nobody here.
+    # A kernel would print warnings about its debugger on the terminal.
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     try:
         papermill.execute_notebook(
@@ -64,9 +64,9 @@ def execute(notebook: str, profile: str = "embedded", progress: bool = True,
 
 
 def keep(notebook: str) -> Path:
-    """Take the output of the reference profile to results/; returns the executed notebook's path.
+    """Copy the output of the reference profile to results/; returns the executed notebook's path.
 
-    What the notebook wrote there in its last run and does not write any more is removed.
+    Files that the notebook's last run wrote there and this run did not write are removed.
     """
     folder = run.output_folder("reference")
     note, old = (run.read_note(place, notebook) for place in (folder, RESULTS))

@@ -1,9 +1,9 @@
 """Profiles: the settings of every notebook, and the subjects that the notebooks work on.
 
-A profile is a file of `notebooks/profiles`, or a .yml file of one's own. It holds the settings of
-each notebook under the notebook's name, and under `subjects` what `subjects.Subject` describes.
-What a profile of one's own leaves out is as in "embedded". A notebook's settings are the class
-below that is registered by its name: a new notebook gets one more.
+A profile is a file in `notebooks/profiles`, or a user's .yml file. It holds the settings of each
+notebook under the notebook's name, and a list of `subjects.Subject` under `subjects`. Settings that
+a user's profile omits are those of "embedded". Each notebook has a class of settings below, which
+is registered by the notebook's name.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ NOTEBOOKS: Registry[type] = Registry("notebook", package="")
 
 
 def read_methods(given: Any) -> dict[str, Method]:
-    """Every inversion method by name, with the settings that a profile gives it and defaults.
+    """Every inversion method by name, with the settings that a profile gives, else its defaults.
 
-    Where a method has the choice, notebooks take convolutions in bfloat16.
+    Notebooks run convolutions in bfloat16 if a method has this setting.
     """
     if not isinstance(given, Mapping):
         raise SettingsError(f"methods should be settings by method, not {given!r:.40}.")
@@ -67,7 +67,7 @@ class Reconstruction:
 @NOTEBOOKS.register("03_attributes")
 @settings
 class Attributes(Reconstruction):
-    """Inverted codes of the same methods, on either side of the boundaries."""
+    """On which side of the boundaries the codes of the same methods lie."""
 
 
 @NOTEBOOKS.register("04_editing")
@@ -101,7 +101,7 @@ class Tradeoff:
 @NOTEBOOKS.register("08_noise")
 @settings
 class Noise:
-    """Encoders that predict noise maps too."""
+    """Encoders that predict noise maps as well as codes."""
 
     num_images: Count  # test images
 
@@ -114,15 +114,15 @@ class Explore(Tradeoff):
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile that was read and checked: subjects by domain, settings by notebook."""
+    """A checked profile: subjects by domain, settings by notebook."""
 
     name: str
     subjects: dict[str, Subject]
     notebooks: dict[str, Mapping]
 
     def settings(self, notebook: str, **overrides: Any) -> Any:
-        """Settings of a notebook; an override that is not None replaces a setting or, where a
-        setting holds several values by name, those that it names.
+        """Settings of a notebook; overrides that are not None replace them. An override of a
+        setting with several named values replaces only the values that it names.
 
         RegistryError: no such notebook. SettingsError: the profile lacks it, or a value is wrong.
         """
@@ -139,10 +139,10 @@ class Profile:
 
 
 def load(profile: str) -> Profile:
-    """Read a profile: a name of `notebooks/profiles`, or the path of a .yml file of one's own.
+    """Read and check a profile: a name in `notebooks/profiles`, or the path of a user's .yml file.
 
-    All of it is checked. SettingsError, one sentence: there is no such profile, it is no list of
-    settings, or something in it is unknown or out of range.
+    SettingsError, one sentence: there is no such profile, it is not a list of settings, or
+    something in it is unknown or out of range.
     """
     path = profile_path(profile)
     values = read_file(path)
@@ -174,7 +174,7 @@ def profile_path(profile: str) -> Path:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """What a profile's file holds; SettingsError if that is no list of settings."""
+    """The settings in a profile's file; SettingsError if it is not a list of settings."""
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -191,7 +191,7 @@ def flow(values: Mapping) -> str:
 
 
 def merged(values: Mapping, over: Mapping) -> dict[str, Any]:
-    """`values` with those of `over` in their place; mappings in them are merged likewise."""
+    """`values`, replaced by those of `over`; mappings in them are merged in the same way."""
     both = dict(values)
     for name, value in over.items():
         deeper = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)

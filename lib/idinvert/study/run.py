@@ -1,5 +1,4 @@
-"""One run of a notebook: its settings, where its tables and figures go, and what it was made from.
-"""
+"""One run of a notebook: its settings, its output folder, and a note of what it was made from."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ from .profiles import ROOT
 from .subjects import Subject
 
 VERSIONS = ("torch", "numpy", "pandas", "scikit-learn", "matplotlib")
-# Code that no number of a notebook depends on: what training made is in the weights and what an
-# importer read in the model, which are compared themselves, as settings are; `figures` only draws.
+# Code on which no number of a notebook depends: the results of training and importing are in the
+# weights, which are compared themselves, as settings are; `figures` only draws.
 WITHOUT = ("idinvert.training", "idinvert.models.importers", "idinvert.models.importing",
            "idinvert.study.profiles", "idinvert.study.figures")
 
@@ -40,7 +39,7 @@ class Run:
     """Settings of a notebook, the subjects of its profile, and its output folder.
 
     Output goes to build/PROFILE of the checkout, or to PROFILE in the folder that
-    `$IDINVERT_BUILD` names; `execution.keep` takes that of the profile "reference" to results/.
+    `$IDINVERT_BUILD` names; `execution.keep` copies that of the profile "reference" to results/.
     """
 
     notebook: str
@@ -52,7 +51,7 @@ class Run:
     listed: dict[str, Subject] = field(default_factory=dict)  # the profile's subjects, by domain
     code: dict[str, str] = field(default_factory=dict)  # see `code_of`
     start: float = field(default_factory=time.monotonic)
-    files: list[str] = field(default_factory=list)  # what it wrote, relative to the folder
+    files: list[str] = field(default_factory=list)  # written by the run, relative to the folder
 
     @cached_property
     def subjects(self) -> dict[str, Subject]:
@@ -60,7 +59,7 @@ class Run:
         return subjects.ready(self.listed, lambda domain: self.listed[domain].prepare())
 
     def subject(self, domain: str) -> Subject:
-        """The subject of a domain; SubjectError names those that the profile has."""
+        """The subject of a domain; SubjectError lists those of the profile."""
         if domain not in self.listed:
             known = ", ".join(self.listed)
             raise subjects.SubjectError(f"The profile {self.profile!r} has no subject {domain!r}: "
@@ -70,8 +69,8 @@ class Run:
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Write tables/NAME.csv; returns the frame.
 
-        An empty output with the metadata {"kind": "table", "name": NAME} stands before what the
-        notebook shows of it, and tells the book which table that is.
+        The notebook first shows an empty output with the metadata {"kind": "table", "name": NAME},
+        which tells the book which table follows.
         """
         with replacing(self.place(f"tables/{name}.csv")) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
@@ -79,8 +78,8 @@ class Run:
         return frame
 
     def figure(self, name: str, figure: Figure) -> Image:
-        """Write figures/NAME at 150 dots an inch, .jpg if it shows photographs, else .png; returns
-        what the notebook shows of it, with the metadata {"kind": "figure", "name": NAME}."""
+        """Write figures/NAME at 150 dots per inch, .jpg if it shows images, else .png; returns what
+        the notebook shows of it, with the metadata {"kind": "figure", "name": NAME}."""
         file = self.place(f"figures/{name}.{figures.file_format(figure)}")
         with replacing(file) as temporary:
             figures.save(figure, temporary, dpi=150)
@@ -89,14 +88,14 @@ class Run:
         return shown
 
     def place(self, file: str) -> Path:
-        """The path of a file that the run writes, noted among its files."""
+        """The path of a file that the run writes; adds the file to `files`."""
         if file not in self.files:
             self.files.append(file)
         return self.folder / file
 
     def finish(self) -> str:
         """Write settings/NOTEBOOK.json: what the run was made from, its files and its time; returns
-        a line about it."""
+        a line to print."""
         seconds = round(time.monotonic() - self.start, 1)
         note = {"notebook": self.notebook, "profile": self.profile, "device": self.device,
                 "seed": self.seed, "settings": resolved(self.settings), "seconds": seconds,
@@ -129,18 +128,18 @@ def output_folder(profile: str) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as messages name it: relative to the checkout if it is in it."""
+    """A path as messages show it: relative to the checkout if it is in it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def read_note(folder: Path, notebook: str) -> dict[str, Any]:
-    """What a run noted of itself (`Run.finish`); empty if it did not."""
+    """What `Run.finish` wrote about a run; empty if the notebook has not been run."""
     path = note_path(folder, notebook)
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def note_path(folder: Path, notebook: str) -> Path:
-    """Where a run notes what it was made from."""
+    """The file to which a run writes what it was made from."""
     return folder / "settings" / f"{notebook}.json"
 
 
@@ -150,8 +149,8 @@ def judge() -> str:
 
 
 def code_of(notebook: str) -> dict[str, str]:
-    """What a notebook runs: a hash of its own code, as "notebook", and one of each module of this
-    project that it imports, directly or not, but for WITHOUT."""
+    """Hashes of a notebook's own code, as "notebook", and of each module of this project that it
+    imports, directly or indirectly, except WITHOUT."""
     cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     return {"notebook": provenance.syntax_hash(code)[:16],

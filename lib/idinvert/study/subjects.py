@@ -1,7 +1,7 @@
 """Subjects: for each domain of a study, a generator with its networks, and test images.
 
 A profile lists its subjects; without a list they are the embedded worlds. Paths in a profile may
-hold variables of the environment, and relative ones start at the profile's folder.
+contain environment variables, and relative paths start at the profile's folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class SubjectError(ValueError):
-    """A subject that the profile does not have; the message names those that it has."""
+    """A subject that the profile does not have; the message lists its subjects."""
 
 
 @settings
@@ -68,8 +68,8 @@ class Subject:
     def test(self, model: StudyModel, count: int | None = None) -> LabelledImages:
         """The first `count` test images (default: all) with their labels.
 
-        Of one's own images, those that lack a label are left out. ValueError: there are fewer, or
-        nothing tells labels.
+        A user's images without a label are left out. ValueError: there are fewer than `count`, or
+        there are no labels.
         """
         size = model.generator.resolution
         if self.images is None:
@@ -90,7 +90,7 @@ class Subject:
         return LabelledImages(images, labels[known])
 
     def listed(self) -> tuple[sources.Source, list[str]]:
-        """Where one's own images are, and the names of the test images."""
+        """The source of a user's images, and the names of the test images in it."""
         source = sources.open_source(self.images)
         _, index = sources.split(len(source.names), self.split)
         return source, [source.names[i] for i in index] or list(source.names)
@@ -98,7 +98,7 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images uint8 [N, 3, H, W] and a column of 0 and 1 for each attribute that is known."""
+    """Images uint8 [N, 3, H, W], and a column of 0 and 1 for each known attribute."""
 
     images: Tensor
     labels: pd.DataFrame
@@ -153,12 +153,12 @@ def ready(domains: Iterable[str], prepare: Callable[[str], Any]) -> dict[str, An
 
 
 def located(path: Path | None, folder: Path) -> Path | None:
-    """A path of a profile that lies in `folder`, its variables of the environment filled in."""
+    """A path in a profile that is in `folder`, with its environment variables filled in."""
     return path and folder / Path(os.path.expandvars(path)).expanduser()
 
 
 def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:
-    """One's own images and the names of those that can be read; the others are told."""
+    """A user's images that can be read, and their names; a line reports each of the others."""
     images, kept, errors = sources.load_images(source, size, names)
     for error in errors:
         print(f"left out: {error}")
@@ -166,7 +166,7 @@ def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Ten
 
 
 def opinions(model: StudyModel, images: Tensor) -> pd.DataFrame:
-    """Labels by the classifier, as the paper takes them."""
+    """Labels from the classifier, as in the paper."""
     if not model.has("classifier"):
         raise ValueError("The test images have no labels: give the profile a CSV file (labels), or "
                          "train an attribute classifier (idinvert train classifier).")
