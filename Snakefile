@@ -38,7 +38,7 @@ def reason(wildcards):
 
 def made_from(wildcards):
     """Other models that a model of the zoo is trained from."""
-    return [f"results/weights/{name}.safetensors" for name in ZOO[wildcards.name].needs()]
+    return [f"results/weights/{name}.safetensors" for name in ZOO[wildcards.name].needs().values()]
 
 
 def trained_on(wildcards):

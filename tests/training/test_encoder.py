@@ -10,6 +10,7 @@ from idinvert.nn import encoder as nets
 from idinvert.nn import noise_encoder, projected, stylegan
 from idinvert.nn.vgg import VGG16Features
 from idinvert.training import encoder as training
+from idinvert.training import steps
 from idinvert.training.loop import Schedule, train
 
 SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
@@ -44,6 +45,12 @@ def make(kind="domain_guided", **recipe):
     return training.DomainGuidedTask(encoder, generator, *extra, images, recipe, held_out=8)
 
 
+def in_float32(monkeypatch):
+    """Switch bfloat16 off."""
+    for module in (training, steps):
+        monkeypatch.setattr(module, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+
+
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
 
@@ -63,7 +70,7 @@ def test_step_moves_encoder_and_discriminator_and_leaves_the_rest():
 
 def test_encoder_loss_is_equation_2(monkeypatch):
     """Gradient of a step, in float32, against the equation written out."""
-    monkeypatch.setattr(training, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+    in_float32(monkeypatch)
     task = make(lambda_vgg=0.5, lambda_adv=0.25)
     real = torch.rand(8, 3, 8, 8) * 2 - 1
     reference = copy.deepcopy(task.encoder)
@@ -122,7 +129,7 @@ def test_resumed_run_is_the_uninterrupted_run(tmp_path, kind):
 
 def test_perceptual_share_is_an_unbiased_part(monkeypatch):
     """A quarter of the batch is a mean over that quarter, not a quarter of the mean."""
-    monkeypatch.setattr(training, "autocast", lambda device: torch.autocast("cpu", enabled=False))
+    in_float32(monkeypatch)
     task = make(vgg_share=0.25)
     real = torch.rand(8, 3, 8, 8)
     figures, fake = task.encoder_step(real, task.features_of(real)[1])

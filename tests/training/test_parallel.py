@@ -14,6 +14,7 @@ from idinvert.nn.vgg import VGG16Features
 from idinvert.processes import Share
 from idinvert.training import encoder as training
 from idinvert.training import gan
+from idinvert.training import steps as task_steps
 from idinvert.training.parallel import SyncedNorm, synchronise
 
 SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
@@ -58,7 +59,7 @@ def task(case, share):
 def steps(case, share):
     """Figures of some steps in float32, and the networks at the end."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (training, gan):
+        for module in (training, gan, task_steps):
             patch.setattr(module, "autocast", lambda device: torch.autocast("cpu", enabled=False))
         patch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
         trained, figures = task(case, share), []

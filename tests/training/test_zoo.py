@@ -15,7 +15,7 @@ from idinvert.nn import projected, stylegan
 from idinvert.nn.architecture import build
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
-from idinvert.training import encoder, gan, runs, zoo
+from idinvert.training import discriminators, encoder, gan, runs, zoo
 from idinvert.training.entries import TASKS, Entry, task
 from idinvert.training.train import begin, train_entry
 
@@ -26,7 +26,7 @@ ENTRIES = zoo.entries()
 def test_entry_names_what_it_needs(name):
     entry = ENTRIES[name]
     order = list(ENTRIES)
-    for needed in (*entry.needs(), *filter(None, [entry.relative_to])):
+    for needed in (*entry.needs().values(), *filter(None, [entry.relative_to])):
         assert order.index(needed) < order.index(name)
     assert entry.domain in data.DOMAINS
     if entry.kind == "gan":
@@ -235,7 +235,7 @@ def test_a_generator_of_one_code_takes_no_step_and_no_space(tiny_zoo):
     assert all(torch.equal(value, each.state_dict()[key]) for key, value in one.state_dict().items()
                if not key.startswith("mapping") and key != "w_avg")
     assert (models.card("one")["kimg"], models.card("one")["relative_to"]["name"]) == (0, "each")
-    judges = [gan.discriminator_of(name).state_dict() for name in ("each", "one")]
+    judges = [discriminators.discriminator_of(name).state_dict() for name in ("each", "one")]
     assert all(torch.equal(value, judges[0][key]) for key, value in judges[1].items())
     assert main(["train", "one", "--device", "cpu", "--kimg", "0.008"]) == 0  # and goes on
     assert models.card("one")["kimg"] == pytest.approx(0.008)
@@ -267,7 +267,7 @@ def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
     assert main(["train", "tiny", "--device", "cpu", "--kimg", "0.02"]) == 0
     assert models.card("tiny")["discriminator"] == "projected.Discriminator"
     assert models.card("tiny")["kimg"] == 0.02
-    again = gan.discriminator_of("tiny")
+    again = discriminators.discriminator_of("tiny")
     assert again(torch.rand(2, 3, 64, 64)).shape == (2, 75)
 
 

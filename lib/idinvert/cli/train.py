@@ -25,6 +25,7 @@ from tyro.conf import Positional
 from idinvert import models, processes
 from idinvert.settings import Count, NotNegative, Positive, Whole, settings
 from idinvert.training import classifier, encoder, gan, train, zoo
+from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
@@ -61,6 +62,11 @@ class OfImages(Budget):
     split: Literal["ffhq", "lsun", "all"] = "all"  # whose training images are used
     seed: Whole = 0  # of the first weights and of every step
 
+    def common(self) -> dict:
+        """What entries of every kind say."""
+        return {"kimg": self.kimg, "seed": self.seed, "recipe": self.recipe,
+                "images": OwnImages(self.images, self.split)}
+
 
 @settings
 class Gan(OfImages):
@@ -69,11 +75,11 @@ class Gan(OfImages):
     name: Positional[str]  # of the new generator
     _: KW_ONLY
     kimg: Positive = 1000  # thousand images; more continues
-    architecture: Literal["stylegan", "stylegan2"] = "stylegan2"
+    architecture: Literal["stylegan", "stylegan2"] = "stylegan2"  # of the generator
     resolution: Count = 64  # px, a power of two
     layerwise: bool = False  # one code per layer (section 6.2)
     channel_base: Count = 1024  # a layer at r px has base / r channels
-    channel_max: Count = 128
+    channel_max: Count = 128  # most channels of a layer
     dimensions: Count = 64  # of a layer's code
     # a discriminator with the features of VGG-16: convincing samples after a tenth of the images;
     # else one that mirrors the generator
@@ -86,9 +92,8 @@ class Gan(OfImages):
         size = {"resolution": self.resolution, "z_dim": self.dimensions, "w_dim": self.dimensions,
                 "channel_base": self.channel_base, "channel_max": self.channel_max,
                 "layerwise": self.layerwise}
-        judge = {} if self.projected else {"discriminator": gan.mirror(architecture)}
-        return gan.GanEntry(architecture, size, name=self.name, kimg=self.kimg, seed=self.seed,
-                            images=OwnImages(self.images, self.split), recipe=self.recipe, **judge)
+        judge = {} if self.projected else {"discriminator": mirror(architecture)}
+        return gan.GanEntry(architecture, size, name=self.name, **judge, **self.common())
 
 
 @settings
@@ -102,19 +107,16 @@ class Encoder(OfImages):
     average: bool = False  # predict the offset from the average code (section 5.2)
     backbone: str = "encoder.Encoder"  # its network, also backbones.ResNet or one of a plug-in
     channel_base: Count = 32  # channels of the first layer, of the default network
-    channel_max: Count = 64
+    channel_max: Count = 64  # most channels of a layer, of the default network
     recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
 
     def entry(self) -> encoder.DomainGuidedEntry:
         """What is to be trained."""
-        name = self.name or models.companion_name(self.generator, "encoder")
-        size = {}
-        if self.backbone == Encoder.backbone:
-            size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
+        size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
         return encoder.DomainGuidedEntry(
-            self.generator, architecture=self.backbone, settings=size, average=self.average,
-            name=name, kimg=self.kimg, seed=self.seed, recipe=self.recipe,
-            images=OwnImages(self.images, self.split))
+            self.generator, self.backbone, size if self.backbone == Encoder.backbone else {},
+            self.average, name=self.name or models.companion_name(self.generator, "encoder"),
+            **self.common())
 
 
 @settings
@@ -133,8 +135,8 @@ class Classifier(OfImages):
         """What is to be trained."""
         images = OwnImages(self.images, self.split, self.labels, self.sided)
         return classifier.ClassifierEntry(
-            name=self.name, kimg=self.kimg, seed=self.seed, images=images,
-            settings={"resolution": self.resolution}, recipe=self.recipe)
+            name=self.name, settings={"resolution": self.resolution},
+            **self.common() | {"images": images})
 
 
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
@@ -160,21 +162,23 @@ def train_one(entry: Entry, kimg: float | None, budget: Budget, share: processes
     card = train.train_entry(entry, kimg=kimg, share=share, device=budget.device,
                              budget_minutes=budget.budget_minutes,
                              checkpoint_kimg=budget.checkpoint_kimg)
-    if share.first and done:
-        print(f"{state(entry.name)}  (--kimg above {card['kimg']:g} trains on)")
-    elif share.first and entry.kind == "boundaries":
-        print(state(entry.name))
-    elif share.first:
-        print(f"{entry.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M parameters, "
-              f"{card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
+    if done:
+        report = f"{state(entry.name)}  (--kimg above {card['kimg']:g} trains on)"
+    elif entry.kind == "boundaries":
+        report = state(entry.name)
+    else:
+        report = (f"{entry.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M "
+                  f"parameters, {card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
+    if share.first:
+        print(report)
     return card["kimg"] >= wanted
 
 
-def main(arguments: list[str]) -> int | None:
-    """Train what is asked for; 130 where a budget ended it before it was finished."""
-    share, kimg = processes.share(), None
+def main(arguments: list[str]) -> None:
+    """Train what is asked for; KeyboardInterrupt where a budget ended it before it was finished."""
+    share = processes.share()
     if arguments and arguments[0] in OWN:
-        kind = OWN[arguments[0]]
+        kind, kimg = OWN[arguments[0]], None
         given = [word for word in arguments[1:] if word != "--projected"]  # the default
         options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
         entries = [options.entry()]
@@ -182,14 +186,12 @@ def main(arguments: list[str]) -> int | None:
         options = read_options(Models, arguments, __name__, __doc__)
         if options.list:
             print("\n".join(map(state, zoo.entries())))
-            return None
-        names = options.names
-        if options.all:
-            names = [name for name in zoo.entries() if not models.exists(name)]
-        if not names and not options.all:
+            return
+        if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
-        entries = [zoo.entry(name, share.device(options.device)) for name in names]
-        kimg = options.kimg
+        kimg, device = options.kimg, share.device(options.device)
+        names = [name for name in zoo.entries() if not models.exists(name)]
+        entries = [zoo.entry(name, device) for name in (names if options.all else options.names)]
     processes.connect(share, share.device(options.device))
     try:
         for entry in entries:
@@ -197,4 +199,3 @@ def main(arguments: list[str]) -> int | None:
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()
-    return None

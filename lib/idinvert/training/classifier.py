@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -20,8 +20,8 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, Whole, settings
 from idinvert.settings import Share as Fraction
 
-from .entries import Entry, Published, check_network, task
-from .steps import NetworkTask, autocast, descend, place
+from .entries import Entry, Published, task
+from .steps import NetworkTask, descend
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
 
@@ -30,11 +30,11 @@ SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a l
 class Recipe:
     """Settings of a classifier run."""
 
-    # Length in thousand images, that of the run unless told: the learning rate ends there at 0.
+    # thousand images until the learning rate is 0: those of the run, unless told
     schedule_kimg: Positive | None = None
-    batch: Count = 64
-    learning_rate: Positive = 3e-3
-    weight_decay: NotNegative = 0.05
+    batch: Count = 64  # images of a step
+    learning_rate: Positive = 3e-3  # largest
+    weight_decay: NotNegative = 0.05  # of AdamW
     ema_steps: Positive = 200.0  # time constant of the average of weights, in steps
     # images at the end, an eighth of all at most, that are evaluated and not trained on
     holdout: Count = 500
@@ -60,13 +60,10 @@ class ClassifierTask(NetworkTask):
                  mirrored: pd.DataFrame, recipe: Recipe, device: str = "cpu"):
         self.names = list(labels)
         if classifier.attributes != len(self.names):
-            raise ValueError(
-                f"The classifier has {classifier.attributes} attributes, but there are "
-                f"{len(self.names)}: {', '.join(self.names)}."
-            )
+            raise ValueError(f"The classifier has {classifier.attributes} attributes, but there "
+                             f"are {len(self.names)}: {', '.join(self.names)}.")
         if not 0 < recipe.holdout < len(images):
             raise ValueError(f"{len(images)} images cannot spare {recipe.holdout} for evaluation.")
-        place(classifier, device)
         average = copy.deepcopy(classifier).eval().requires_grad_(False)
         super().__init__(images, recipe, device, classifier=classifier, average=average)
         # [2, N, A]: labels of the images as they are, and of their mirror images
@@ -74,18 +71,10 @@ class ClassifierTask(NetworkTask):
                                    for x in (labels, mirrored)])
         self.count = len(images) - recipe.holdout
         self.optimizers = [torch.optim.AdamW(
-            self.classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )]
-
-    def state_dict(self) -> dict:
-        return super().state_dict() | {"schedule_kimg": self.recipe.schedule_kimg}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.continue_schedule(state.get("schedule_kimg"))
+            classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)]
 
     def continue_schedule(self, kimg: float | None) -> None:
-        """A schedule that ended at a learning rate of 0 cannot be continued: it is stretched."""
+        """A schedule cannot be continued after its learning rate fell to 0: it is stretched."""
         if kimg and kimg < self.recipe.schedule_kimg:
             print(f"The learning rate fell to 0 over {kimg:g} thousand images; in this longer run "
                   f"it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
@@ -98,14 +87,13 @@ class ClassifierTask(NetworkTask):
             group["lr"] = rate
         image, label = self.draw()
         self.classifier.train()
-        with autocast(self.device):
-            logits = self.classifier(image)
+        logits = self.run(self.classifier, image)
         known = label.isfinite()
         loss = F.binary_cross_entropy_with_logits(logits[known], label[known])
         descend(self.optimizers[0], loss)
         self.update_average(step)
-        right = ((logits.detach() > 0) == (label > 0.5))[known].float().mean()
-        return {"loss": loss.detach(), "accuracy": right, "learning_rate": rate}
+        right = ((logits > 0) == (label > 0.5))[known].float().mean()
+        return self.means({"loss": loss, "accuracy": right, "learning_rate": rate})
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """A batch of degraded images [batch, 3, r, r] and their labels [batch, A], half flipped."""
@@ -127,23 +115,23 @@ class ClassifierTask(NetworkTask):
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy of the averaged network on the held-out images, per attribute and the mean."""
-        truth = self.labels[0, self.count :]
-        right = ((self.judge() > 0) == (truth > 0.5)).float()
+        logits, truth = self.judge()
+        right = ((logits > 0) == (truth > 0.5)).float()
         right = right.where(truth.isfinite(), torch.nan).nanmean(0)
         figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
         return figures | {"accuracy_mean": float(right.nanmean())}
 
     def sample(self) -> Tensor:
         """Sheet of the 8 x 8 held-out images that the averaged network gets most wrong."""
-        truth = self.labels[0, self.count :]
-        loss = F.binary_cross_entropy_with_logits(self.judge(), truth, reduction="none")
-        loss = loss.nan_to_num().amax(1)
-        worst = loss.argsort(descending=True)[:64]
-        return grid(to_float(self.images[self.count :][worst]), columns=8)
+        loss = F.binary_cross_entropy_with_logits(*self.judge(), reduction="none")
+        worst = loss.nan_to_num().amax(1).argsort(descending=True)[:64]
+        return grid(to_float(self.images[self.count :][worst].cpu()), columns=8)
 
-    def judge(self) -> Tensor:
-        """Logits [holdout, A] of the averaged network on the held-out images."""
-        return predict(self.average, self.images[self.count :], self.device)
+    def judge(self) -> tuple[Tensor, Tensor]:
+        """Logits of the averaged network on the held-out images and their labels, [holdout, A]."""
+        logits = [self.average(to_float(x.to(self.device))).cpu()
+                  for x in self.images[self.count :].split(250)]
+        return torch.cat(logits), self.labels[0, self.count :]
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -155,11 +143,8 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 def mirrored_labels(labels: pd.DataFrame, domain: str) -> pd.DataFrame:
     """`binary_labels` of the mirror images: labels that name a side change it, others do not."""
-    sides = {
-        attribute: labels[attribute].replace(SIDES)
-        for attribute, positive in POSITIVE_CLASSES[domain].values()
-        if positive in SIDES
-    }
+    sides = {attribute: labels[attribute].replace(SIDES)
+             for attribute, positive in POSITIVE_CLASSES[domain].values() if positive in SIDES}
     return binary_labels(labels.assign(**sides), domain)
 
 
@@ -203,12 +188,6 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(image, kernel.transpose(2, 3), groups=image.shape[1])
 
 
-@torch.no_grad()
-def predict(classifier: nn.Module, images: Tensor, device: str = "cpu", batch: int = 250) -> Tensor:
-    """Logits float32 [N, A] of uint8 images [N, 3, r, r]; the classifier must be in eval mode."""
-    return torch.cat([classifier(to_float(x.to(device))).cpu() for x in images.split(batch)])
-
-
 @task("classifier")
 class ClassifierEntry(Entry):
     """A classifier of the attributes of a domain, or of the columns of a table of labels."""
@@ -221,7 +200,7 @@ class ClassifierEntry(Entry):
     published: ClassVar[tuple[Published, ...]] = (Published("average", 6, 6),)
 
     def __post_init__(self) -> None:
-        check_network(self.architecture, self.settings)
+        super().__post_init__()
         if self.images and not self.images.labels:
             raise ValueError("a classifier needs labels: name a CSV file")
 
@@ -238,8 +217,7 @@ class ClassifierEntry(Entry):
         images, labels, mirrored = self.labelled_images(self.settings.get("resolution", 64), share)
         torch.manual_seed(self.seed)
         network = build(self.architecture, {"attributes": labels.shape[1], **self.settings})
-        recipe = replace(self.recipe, schedule_kimg=self.recipe.schedule_kimg or self.kimg,
-                         holdout=min(self.recipe.holdout, len(images) // 8))
+        recipe = self.scheduled_recipe(holdout=min(self.recipe.holdout, len(images) // 8))
         return ClassifierTask(network, images, labels, mirrored, recipe, device)
 
     def adopt(self, task: ClassifierTask) -> None:

@@ -24,21 +24,11 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
-from .entries import Entry, Published, check_network, task
-from .gan import discriminator_of
+from .discriminators import discriminator_of, penalised
+from .entries import Entry, Published, task
 from .parallel import synchronise
 from .runs import curve
-from .steps import (
-    NetworkTask,
-    autocast,
-    descend,
-    detached,
-    draw_batch,
-    first_share,
-    penalised,
-    place,
-    resident,
-)
+from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
 
 HELD_OUT = 200  # training images on which encoders are judged, an eighth of all at most
 
@@ -47,10 +37,10 @@ HELD_OUT = 200  # training images on which encoders are judged, an eighth of all
 class ConventionalRecipe:
     """Settings of a run of Eq. (1)."""
 
-    batch: Count = 32
-    learning_rate: Positive = 1e-3
-    # Length, in thousand images, of the schedule over which the learning rate decays: that of the
-    # run which began it, unless told. A run that goes on beyond it goes on with the decay.
+    batch: Count = 32  # images of a step
+    learning_rate: Positive = 1e-3  # at the start
+    # Thousand images over which the learning rate decays: those of the run that began, unless
+    # told. A longer run goes on with that decay.
     schedule_kimg: Positive | None = None
     decay: Positive = 0.8  # factor of the learning rate every quarter of the schedule, smoothly
 
@@ -63,18 +53,18 @@ class Recipe(ConventionalRecipe):
     every step.
     """
 
-    batch: Count = 16
-    learning_rate: Positive = 5e-4
-    lambda_vgg: NotNegative = losses.LAMBDA_VGG
-    lambda_adv: NotNegative = losses.LAMBDA_ADV
-    r1_gamma: NotNegative = losses.R1_GAMMA
+    batch: Count = 16  # images of a step
+    learning_rate: Positive = 5e-4  # at the start
+    lambda_vgg: NotNegative = losses.LAMBDA_VGG  # weight of the perceptual term
+    lambda_adv: NotNegative = losses.LAMBDA_ADV  # weight of the adversarial term
+    r1_gamma: NotNegative = losses.R1_GAMMA  # weight of the gradient penalty of Eq. (3)
     r1_every: Count = 16  # steps between two penalties, each weighted by this number
     # Thousand images at the start that are sampled, their codes recovered as by Eq. (1): the space
     # of codes is found sooner. The paper has none.
     warmup_kimg: NotNegative = 0.0
     # Share of every batch of which VGG-16 takes features, for the perceptual term and for a
-    # projected discriminator: VGG is the larger part of a step's time, and the mean over a random
-    # part is an unbiased estimate of the mean over all.
+    # projected discriminator. VGG takes most of a step's time, and the mean over a random part is
+    # an unbiased estimate of the mean over all.
     vgg_share: Fraction = 0.25
 
 
@@ -89,32 +79,26 @@ class EncoderTask(NetworkTask):
             leaves it out.
     """
 
+    relative_rates = (1.0, 1.0)  # of the encoder's optimiser, and of a discriminator's
+
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor,
                  recipe: ConventionalRecipe, device: str = "cpu", held_out: int = 200,
                  judge: nn.Module | None = None, share: Share = ALONE):
-        super().__init__(resident(images[:-held_out], device), recipe, device, share,
-                         encoder=encoder)
+        super().__init__(images[:-held_out], recipe, device, share, encoder=encoder)
         self.held_out = images[-held_out:]
-        self.judge = judge if judge is None else place(judge, device).eval()
-        self.generator = place(generator, device).eval().requires_grad_(False)
+        self.judge = None if judge is None else freeze(judge, device)
+        self.generator = freeze(generator, device)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
         if share.world > 1:
             synchronise(encoder)
 
     def schedule(self, step: int) -> None:
-        """Learning rate of this step: decay^(4 x share of the schedule that is done)."""
+        """Learning rates of this step: decay^(4 x share of the schedule that is done)."""
         done = step * self.batch / (self.recipe.schedule_kimg * 1000)
-        for optimizer in self.optimizers:
+        for optimizer, relative in zip(self.optimizers, self.relative_rates):
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * self.recipe.decay ** (4 * done)
-
-    def state_dict(self) -> dict:
-        return super().state_dict() | {"schedule_kimg": self.recipe.schedule_kimg}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.continue_schedule(state.get("schedule_kimg"))
+                group["lr"] = self.recipe.learning_rate * self.recipe.decay**(4 * done) * relative
 
     def continue_schedule(self, kimg: float | None) -> None:
         """The decay goes on as it began: in a longer run the learning rate does not rise again."""
@@ -124,13 +108,10 @@ class EncoderTask(NetworkTask):
         """Eq. (1): one encoder step on freshly sampled images, whose codes are known."""
         with torch.no_grad():
             codes = self.sampled_codes()
-            with autocast(self.device):
-                images = self.generator.synthesis(codes)
-        with autocast(self.device):
-            encoded = self.encoder(images)
-        loss = losses.equation1(codes, encoded)
+            images = self.run(self.generator.synthesis, codes)
+        loss = losses.equation1(codes, self.run(self.encoder, images))
         descend(self.optimizers[0], loss)
-        return {"code": loss.detach()}
+        return {"code": loss}
 
     @torch.no_grad()
     def sampled_codes(self) -> Tensor:
@@ -178,18 +159,18 @@ def code_distance(codes: Tensor, sampled: Tensor) -> float:
 class DomainGuidedTask(EncoderTask):
     """Eq. (2) and (3): real images through encoder and generator, against the discriminator.
 
-    discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3.
+    discriminator: the generator's own, fine-tuned on the way; features: VGG-16 conv4_3; the other
+    arguments are those of `EncoderTask`.
     """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, discriminator: nn.Module,
-                 features: nn.Module, images: Tensor, recipe: Recipe, device: str = "cpu",
-                 held_out: int = 200, judge: nn.Module | None = None, share: Share = ALONE):
-        super().__init__(encoder, generator, images, recipe, device, held_out, judge, share)
+                 features: nn.Module, *arguments: Any, **options: Any):
+        super().__init__(encoder, generator, *arguments, **options)
         self.keep(discriminator=discriminator.train().requires_grad_(True))
-        self.features = place(features, device).eval().requires_grad_(False)
-        self.optimizers.append(
-            torch.optim.Adam(discriminator.parameters(), recipe.learning_rate, (0.9, 0.99)))
-        self.share_batch(discriminator.minibatch_group)
+        self.features = freeze(features, self.device)
+        self.optimizers.append(torch.optim.Adam(
+            discriminator.parameters(), self.recipe.learning_rate, (0.9, 0.99)))
+        self.share_batch(getattr(discriminator, "minibatch_group", 1))
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One encoder and one discriminator step on the same batch, after the warm-up."""
@@ -200,20 +181,21 @@ class DomainGuidedTask(EncoderTask):
         with torch.no_grad():
             judged_real, real_features = self.features_of(real)
         figures, judged_fake = self.encoder_step(real, real_features)
-        return self.means(
-            figures | self.discriminator_step(real, judged_real, judged_fake, step))
+        with autocast(self.device):
+            logits = [self.discriminator(judged) for judged in (judged_real, judged_fake)]
+        loss = losses.equation3(*logits)
+        return self.means(figures | self.discriminator_step(loss, real, step))
 
     def features_of(self, images: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         """What the discriminator judges a batch by, and its features for the perceptual term.
 
-        A projected discriminator shares the one pass through VGG-16, and judges no more images
-        than that is given.
+        A projected discriminator uses the same pass through VGG-16, and judges the same part of the
+        batch.
         """
         part = first_share(images, self.recipe.vgg_share)
-        with autocast(self.device):
-            if penalised(self.discriminator):
-                return images, self.features(part)
-            return self.discriminator.features_and_conv4_3(part)
+        if penalised(self.discriminator):
+            return images, self.run(self.features, part)
+        return self.run(self.discriminator.features_and_conv4_3, part)
 
     def encoder_step(self, real: Tensor, real_features: Tensor
                      ) -> tuple[dict[str, Tensor], Tensor | list[Tensor]]:
@@ -222,29 +204,22 @@ class DomainGuidedTask(EncoderTask):
         with autocast(self.device):
             fake = self.generator.synthesis(*self.encoder.with_noise(real))
         judged_fake, fake_features = self.features_of(fake)
-        with autocast(self.device):
-            logits = self.discriminator(judged_fake)
         loss, terms = losses.equation2(
             fake, real, image_features=fake_features, target_features=real_features,
-            fake_logits=logits, lambda_vgg=self.recipe.lambda_vgg,
-            lambda_adv=self.recipe.lambda_adv)
+            fake_logits=self.run(self.discriminator, judged_fake),
+            lambda_vgg=self.recipe.lambda_vgg, lambda_adv=self.recipe.lambda_adv)
         descend(self.optimizers[0], loss)
         self.discriminator.requires_grad_(True)
-        return {name: value.detach() for name, value in terms.items()}, detached(judged_fake)
+        return terms, detached(judged_fake)
 
-    def discriminator_step(self, real: Tensor, judged_real: Tensor | list[Tensor],
-                           judged_fake: Tensor | list[Tensor], step: int) -> dict[str, Tensor]:
-        """Eq. (3) on what images and reconstructions are judged by; the penalty, on the images, in
-        float32."""
-        recipe = self.recipe
-        with autocast(self.device):
-            real_logits, fake_logits = map(self.discriminator, (judged_real, judged_fake))
-        loss = losses.equation3(real_logits, fake_logits)
-        figures = {"d_loss": loss.detach()}
+    def discriminator_step(self, loss: Tensor, real: Tensor, step: int, parts: int = 1
+                           ) -> dict[str, Tensor]:
+        """Down Eq. (3) without its penalty, `loss`, and in every `r1_every`-th step the penalty at
+        the real items, in float32, divided by the number of their parts."""
+        recipe, figures = self.recipe, {"d_loss": loss}
         if step % recipe.r1_every == 0 and penalised(self.discriminator):
-            penalty = losses.r1_penalty(self.discriminator, real)
-            loss = loss + losses.lazy_r1(penalty, recipe.r1_gamma, recipe.r1_every)
-            figures["r1"] = penalty.detach()
+            figures["r1"] = losses.r1_penalty(self.discriminator, real) / parts
+            loss = loss + losses.lazy_r1(figures["r1"], recipe.r1_gamma, recipe.r1_every)
         descend(self.optimizers[1], loss)
         return figures
 
@@ -267,11 +242,11 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
                 parent: nn.Module | None = None) -> nn.Module:
     """An encoder, fitted to the codes of its generator.
 
-    A parent's weights are where it begins; what the parent lacks begins anew. `average` adds the
-    average code (Eq. 6). Noise maps are scaled so that the generator heeds them.
+    It begins with the weights of its parent, if any; those that the parent does not have are new.
+    `average` adds the average code (Eq. 6). Noise maps are scaled as the generator weighs them.
     """
-    network = build(architecture, {"resolution": generator.resolution,
-                                          "w_dim": generator.w_dim, **settings})
+    network = build(architecture, {"resolution": generator.resolution, "w_dim": generator.w_dim,
+                                   **settings})
     if parent is not None:
         network.load_state_dict(network.state_dict() | parent.state_dict())
     codes = code_statistics(generator)
@@ -294,33 +269,29 @@ class EncoderEntry(Entry):
 
     role: ClassVar[str] = "encoder"
     published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 4.5),)
-
-    def __post_init__(self) -> None:
-        check_network(self.architecture, self.settings)
+    trains: ClassVar[type[EncoderTask]]
 
     def lasting(self, kimg: float) -> EncoderEntry:
         schedule = self.recipe.schedule_kimg or min(self.kimg, kimg)
         return replace(self, kimg=kimg, recipe=replace(self.recipe, schedule_kimg=schedule))
 
-    def networks(self) -> tuple[nn.Module, nn.Module]:
-        """The new encoder, and its generator."""
+    def guides(self, generator: nn.Module, device: str) -> tuple[nn.Module, ...]:
+        """The networks that guide the encoder beside its generator: a discriminator and VGG-16."""
+        return ()
+
+    def make_task(self, device: str = "cpu", share: Share = ALONE) -> EncoderTask:
         generator = models.load(self.generator)
         parent = models.load(self.parent) if self.parent else None
         torch.manual_seed(self.seed)
-        return (new_encoder(generator, self.architecture, self.settings, self.average, parent),
-                generator)
-
-    def options(self, generator: nn.Module, device: str, share: Share) -> dict[str, Any]:
-        """What every kind of encoder task takes; encoders of the study are judged by their KID."""
+        network = new_encoder(generator, self.architecture, self.settings, self.average, parent)
+        guides = self.guides(generator, device)
         images = self.training_images(generator.resolution, share)
         judge = None if self.images else pretrained.load_efficientnet_lite0()
-        recipe = replace(self.recipe, schedule_kimg=self.recipe.schedule_kimg or self.kimg)
-        return {"images": images, "recipe": recipe, "device": device, "share": share,
-                "held_out": min(HELD_OUT, len(images) // 8), "judge": judge}
+        return self.trains(network, generator, *guides, images, self.scheduled_recipe(), device,
+                           min(HELD_OUT, len(images) // 8), judge, share)
 
     def facts(self, task: EncoderTask) -> dict:
-        found = {"generator": self.generator, "average": self.average, "curve": curve(self.name)}
-        return found | ({"parent": self.parent} if self.parent else {})
+        return {"average": self.average, "curve": curve(self.name)}
 
 
 @task("conventional")
@@ -331,10 +302,7 @@ class ConventionalEntry(EncoderEntry):
 
     role: ClassVar[str] = "conventional"
     several_processes: ClassVar[bool] = True
-
-    def make_task(self, device: str = "cpu", share: Share = ALONE) -> ConventionalTask:
-        network, generator = self.networks()
-        return ConventionalTask(network, generator, **self.options(generator, device, share))
+    trains: ClassVar[type[EncoderTask]] = ConventionalTask
 
 
 @task("domain_guided")
@@ -345,10 +313,8 @@ class DomainGuidedEntry(EncoderEntry):
 
     published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 3),)
     several_processes: ClassVar[bool] = True
+    trains: ClassVar[type[EncoderTask]] = DomainGuidedTask
 
-    def make_task(self, device: str = "cpu", share: Share = ALONE) -> DomainGuidedTask:
-        network, generator = self.networks()
-        discriminator = discriminator_of(self.generator, device)
+    def guides(self, generator: nn.Module, device: str) -> tuple[nn.Module, ...]:
         vgg = pretrained.load_vgg16() if self.recipe.lambda_vgg else nn.Identity()
-        return DomainGuidedTask(network, generator, discriminator, vgg,
-                                **self.options(generator, device, share))
+        return discriminator_of(self.generator, device), vgg

@@ -64,10 +64,20 @@ class Entry:
     published: ClassVar[tuple[Published, ...]] = ()
     several_processes: ClassVar[bool] = False  # whether several can share its batches
 
+    def __post_init__(self) -> None:
+        """ValueError: the settings do not fit one another, or the network that they are for."""
+        if hasattr(self, "architecture"):
+            check_network(self.architecture, self.settings)
+
     def lasting(self: Kind, kimg: float) -> Kind:
-        """The entry, trained for so many thousand images; in a longer run a learning rate that
+        """The entry, trained for so many thousand images. In a longer run a learning rate that
         decays goes on as the entry has it."""
         return replace(self, kimg=kimg)
+
+    def scheduled_recipe(self, **changes: Any) -> Any:
+        """The recipe, its schedule as long as the run unless told otherwise."""
+        schedule = self.recipe.schedule_kimg or self.kimg
+        return replace(self.recipe, schedule_kimg=schedule, **changes)
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> NetworkTask:
         """The task of this entry, its networks initialised by the seed or from their parents, the
@@ -83,11 +93,11 @@ class Entry:
         """What the card says beyond what every card does."""
         return {}
 
-    def needs(self) -> list[str]:
-        """Names of the models from which this one is trained."""
-        named = (getattr(self, field, None)
-                 for field in ("parent", "teacher", "generator", "classifier"))
-        return [name for name in named if name]
+    def needs(self) -> dict[str, str]:
+        """Names of the models from which this one is trained, by what they are to it."""
+        named = {part: getattr(self, part, None)
+                 for part in ("parent", "teacher", "generator", "classifier")}
+        return {part: name for part, name in named.items() if name}
 
     def training_images(self, size: int, share: Share = ALONE) -> Tensor:
         """uint8 images [N, 3, size, size] to train on."""

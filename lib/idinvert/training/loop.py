@@ -13,7 +13,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,27 +22,9 @@ from idinvert import processes
 from idinvert.data import write_image
 from idinvert.files import replacing
 
+from .steps import NetworkTask
+
 SEED_STRIDE = 10_000_019  # keeps the steps of neighbouring seeds apart
-
-
-class Task(Protocol):
-    """What is trained: its batch size, one step, its state, and pictures of its progress."""
-
-    batch: int
-
-    def step(self, step: int) -> dict[str, Tensor | float]:
-        """Take one optimisation step; returns scalars to log."""
-
-    def state_dict(self) -> dict:
-        """Everything that the next step depends on."""
-
-    def load_state_dict(self, state: dict) -> None: ...
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures worth a log line of their own, at every checkpoint."""
-
-    def sample(self) -> Tensor | None:
-        """A picture [3, H, W] in [-1, 1] of the progress, or None."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +38,7 @@ class Schedule:
     minutes: float = math.inf  # stop cleanly after this wall-clock time
 
 
-def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
+def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = True,
           start: tuple[int, float] = (0, 0.0), writes: bool = True) -> bool:
     """Train until `schedule.kimg`, continuing from the checkpoint in `folder` if there is one.
 
@@ -71,8 +52,8 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
     folder.mkdir(parents=True, exist_ok=True)
     step, spent, sums = resume(task, folder, start, writes)
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
-    begun = time.monotonic()
-    tick_start, tick_step = begun, step
+    begun = tick_start = time.monotonic()
+    tick_step = step
     bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
                desc=folder.name, disable=not progress, mininterval=2)
     with bar, interruptible() as stopped:
@@ -83,11 +64,9 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
                 sums[name] = (total + float(value), count + 1)
             step += 1
             bar.update(task.batch)
-            done = step == steps
-            stop = processes.any_of(
-                stopped() or time.monotonic() - begun > schedule.minutes * 60)
+            now, done = time.monotonic(), step == steps
+            stop = processes.any_of(stopped() or now - begun > schedule.minutes * 60)
             if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
-                now = time.monotonic()
                 rate = (step - tick_step) * task.batch / (now - tick_start)
                 means = {name: total / count for name, (total, count) in sums.items()}
                 append(folder, step, task.batch, spent + now - begun,
@@ -96,8 +75,7 @@ def train(task: Task, folder: Path, schedule: Schedule, progress: bool = True,
                 sums.clear()
                 tick_start, tick_step = now, step
             if writes and (done or stop or crossed(step, task.batch, schedule.checkpoint_kimg)):
-                report(task, folder, step, spent + time.monotonic() - begun)
-                save(task, folder, step, spent + time.monotonic() - begun, sums)
+                keep(task, folder, step, spent - begun, sums)
                 tick_start = time.monotonic()
             if stop and not done:
                 return False
@@ -109,7 +87,7 @@ def crossed(step: int, batch: int, kimg: float) -> bool:
     return int(step * batch / (kimg * 1000)) > int((step - 1) * batch / (kimg * 1000))
 
 
-def resume(task: Task, folder: Path, start: tuple[int, float], writes: bool = True
+def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bool = True
            ) -> tuple[int, float, dict[str, tuple[float, int]]]:
     """Load the checkpoint if there is one, drop log lines after it (all if the run begins).
 
@@ -141,13 +119,10 @@ def check_architecture(found: dict, expected: dict, path: Path) -> None:
     unknown = [n for n in found if n not in expected and n.split(".")[0] in networks]
     for name in [*expected, *unknown]:
         if found.get(name) != expected.get(name):
-            there, here = (
-                f"shape {shapes[name]}" if name in shapes else "no value"
-                for shapes in (found, expected)
-            )
-            raise ValueError(
-                f"{path} is of another architecture: '{name}' has {there} there, {here} here."
-            )
+            there, here = (f"shape {shapes[name]}" if name in shapes else "no value"
+                           for shapes in (found, expected))
+            raise ValueError(f"{path} is of another architecture: '{name}' has {there} there, "
+                             f"{here} here.")
 
 
 def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
@@ -169,22 +144,18 @@ def complete(line: str, kimg: float) -> bool:
         return False
 
 
-def save(task: Task, folder: Path, step: int, seconds: float, sums: dict) -> None:
-    """Write the checkpoint, whole or not at all."""
-    state = {"step": step, "batch": task.batch, "seconds": seconds, "sums": sums,
-             "task": task.state_dict()}
-    with replacing(folder / "checkpoint.pt") as temporary:
-        torch.save(state, temporary)
+def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -> None:
+    """Log the evaluation, write the sample sheet, then the checkpoint, whole or not at all.
 
-
-def report(task: Task, folder: Path, step: int, seconds: float) -> None:
-    """Log the evaluation and write the sample sheet."""
-    figures = task.evaluate()
-    if figures:
-        append(folder, step, task.batch, seconds, figures)
-    picture = task.sample()
-    if picture is not None:
+    clock: what to add to `time.monotonic()` for the seconds that the run has taken.
+    """
+    if figures := task.evaluate():
+        append(folder, step, task.batch, clock + time.monotonic(), figures)
+    if (picture := task.sample()) is not None:
         write_image(folder / f"sample-{round(step * task.batch / 1000):05d}.png", picture)
+    with replacing(folder / "checkpoint.pt") as temporary:
+        torch.save({"step": step, "batch": task.batch, "seconds": clock + time.monotonic(),
+                    "sums": sums, "task": task.state_dict()}, temporary)
 
 
 def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -> None:

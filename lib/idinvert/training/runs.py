@@ -18,7 +18,8 @@ import torch
 from idinvert import models
 from idinvert.files import replacing
 
-PLACES = ("path", "labels")  # settings that name a place, of which there are several names
+PLACES = ("path", "labels")  # settings that name a place, which can be spelled in several ways
+CHANGING = ("kimg", "schedule_kimg", "name", "notes")  # settings that may change during a run
 
 
 def run_folder(name: str) -> Path:
@@ -91,13 +92,13 @@ def hardware() -> str:
 
 
 def check_settings(name: str, settings: dict) -> None:
-    """Write what a run depends on into its folder.
+    """Write the settings that a run depends on into its folder, nested ones side by side.
 
     ValueError: the run was begun with another value of one. Names that only one of both has do not
     count: another version wrote the file.
     """
     path = run_folder(name) / "settings.json"
-    now = json.loads(json.dumps(settings))
+    now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
     if path.exists():
         before = json.loads(path.read_text())
         before.setdefault("path", before.get("images"))  # as older versions called it

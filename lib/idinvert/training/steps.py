@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from idinvert.data import to_float
-from idinvert.nn import projected
 from idinvert.processes import ALONE, Share
 
 from . import parallel
 
 
 class NetworkTask:
-    """What tasks share: networks that are trained, their optimisers, and the state of both.
+    """What tasks share: the networks that are trained, their optimisers, and the state of both.
 
     Args:
         images: uint8 [N, 3, r, r] training images.
-        recipe: settings, of which `batch` is used here.
+        recipe: settings, of which `batch` is used here, and `schedule_kimg` where there is one.
         share: which process this is, if several train together; `batch` is that of all of them.
         networks: what a checkpoint keeps, by the name of the attribute that holds each.
 
-    A subclass appends to `optimizers` and, if several processes can train it, calls `share_batch`.
+    A subclass defines `step` and `sample`, appends to `optimizers` and, if several processes can
+    train it, calls `share_batch`.
     """
 
-    def __init__(self, images: Tensor, recipe, device: str, share: Share = ALONE,
+    def __init__(self, images: Tensor, recipe: Any, device: str, share: Share = ALONE,
                  **networks: nn.Module):
-        self.images, self.recipe, self.device, self.batch = images, recipe, device, recipe.batch
-        self.share = share
+        self.images = resident(images, device)
+        self.recipe, self.device, self.batch, self.share = recipe, device, recipe.batch, share
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
         self.keep(**networks)
@@ -37,6 +40,22 @@ class NetworkTask:
         for name, network in networks.items():
             self.networks[name] = place(network, self.device)
             setattr(self, name, network)
+
+    def step(self, step: int) -> dict[str, Tensor | float]:
+        """Take one optimisation step; returns scalars to log."""
+        raise NotImplementedError
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures worth a log line of their own, at every checkpoint."""
+        return {}
+
+    def sample(self) -> Tensor | None:
+        """A picture [3, H, W] in [-1, 1] of the progress, or None."""
+
+    def run(self, network: Callable, *inputs: Any, **options: Any) -> Any:
+        """What a network returns, its convolutions in bfloat16."""
+        with autocast(self.device):
+            return network(*inputs, **options)
 
     def share_batch(self, group: int = 1) -> None:
         """Let the processes share every batch, whose images are judged in groups of so many.
@@ -57,8 +76,8 @@ class NetworkTask:
         return batch if self.share.world == 1 else batch[self.share.rank :: self.share.world]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean of a value over the processes."""
-        return value if self.share.world == 1 else parallel.mean(value)
+        """Mean of a value over the processes, without its history."""
+        return value.detach() if self.share.world == 1 else parallel.mean(value)
 
     def means(self, figures: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Figures of a step, as means over the processes."""
@@ -69,11 +88,13 @@ class NetworkTask:
         """Go on from a run whose schedule was so many thousand images long, if it had one."""
 
     def state_dict(self) -> dict:
+        """Everything that the next step depends on."""
         return {name: network.state_dict() for name, network in self.networks.items()} | {
-            "optimizers": [o.state_dict() for o in self.optimizers]
-        }
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "schedule_kimg": getattr(self.recipe, "schedule_kimg", None)}
 
     def load_state_dict(self, state: dict) -> None:
+        """Go on from a state; learning rates stay those of the recipe, which may have changed."""
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -81,7 +102,8 @@ class NetworkTask:
                    for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
             for group, rates in zip(optimizer.param_groups, own, strict=True):
-                group |= rates  # a changed recipe takes effect on resuming
+                group |= rates
+        self.continue_schedule(state.get("schedule_kimg"))
 
 
 def place(network: nn.Module, device: str) -> nn.Module:
@@ -89,10 +111,9 @@ def place(network: nn.Module, device: str) -> nn.Module:
     return network.to(device=device, memory_format=torch.channels_last)
 
 
-def penalised(discriminator: nn.Module) -> bool:
-    """Whether the gradient penalty of Eq. (3) applies: spectral norms bound a projected
-    discriminator already, and the penalty would go through VGG-16 twice."""
-    return not isinstance(discriminator, projected.Discriminator)
+def freeze(network: nn.Module, device: str) -> nn.Module:
+    """The network on its device, in eval mode and without gradients of its own."""
+    return place(network, device).eval().requires_grad_(False)
 
 
 def resident(images: Tensor, device: str) -> Tensor:

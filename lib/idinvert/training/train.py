@@ -48,7 +48,7 @@ def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: floa
         return models.card(entry.name)
     task = entry.make_task(device, share)
     if entry.images and share.first:
-        runs.check_settings(entry.name, depends_on(entry))
+        runs.check_settings(entry.name, resolved(entry))
     schedule = loop.Schedule(entry.kimg, min(2.0, entry.kimg / 10) or 2.0, checkpoint_kimg,
                              entry.seed, budget_minutes or float("inf"))
     loop.train(task, runs.run_folder(entry.name), schedule, progress=share.first,
@@ -59,29 +59,17 @@ def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: floa
     return models.card(entry.name)
 
 
-def is_trained(entry: Entry) -> bool:
-    """Whether the registry holds what an entry describes."""
-    return models.exists(entry.name)
-
-
 def is_finished(entry: Entry) -> bool:
     """Whether a model is published at its length, and no run of it is here to go on."""
-    return (is_trained(entry) and not runs.begun(entry.name)
+    return (models.exists(entry.name) and not runs.begun(entry.name)
             and models.card(entry.name).get("kimg", 0) >= entry.kimg)
 
 
 def check_name(entry: Entry) -> None:
     """ValueError if a model of images of one's own takes the name of another one."""
     models.check_name(entry.name)
-    if entry.images and is_trained(entry) and not runs.begun(entry.name):
+    if entry.images and models.exists(entry.name) and not runs.begun(entry.name):
         raise ValueError(f"There is a model {entry.name!r} already: take another name.")
-
-
-def depends_on(entry: Entry) -> dict:
-    """What the run of an entry depends on, nested settings side by side; how long it is may
-    change."""
-    return {key: value for key, value in runs.flat(resolved(entry)).items()
-            if key not in ("kimg", "schedule_kimg", "name", "notes")}
 
 
 def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, float]:
@@ -91,7 +79,7 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     the state of Adam starts anew. Of several processes one `writes` the log. Returns the steps and
     seconds already spent, for `loop.train`.
     """
-    if not is_trained(entry) or runs.begun(entry.name):
+    if not models.exists(entry.name) or runs.begun(entry.name):
         return 0, 0.0
     entry.adopt(task)
     card = models.card(entry.name)
@@ -101,37 +89,28 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     return round(card["kimg"] * 1000 / task.batch), card["seconds"]
 
 
-def publish(entry: Entry, task: NetworkTask) -> dict:
-    """Save the networks of a task in the registry, with a card of their cost, which is returned.
+def publish(entry: Entry, task: NetworkTask) -> None:
+    """Save the networks of a task in the registry, with a card of their cost.
 
-    The study's are stored in few bits, `relative_to` another model if their entry names one; those
-    of images of one's own in float16.
+    Models of the study are stored in few bits, `relative_to` another model if their entry names
+    one; models of images of one's own in float16.
     """
     name, other = entry.name, entry.relative_to
     facts = {"kind": entry.kind, "role": entry.role, "seed": entry.seed,
-             "recipe": resolved(task.recipe), **runs.cost(name), **data_facts(entry, task),
-             **entry.facts(task)}
+             "recipe": resolved(task.recipe), **runs.cost(name), "domain": entry.domain,
+             "data": "worlds, training split", **entry.needs(), **entry.facts(task)}
+    if entry.images:
+        facts |= {"data": Path(entry.images.path).name, "images_used": len(task.images)}
+        del facts["domain"]
     if entry.notes:
         facts["notes"] = entry.notes
     for part in reversed(entry.published):  # the model itself, which is first, at last
-        stored = {}
-        if not entry.images:
-            stored = {"bits": part.bits, "difference_bits": part.difference_bits,
-                      "relative_to": other and companion_of(other, part.role)}
-        of_role = {"kind": part.role, "role": part.role, "generator": name} if part.role else {}
-        saved = models.save(companion_of(name, part.role), getattr(task, part.network),
-                            **stored, **facts | of_role)
+        described, saved, base = facts, name, other
+        if part.role:
+            described = facts | {"kind": part.role, "role": part.role, "generator": name}
+            saved = models.companion_name(name, part.role)
+            base = other and models.companion(other, part.role)
+        stored = {} if entry.images else {
+            "bits": part.bits, "difference_bits": part.difference_bits, "relative_to": base}
+        models.save(saved, getattr(task, part.network), **stored, **described)
     runs.keep_log(name)
-    return saved
-
-
-def companion_of(name: str, role: str) -> str:
-    """The name of a model, or of its companion if a role is given."""
-    return models.companion_name(name, role) if role else name
-
-
-def data_facts(entry: Entry, task: NetworkTask) -> dict:
-    """What the card says of the images."""
-    if entry.images:
-        return {"data": Path(entry.images.path).name, "images_used": len(task.images)}
-    return {"domain": entry.domain, "data": "worlds, training split"}

@@ -25,7 +25,7 @@ def entries(device: str = "cpu") -> dict[str, Entry]:
 
 def entry(name: str, device: str = "cpu") -> Entry:
     """One entry; SettingsError names the nearest ones if there is none."""
-    known = read_entries(torch.device(device).type == "cuda")
+    known = entries(device)
     if name not in known:
         raise SettingsError(f"Unknown model {name!r}: {nearest(name, known)}")
     return known[name]

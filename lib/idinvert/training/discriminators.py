@@ -1,0 +1,58 @@
+"""Discriminators of generators: new ones, those that were trained, and what they judge."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from idinvert import models
+from idinvert.models import pretrained
+from idinvert.nn import projected
+from idinvert.nn.architecture import NETWORKS, build
+
+from .net2net import wider
+
+
+def penalised(discriminator: nn.Module) -> bool:
+    """Whether the gradient penalty of Eq. (3) applies: spectral norms bound a projected
+    discriminator already, and the penalty would go through VGG-16 twice."""
+    return not isinstance(discriminator, projected.Discriminator)
+
+
+def mirror(architecture: str) -> str:
+    """Architecture of the discriminator that mirrors a generator: FAMILY.Discriminator."""
+    return f"{architecture.removesuffix('.Generator')}.Discriminator"
+
+
+def new_discriminator(architecture: str, generator: Mapping[str, Any], device: str = "cpu"
+                      ) -> nn.Module:
+    """An untrained discriminator as wide as the generator of these settings, ready to judge."""
+    known = inspect.signature(NETWORKS[architecture]).parameters
+    shared = {name: value for name, value in generator.items() if name in known}
+    return with_features(build(architecture, shared), device)
+
+
+def with_features(discriminator: nn.Module, device: str) -> nn.Module:
+    """A discriminator, with VGG-16 if it is a projected one."""
+    if not penalised(discriminator):
+        discriminator.attach(pretrained.load_vgg16(device))
+    return discriminator
+
+
+def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
+    """The discriminator of a generator, or a new one if the generator was imported without one."""
+    own = models.companions(name, "discriminator").get(models.DEFAULT)
+    if own:
+        return with_features(models.load(own), device)
+    card = models.card(name)
+    return new_discriminator(mirror(card["architecture"]), card["settings"], device)
+
+
+def widen_discriminator(discriminator: nn.Module, name: str) -> None:
+    """Give a discriminator the weights of a generator's own, unless that is of another kind."""
+    shipped = models.load(models.companion(name, "discriminator"))
+    if type(shipped) is type(discriminator):
+        discriminator.load_state_dict(wider(shipped.state_dict(), discriminator))
