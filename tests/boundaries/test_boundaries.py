@@ -62,7 +62,7 @@ def test_distance_in_closed_form():
 def test_agrees_with_sklearn_on_the_same_samples():
     codes, _, truth = planted(count=400)
     boundary = fit(codes, truth, share=0.5, cost=0.1, seed=3)
-    train, _ = svm._extremes(truth, 0.5, 3)
+    train, _ = svm.extremes(truth, 0.5, 3)
     x = torch.cat([codes[i] for i in train]).flatten(1).double()
     scale = x.square().mean().sqrt()
     y = np.repeat([1, 0], [len(i) for i in train])

@@ -36,6 +36,15 @@ def test_p_value_takes_the_side_towards_the_bound_and_that_of_the_resamples():
     assert claims.p_value(Estimate(5, 5, 5)) == 0
 
 
+@pytest.mark.parametrize("estimate", [
+    Estimate(1.0, 1.2, 2.0), Estimate(0.5, -2.0, -0.1), Estimate(0.1, 0.1 + 2e-17, 0.1 + 2e-17),
+    Estimate(np.nextafter(0.3, 0), 0.3, 0.3), Estimate(0.5, -2.0, 0.1)])
+def test_p_value_agrees_with_the_verdict_where_the_estimate_is_outside_its_interval(estimate):
+    found = claims.p_value(estimate)
+    assert 0 <= found <= 1
+    assert (found < 0.05) == (claims.verdict(estimate) != "not resolved")
+
+
 def test_holm_by_hand():
     """0.01 <= 0.05 / 4, 0.012 <= 0.05 / 3, 0.03 > 0.05 / 2, and so 0.0251 / 1 falls with it."""
     assert claims.holm([0.03, 0.01, 0.04, 0.012]).tolist() == [False, True, False, True]

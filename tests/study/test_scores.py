@@ -231,6 +231,13 @@ def test_trend_has_the_p_value_of_its_resamples():
     assert scores.scaled(unsure, -1).p == unsure.p
 
 
+def test_trend_of_equal_values_has_no_small_p_value():
+    nothing = scores.trend([0, 1, 2], np.ones((10, 3)))
+    assert np.isnan(nothing[:3]).all() and nothing.p == 1
+    resampled = np.array([1.0] * 60 + [np.nan] * 39)
+    assert scores.two_sided(resampled) == 2 * (39 + 1) / 100
+
+
 def test_trend_of_kid_follows_the_order(smooth_images):
     real = smooth_images()
     sets = [ImageSet(real.images, real.features + shift) for shift in (0.0, 0.5, 1.0)]

@@ -58,10 +58,8 @@ class Boundary:
         """ValueError unless `codes` are [N, L, D] with the L and D of the boundary."""
         if codes.ndim != 3 or codes.shape[1:] != self.normal.shape:
             layers, size = self.normal.shape
-            raise ValueError(
-                f"Boundary {self.name!r} is for codes [N, {layers}, {size}], "
-                f"not {list(codes.shape)}."
-            )
+            raise ValueError(f"Boundary {self.name!r} is for codes [N, {layers}, {size}], "
+                             f"not {list(codes.shape)}.")
 
 
 def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Boundary:
@@ -77,25 +75,23 @@ def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Bound
     others = [others] if isinstance(others, Boundary) else list(others)
     for other in others:
         if other.normal.shape != primary.normal.shape:
-            raise ValueError(
-                f"Boundaries {primary.name!r} {list(primary.normal.shape)} and {other.name!r} "
-                f"{list(other.normal.shape)} differ in shape."
-            )
+            raise ValueError(f"Boundaries {primary.name!r} {list(primary.normal.shape)} and "
+                             f"{other.name!r} {list(other.normal.shape)} differ in shape.")
     names = ", ".join(other.name for other in others)
     layers = list(primary.layers)
     groups = [layers] if primary.space == "whole" else [[layer] for layer in layers]
     normal = torch.zeros_like(primary.normal, dtype=torch.float64)
     for group in groups:
-        rest = _remainder(*(b.normal[group].double().flatten() for b in (primary, *others)))
+        rest = remainder(*(b.normal[group].double().flatten() for b in (primary, *others)))
         if rest.norm() < 1e-4 * primary.normal[group].norm():
             raise ValueError(f"Nothing of boundary {primary.name!r} is left without {names}.")
         normal[group] = (rest / rest.norm()).unflatten(0, normal[group].shape)
-    intercept = -float((normal * _meeting_point([primary, *others])).sum())
+    intercept = -float((normal * meeting_point([primary, *others])).sum())
     name = f"{primary.name} | {names}"
     return Boundary(name, normal.float(), intercept, primary.layers, space=primary.space)
 
 
-def _remainder(vector: Tensor, *others: Tensor) -> Tensor:
+def remainder(vector: Tensor, *others: Tensor) -> Tensor:
     """`vector` [K] less its least-squares fit by `others`, which may depend on each other."""
     if not others:
         return vector
@@ -104,7 +100,7 @@ def _remainder(vector: Tensor, *others: Tensor) -> Tensor:
     return vector - (basis @ fit).squeeze(1)
 
 
-def _meeting_point(boundaries: list[Boundary]) -> Tensor:
+def meeting_point(boundaries: list[Boundary]) -> Tensor:
     """The point [L, D] nearest to zero that lies on all hyperplanes."""
     normals = torch.stack([b.normal.double().flatten() for b in boundaries])
     offsets = torch.tensor([[-b.intercept] for b in boundaries], dtype=torch.float64)

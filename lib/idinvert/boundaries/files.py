@@ -23,11 +23,8 @@ def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
     tensors = {b.name: b.normal.contiguous().cpu() for b in boundaries}
     if len(tensors) < len(boundaries):
         raise ValueError("Boundaries saved to one file must have different names.")
-    notes = {
-        b.name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
-                 "space": b.space}
-        for b in boundaries
-    }  # fmt: skip
+    notes = {b.name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
+                      "space": b.space} for b in boundaries}
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, {"boundaries": json.dumps(notes)})
 
@@ -43,7 +40,5 @@ def load(path: str | Path) -> dict[str, Boundary]:
             tensors = {name: file.get_tensor(name) for name in notes}
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of boundaries.") from error
-    return {
-        name: Boundary(name, tensors[name], **note | {"layers": tuple(note["layers"])})
-        for name, note in notes.items()
-    }
+    return {name: Boundary(name, tensors[name], **note | {"layers": tuple(note["layers"])})
+            for name, note in notes.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,16 +20,9 @@ from .boundary import SPACES, Boundary
 TRAIN_SHARE = 0.7  # of the selected codes; the others validate
 
 
-def fit(
-    codes: Tensor,
-    scores: Tensor,
-    share: float = 0.02,
-    space: str = "whole",
-    layers: Sequence[int] | None = None,
-    cost: float = 0.01,
-    seed: int = 0,
-    name: str = "",
-) -> Boundary:
+def fit(codes: Tensor, scores: Tensor, share: float = 0.02, space: str = "whole",
+        layers: Sequence[int] | None = None, cost: float = 0.01, seed: int = 0, name: str = ""
+        ) -> Boundary:
     """Boundary between the codes [N, L, D] of highest and of lowest scores [N] (InterFaceGAN).
 
     The `share` (of N, rounded, in (0, 0.5]) at either end is split by chance into 70 % to train a
@@ -43,43 +37,40 @@ def fit(
     ValueError: other shapes, values that are not finite, fewer than 4 codes at either end, or the
     two ends overlapping (scores of one class).
     """
-    _check_samples(codes, scores, space)
+    check_samples(codes, scores, space)
     layers = tuple(range(codes.shape[1])) if layers is None else tuple(layers)
-    train, test = _extremes(scores, share, seed)
+    train, test = extremes(scores, share, seed)
     groups = [list(layers)] if space == "whole" else [[layer] for layer in layers]
     normal = torch.zeros(codes.shape[1:], dtype=torch.float64)
     intercept = 0.0
     for group in groups:
-        normal[group], offset = _separate(codes, group, train, cost)
+        normal[group], offset = separate(codes, group, train, cost)
         intercept += offset
     boundary = Boundary(name, normal.float(), intercept, layers, space=space)
     high, low = (boundary.distance(codes[index]) for index in test)
     accuracy = torch.cat([high > 0, low <= 0]).float().mean()
-    return Boundary(name, boundary.normal, intercept, layers, float(accuracy), space)
+    return replace(boundary, accuracy=float(accuracy))
 
 
-def _check_samples(codes: Tensor, scores: Tensor, space: str) -> None:
+def check_samples(codes: Tensor, scores: Tensor, space: str) -> None:
+    """ValueError unless these are finite codes [N, L, D] and scores [N], and `space` is known."""
     if space not in SPACES:
         raise ValueError(f"Unknown space {space!r}: expected one of {', '.join(SPACES)}.")
     if codes.ndim != 3 or scores.shape != codes.shape[:1]:
-        raise ValueError(
-            f"Codes must be [N, L, D] and scores [N], not {list(codes.shape)} "
-            f"and {list(scores.shape)}."
-        )
+        raise ValueError(f"Codes must be [N, L, D] and scores [N], not {list(codes.shape)} "
+                         f"and {list(scores.shape)}.")
     if not (codes.isfinite().all() and scores.isfinite().all()):
         raise ValueError("Codes or scores contain values that are not finite.")
 
 
-def _extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+def extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], list[Tensor]]:
     """Indices ([high, low] to train on, [high, low] to validate)."""
     if not 0 < share <= 0.5:
         raise ValueError(f"share must be above 0 and at most 0.5, not {share}.")
     count = round(share * len(scores))
     if count < 4:
-        raise ValueError(
-            f"A share of {share} of {len(scores)} samples is {count}, but at least 4 are needed "
-            "at either end: take a larger share or more samples."
-        )
+        raise ValueError(f"A share of {share} of {len(scores)} samples is {count}, but at least 4 "
+                         "are needed at either end: take a larger share or more samples.")
     order = scores.argsort(stable=True)
     high, low = order[-count:].flip(0), order[:count]
     if not scores[high].min() > scores[low].max():
@@ -90,9 +81,8 @@ def _extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], li
     return [end[:cut] for end in ends], [end[cut:] for end in ends]
 
 
-def _separate(
-    codes: Tensor, layers: list[int], ends: list[Tensor], cost: float
-) -> tuple[Tensor, float]:
+def separate(codes: Tensor, layers: list[int], ends: list[Tensor], cost: float
+             ) -> tuple[Tensor, float]:
     """Unit normal [S, D] and intercept of the SVM between two sets of codes, in S layers."""
     high, low = (codes[i][:, layers].flatten(1).double().cpu().numpy() for i in ends)
     samples = np.concatenate([high, low])
@@ -106,10 +96,8 @@ def _separate(
 
 
 @torch.no_grad()
-def score(
-    generator: nn.Module, classifier: nn.Module, codes: Tensor, batch: int = 50,
-    bfloat16: bool = True, progress: bool = False,
-) -> Tensor:
+def score(generator: nn.Module, classifier: nn.Module, codes: Tensor, batch: int = 50,
+          bfloat16: bool = True, progress: bool = False) -> Tensor:
     """Logits float32 [N, A] of the images of codes [N, L, D], rendered with fixed noise.
 
     `bfloat16` computes in that precision, two to three times as fast: enough to rank samples.

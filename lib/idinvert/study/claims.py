@@ -18,6 +18,9 @@ import pandas as pd
 
 from idinvert.metrics.bootstrap import Estimate
 
+from . import scores
+from .scores import ImageSet
+
 PAPER_TABLES = Path(__file__).with_name("paper_tables.csv")  # the numbers of Tables 1 to 7
 VERDICTS = ("reproduced", "not resolved", "contradicted")
 LEVEL = 0.05  # probability of a wrong verdict
@@ -45,15 +48,17 @@ def p_value(ours: Estimate, equal: float = 0.0) -> float:
     the normal approximation from the interval: half its width on the side towards `equal` is 1.96
     standard errors, so that p is below 0.05 exactly where there is a verdict. It does not count
     resamples, since 1,000 of them cannot show the p below 0.0005 that Holm's correction asks of the
-    strongest of a hundred comparisons.
+    strongest of a hundred comparisons. An estimate outside its own percentile interval counts as
+    the middle of that.
 
     >>> round(p_value(Estimate(2.0, 1.0, 4.0)), 6)
     8.9e-05
     """
     if ours.p is not None and equal == 0:
         return ours.p
-    distance = abs(ours.value - equal)
-    half = ours.value - ours.low if ours.value > equal else ours.high - ours.value
+    value = ours.value if ours.low <= ours.value <= ours.high else (ours.low + ours.high) / 2
+    distance = abs(value - equal)
+    half = value - ours.low if value > equal else ours.high - value
     if not distance or not half:
         return 1.0 if not distance else 0.0
     return math.erfc(Z * distance / half / math.sqrt(2))
@@ -65,6 +70,13 @@ def row(claim: str, text: str, paper: str, ours: Estimate, equal: float = 0.0) -
     values = (claim, text, paper, ours.value, ours.low, ours.high, p_value(ours, equal),
               verdict(ours, equal))
     return dict(zip(COLUMNS, values))
+
+
+def nearer(claim: str, text: str, paper: str, metric: str, better: ImageSet, worse: ImageSet,
+           real: ImageSet, paired: bool = True) -> dict:
+    """The row on "`better` is nearer to `real` than `worse`" by a metric: `scores.advantage`."""
+    gain = scores.advantage(metric, better, worse, real, paired)
+    return row(claim, f"{text}, {scores.title(metric)}", paper, gain)
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:

@@ -277,8 +277,11 @@ def rank_correlations(levels: Sequence[float], values: np.ndarray) -> np.ndarray
 
 
 def two_sided(resampled: np.ndarray) -> float:
-    """Two-sided p-value of "the value is 0" from resampled values [R], at least 2 / (R + 1)."""
-    beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    """Two-sided p-value of "the value is 0" from resampled values [R], at least 2 / (R + 1).
+
+    A resample without a value, NaN, speaks for neither side.
+    """
+    beyond = len(resampled) - max((resampled > 0).sum(), (resampled < 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(resampled) + 1)))
 
 

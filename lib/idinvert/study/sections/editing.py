@@ -123,11 +123,10 @@ def editing_claims(domain: str, tasks: dict[str, dict[str, ImageSet]], real: Ima
     rows = []
     better, worse = "in-domain", "image2stylegan"
     for task, by_method in tasks.items():
-        for metric in REALISM:
-            gain = scores.advantage(metric, by_method[better], by_method[worse], real, paired=False)
-            text = f"{domain}: {task} stays nearer to real images, {scores.title(metric)}"
-            theirs = claims.paper_gain(paper, domain, better, worse, metric, task)
-            rows.append(claims.row(WORDS[task], text, theirs, gain))
+        rows += [claims.nearer(WORDS[task], f"{domain}: {task} stays nearer to real images",
+                               claims.paper_gain(paper, domain, better, worse, metric, task),
+                               metric, by_method[better], by_method[worse], real, paired=False)
+                 for metric in REALISM]
     for text, figure, sign in (("edits are seen more often", "success", 1),
                                ("edits move other attributes less", "others_moved", -1)):
         values = [np.stack([getattr(edit, figure) for edit in edits[method].values()])
@@ -210,19 +209,16 @@ def diffusion_claims(model: StudyModel, result: Diffusion, results: Sequence[Dif
     """Verdicts on C9 (at one crop size) and C10 (over the sizes)."""
     kept = inside(contexts, targets, result.mask) - inside(result.images, targets, result.mask)
     sets = [scores.image_set(model, x) for x in (result.images, result.pasted)]
-    rows = [
+    return [
         claims.row("C9", "the crop of the result is nearer to the target's than the context's is, "
                    "MSE", "shown (Fig. 6)", scores.per_image(kept.cpu())),
+        *(claims.nearer("C9", "results are more realistic than pasted images", "shown (Fig. 6)",
+                        metric, *sets, real, paired=False) for metric in ("kid", "fd")),
+        claims.row("C10", "larger crops keep more of the target's attributes", "shown (Fig. 16)",
+                   crop_trend(model, results, targets)),
+        claims.row("C10", "larger crops lose the context's attributes", "shown (Fig. 16)",
+                   scores.scaled(crop_trend(model, results, contexts), -1)),
     ]
-    for metric in ("kid", "fd"):
-        gain = scores.advantage(metric, *sets, real, paired=False)
-        rows.append(claims.row("C9", "results are more realistic than pasted images, "
-                               + scores.title(metric), "shown (Fig. 6)", gain))
-    rows.append(claims.row("C10", "larger crops keep more of the target's attributes",
-                           "shown (Fig. 16)", crop_trend(model, results, targets)))
-    rows.append(claims.row("C10", "larger crops lose the context's attributes", "shown (Fig. 16)",
-                           scores.scaled(crop_trend(model, results, contexts), -1)))
-    return rows
 
 
 # --- style mixing ----------------------------------------------------------------------------

@@ -32,17 +32,14 @@ def equally_long(encoded: dict[str, Encoded]) -> list[str]:
 def quality_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet) -> list[dict]:
     """C11 and C13 by MSE and SSIM, of backbones that were trained for equally long: each beats the
     next shallower one, and the shallowest beats MobileNet."""
-    paper, rows, alike = claims.paper_table(3), [], equally_long(encoded)
+    paper, alike = claims.paper_table(3), equally_long(encoded)
     deep = [name for name in DEEPER if name in alike]
     pairs = [("C11", *pair) for pair in pairwise(deep)]
     pairs += [("C13", "mobilenet", deep[0])] if "mobilenet" in alike and deep else []
-    for claim, worse, better in pairs:
-        for metric in PIXELS:
-            gain = scores.advantage(metric, encoded[better].images, encoded[worse].images, real)
-            text = f"{domain}: {BACKBONES[better]} beats {BACKBONES[worse]}, {scores.title(metric)}"
-            theirs = claims.paper_gain(paper, domain, better, worse, metric)
-            rows.append(claims.row(claim, text, theirs, gain))
-    return rows
+    return [claims.nearer(claim, f"{domain}: {BACKBONES[better]} beats {BACKBONES[worse]}",
+                          claims.paper_gain(paper, domain, better, worse, metric), metric,
+                          encoded[better].images, encoded[worse].images, real)
+            for claim, worse, better in pairs for metric in PIXELS]
 
 
 def time_claims(domain: str, times: dict[str, Estimate]) -> list[dict]:

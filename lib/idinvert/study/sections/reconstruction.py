@@ -88,14 +88,11 @@ COMPARISONS = (
 def reconstruction_claims(domain: str, found: dict[str, ImageSet], real: ImageSet,
                           paper: pd.DataFrame) -> list[dict]:
     """Verdicts on C1 to C4 for one domain; `paper` is `claims.paper_table(1)`."""
-    rows = []
-    for claim, better, worse, metrics, text in COMPARISONS:
-        for metric in metrics if {better, worse} <= set(found) else ():
-            gain = scores.advantage(metric, found[better], found[worse], real)
-            theirs = claims.paper_gain(paper, domain, better, worse, metric)
-            rows.append(claims.row(claim, f"{domain}: {text}, {scores.title(metric)}", theirs,
-                                   gain))
-    return rows
+    return [claims.nearer(claim, f"{domain}: {text}",
+                          claims.paper_gain(paper, domain, better, worse, metric), metric,
+                          found[better], found[worse], real)
+            for claim, better, worse, metrics, text in COMPARISONS
+            if {better, worse} <= set(found) for metric in metrics]
 
 
 def speed_claims(times: pd.DataFrame) -> list[dict]:
