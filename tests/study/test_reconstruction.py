@@ -74,8 +74,8 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
         def invert(self, networks, images):
             return images
 
-    models = SimpleNamespace(model=SimpleNamespace(available=lambda: ["mean"]))
-    table = reconstruction.method_seconds("face", models, torch.zeros(4, 3, 2, 2),
+    model = SimpleNamespace(available=lambda: ["mean"])
+    table = reconstruction.method_seconds("face", model, torch.zeros(4, 3, 2, 2),
                                           {"mean": Still(iterations=7)})
     assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
 
