@@ -259,3 +259,12 @@ def test_sets_are_joined_in_order(smooth_images):
     assert len(both) == 5
     assert torch.equal(both[3:].images, smooth_images(2, seed=1).images)
     assert both.units.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_trend_of_kid_depends_on_which_images_are_the_real_ones():
+    """Every set holds one image again and again, so that only the draw of real ones is chance."""
+    values = torch.tensor([[-1.0], [1.0]])
+    real = ImageSet(torch.zeros(20, 3, 1, 1), values.repeat(10, 1))
+    sets = [ImageSet(torch.zeros(20, 3, 1, 1), value.expand(20, 1)) for value in values]
+    found = scores.kid_trend([0, 1], sets, real)
+    assert (found.low, found.high) == pytest.approx((-1, 1)) and found.p > 0.5

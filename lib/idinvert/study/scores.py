@@ -247,12 +247,12 @@ def trend(levels: Sequence[float], values) -> Estimate:
 def kid_trend(levels: Sequence[float], sets: Sequence[ImageSet], real: ImageSet) -> Estimate:
     """Rank correlation of levels and the KID of as many sets to real images.
 
-    The interval is that of half samples of the target images, the same halves at every level.
+    The interval is that of half samples of the target images, the same halves at every level, and
+    of the real images.
     """
-    halves, _ = bootstrap.half_weights(sets[0].units, real.units, False, TREND_RESAMPLES)
-    everything = torch.ones(1, len(real))
+    halves = bootstrap.half_weights(sets[0].units, real.units, False, TREND_RESAMPLES)
     values = [kid.mmd2(x.features, real.features) for x in sets]
-    resampled = [kid.resampled_mmd2(x.features, real.features, halves, everything) for x in sets]
+    resampled = [kid.resampled_mmd2(x.features, real.features, *halves) for x in sets]
     return correlation_estimate(levels, np.array(values), torch.stack(resampled, 1).numpy())
 
 
