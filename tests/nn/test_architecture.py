@@ -22,6 +22,8 @@ OTHER = {
     "stylegan2.Generator": {"resolution": 16, "z_dim": 6, "w_dim": 5, "channel_base": 64,
                             "channel_max": 8, "mapping_hidden": 7, "layerwise": True,
                             "mapping_depth": 3, "clamp": 9.0},
+    "mobilestylegan.Generator": {"resolution": 16, "z_dim": 6, "w_dim": 5, "channel_base": 64,
+                                 "channel_max": 8, "layerwise": True},
     "stylegan2.Discriminator": {"resolution": 16, "channel_base": 64, "channel_max": 8,
                                 "clamp": 9.0, "minibatch_group": 2},
     "projected.Discriminator": {"resolution": 16, "width": 4},

@@ -9,7 +9,9 @@ from torch import nn
 
 SMALL = {"resolution": 16}
 CHANNELS = {"channel_base": 128, "channel_max": 16}
-GENERATORS = ["stylegan.Generator", "stylegan2.Generator"]
+# The layers of a code at 16 px
+GENERATORS = {"stylegan.Generator": 6, "stylegan2.Generator": 6,
+              "mobilestylegan.Generator": 4}
 ENCODERS = ["encoder.Encoder", "noise_encoder.NoiseEncoder", "e4e.OffsetEncoder",
             "backbones.ResNet", "backbones.MobileNet"]
 DISCRIMINATORS = ["stylegan.Discriminator", "stylegan2.Discriminator", "projected.Discriminator"]
@@ -20,15 +22,15 @@ def test_every_registered_network_has_a_protocol():
     assert set(NETWORKS) == {*GENERATORS, *ENCODERS, *DISCRIMINATORS, *CLASSIFIERS}
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_generators(name):
+@pytest.mark.parametrize(("name", "layers"), GENERATORS.items())
+def test_generators(name, layers):
     net = NETWORKS[name](**SMALL, **CHANNELS, w_dim=5, z_dim=7)
     assert missing(net, protocols.Generator) == []
-    assert (net.resolution, net.num_layers, net.z_dim, net.w_dim) == (16, 6, 7, 5)
-    assert net.w_avg.shape == (6, 5)
+    assert (net.resolution, net.num_layers, net.z_dim, net.w_dim) == (16, layers, 7, 5)
+    assert net.w_avg.shape == (layers, 5)
     codes = net.mapping(torch.randn(2, 7))
-    assert codes.shape == (2, 6, 5) and net.truncate(codes).shape == codes.shape
-    for noise in ("fixed", "random", "none", [None] * 6):
+    assert codes.shape == (2, layers, 5) and net.truncate(codes).shape == codes.shape
+    for noise in ("fixed", "random", "none", [None] * layers):
         image = net.synthesis(codes, noise)
         assert image.shape == (2, 3, 16, 16) and image.dtype == torch.float32
 

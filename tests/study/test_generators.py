@@ -115,7 +115,7 @@ def test_quality_reads_twice_as_many_test_images_as_samples_once_a_domain(regist
     monkeypatch.setattr(generators.pretrained, "load_judge", lambda _: torch.nn.Flatten())
     monkeypatch.setattr(generators.scores, "set_metrics", lambda: ["fd", "kid"])
     monkeypatch.setattr(Photos, "read", [])
-    face, tower = (Photos(domain, "one", "no classifier") for domain in ("face", "tower"))
+    face, tower = (Photos("one", "no classifier", domain=name) for name in ("face", "tower"))
     table = generators.quality({"more": tower, "one": face, "another": tower}, count=12)
     assert table[["domain", "generator", "images"]].to_numpy().tolist() == [
         ["face", "one", 12], ["face", "real images", 12],
