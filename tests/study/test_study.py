@@ -1,8 +1,8 @@
 """Profiles, verdicts and the measures of the trade-off notebook."""
 
 import io
-from pathlib import Path
 
+import nbformat
 import pandas as pd
 import PIL.Image
 import PIL.ImageChops
@@ -74,7 +74,10 @@ def test_tables_of_the_reference_run_appear_with_their_notebook(tmp_path, monkey
             made.table(table, pd.DataFrame({"x": [0.5]}))
             if failing:
                 raise OSError
-            Path(target).write_text(table)
+            places = {"input_path": source, "output_path": target}
+            cells = [nbformat.v4.new_markdown_cell(table)]
+            made_one = nbformat.v4.new_notebook(metadata={"papermill": places}, cells=cells)
+            nbformat.write(made_one, target)
             made.finish()
         monkeypatch.setattr(execution.papermill, "execute_notebook", execute)
         return execution.execute("08_noise", "reference")
@@ -82,17 +85,22 @@ def test_tables_of_the_reference_run_appear_with_their_notebook(tmp_path, monkey
     def tables():
         return [path.stem for path in (results / "tables").glob("*")]
 
+    def text():
+        return nbformat.read(results / "notebooks" / "08_noise.ipynb", 4).cells[0].source
+
     with pytest.raises(OSError):
         run_once("first", failing=True)
     assert not results.exists()
     executed = run_once("first")
-    assert (executed, executed.read_text()) == (results / "notebooks" / "08_noise.ipynb", "first")
+    assert (executed, text()) == (results / "notebooks" / "08_noise.ipynb", "first")
+    noted = nbformat.read(executed, 4).metadata.papermill
+    assert noted.input_path == "notebooks/08_noise.ipynb"  # not a place of this machine
     assert tables() == ["first"] and run.read_note(results, "08_noise")
     with pytest.raises(OSError):
         run_once("second", failing=True)
-    assert tables() == ["first"] and executed.read_text() == "first"
+    assert tables() == ["first"] and text() == "first"
     run_once("second")
-    assert tables() == ["second"] and executed.read_text() == "second"
+    assert tables() == ["second"] and text() == "second"
 
 
 def test_photographs_are_shown_as_jpeg_and_curves_with_a_palette():

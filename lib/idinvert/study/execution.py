@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
@@ -73,9 +74,19 @@ def keep(notebook: str) -> Path:
     for file in set(old.get("files", [])) - set(note["files"]):
         (RESULTS / file).unlink(missing_ok=True)
     executed = RESULTS / "notebooks" / f"{notebook}.ipynb"
+    name_places(folder / f"{notebook}.ipynb")
     for source, target in [*((folder / file, RESULTS / file) for file in note["files"]),
                            (folder / f"{notebook}.ipynb", executed),
                            (run.note_path(folder, notebook), run.note_path(RESULTS, notebook))]:
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)
     return executed
+
+
+def name_places(path: Path) -> None:
+    """Write the places that papermill notes in an executed notebook relative to the checkout."""
+    notebook = nbformat.read(path, 4)
+    noted = notebook.metadata.papermill
+    for key in ("input_path", "output_path"):
+        noted[key] = run.shown(Path(noted[key]))
+    nbformat.write(notebook, path)
