@@ -2,7 +2,7 @@
 
 >>> import idinvert
 >>> model = idinvert.load("face-stylegan-layerwise")
->>> images = model.render(model.sample(1))  # or photographs, by idinvert.read_image
+>>> images = model.render(model.sample(1)).clamp(-1, 1)  # or photographs: idinvert.read_image
 >>> result = model.invert(images, iterations=2, lambda_vgg=0)  # leave both out for the best codes
 >>> older = model.render(model.edit(result.codes, age=3))
 >>> older.shape

@@ -18,7 +18,7 @@ from idinvert.registry import nearest
 from .methods import METHODS, Method
 from .optimiser import Inversion, OnStep, in_batches
 
-LARGEST = 5.0  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
+LARGEST = 1.5  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
 
 
 class Model:
@@ -138,7 +138,7 @@ class Model:
         type or range.
 
         >>> model = Model("face-stylegan-layerwise", "cpu")
-        >>> images = model.render(model.sample(1))
+        >>> images = model.render(model.sample(1)).clamp(-1, 1)
         >>> result = model.invert(images, "in-domain", iterations=2, lambda_vgg=0)
         >>> result.codes.shape, result.losses["total"].shape
         (torch.Size([1, 10, 64]), torch.Size([1, 2]))
@@ -203,5 +203,6 @@ class Model:
         check_images(images, self.generator)
         if images.numel() and images.abs().max() > LARGEST:
             raise ValueError(f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see "
-                             "idinvert.read_image and idinvert.data.to_float.")
+                             "idinvert.read_image and idinvert.data.to_float, and clamp rendered "
+                             "images.")
         return images
