@@ -158,7 +158,7 @@ def test_unusable_files_are_named(tmp_path, monkeypatch):
     for name, reason in {
         "missing.png": "does not exist",
         "text.png": "not an image",
-        "empty.png": "not an image",
+        "empty.png": "is empty",
         "small.png": "7 x 90 px",
         "float.tif": "floating-point",
         "deep.tif": "more than 16 bits",

@@ -71,6 +71,8 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
         kept = [i for i, name in enumerate(names) if name in pairs]
         return codes[kept], [pairs[names[i]] for i in kept]
     source = open_source(options.images)
+    if source.others:
+        print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = labelled.match(labels, source.names)
     encoder = models.load(options.encoder or models.companion(options.model, "encoder"),
                           devices.pick(options.device))

@@ -105,10 +105,13 @@ def inverted(paths: Sequence[Path], model: idinvert.Model, method: Method, optio
              ) -> tuple[list[str], Tensor]:
     """Names and codes [N, L, D] of photographs; those that cannot be read are named and left out.
     """
-    images, names, errors = load_images(open_source(*paths), model.generator.resolution,
+    source = open_source(*paths)
+    images, names, errors = load_images(source, model.generator.resolution,
                                         crop=not options.squeeze, progress=False)
     if not names:
         raise errors[0]
+    if source.others:
+        print(f"idinvert edit: {source.left_out()}", file=sys.stderr)
     for error in errors:
         print(f"idinvert edit: left out: {error}", file=sys.stderr)
     found = model.invert(to_float(images), method, batch=options.batch, progress=True)

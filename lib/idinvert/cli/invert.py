@@ -77,6 +77,8 @@ def main(arguments: list[str]) -> None:
     share = processes.share()
     model = options.loaded(share.device(options.device))
     source = open_source(*options.paths)
+    if share.first and source.others:
+        files.report(source.left_out())
     job = files.Job(model, method, source, options.out, options.batch, not options.squeeze)
     counts = files.run(job, share)
     print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {options.out}")

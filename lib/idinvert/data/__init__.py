@@ -3,8 +3,8 @@
 The worlds, whose tables need pandas, are imported when one of their names is first used.
 """
 
-from .images import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
-from .sources import Source, load_images, open_source
+from .images import ImageError, grid, read_image, to_float, to_uint8, write_image
+from .sources import Source, load_images, open_source, read_images
 
 __all__ = ["DOMAINS", "POSITIVE_CLASSES", "ImageError", "Source", "Split", "binary_labels", "grid",
            "load", "load_images", "open_source", "read_image", "read_images", "to_float",

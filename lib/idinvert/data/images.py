@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
 
 from idinvert.files import replacing
 
+from .formats import BEGINNING, is_heic, readable
+
 SMALLEST_SIDE = 8  # px
+LARGEST_FILE = 1 << 28  # bytes of one encoded image
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-
-
-# Which files of a folder are read; a file that is named itself may have any suffix.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# 16 bits -> 8 bits
+EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
 
 
 class ImageError(ValueError):
@@ -70,8 +69,8 @@ def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
     (`crop=False` squeezes the whole image into the square instead) and resized with an
     antialiasing Lanczos filter. Of an animation the first frame is read.
 
-    ImageError (a ValueError): the file is missing, truncated, no image, larger than Pillow's
-    limit against decompression bombs, or less than 8 px wide or high.
+    ImageError (a ValueError): the file is missing, truncated, of none of `formats.FORMATS`, larger
+    than Pillow's limit against decompression bombs, or less than 8 px wide or high.
     """
     return _squared(_decode(Path(path)), Path(path), size, crop)
 
@@ -92,62 +91,54 @@ def _squared(image: Image.Image, path: Path, size: int, crop: bool) -> Tensor:
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 
-def read_images(
-    source: str | Path | Sequence[str | Path], size: int, crop: bool = True, progress: bool = True
-) -> tuple[Tensor, list[Path], list[ImageError]]:
-    """Every readable image of a folder (sorted, with its subfolders), a file or a list of files.
-
-    Returns float32 images [N, 3, size, size] in [-1, 1], the N paths they come from, and one
-    ImageError for each file that could not be read: a bad file never loses the others.
-    `progress` shows a bar; `crop` and conversions as in `read_image`.
-    ImageError: `source` is a folder without image files.
-    """
-    images, kept, errors = [], [], []
-    for path in tqdm(_image_paths(source), desc="images", unit="img", disable=not progress):
-        try:
-            images.append(read_image(path, size, crop))
-            kept.append(path)
-        except ImageError as error:
-            errors.append(error)
-    stacked = torch.stack(images) if images else torch.empty(0, 3, size, size)
-    return stacked, kept, errors
-
-
-def _image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
-    if not isinstance(source, str | Path):
-        return [Path(path) for path in source]
-    source = Path(source)
-    if not source.is_dir():
-        return [source]
-    files = (path for path in source.rglob("*") if path.is_file())
-    paths = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ImageError(f"{source} holds no image files.")
-    return paths
-
-
 def _decode(path: Path, data: bytes | None = None) -> Image.Image:
     """The file, or its content, as an upright RGB image."""
-    if data is None and not path.exists():
-        raise ImageError(f"{path} does not exist.")
-    if data is None and path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image file.")
+    if data is None:
+        data = file_content(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path if data is None else io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=readable()) as image:
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb(image)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = Image.MAX_IMAGE_PIXELS // 10**6
         raise ImageError(f"{path} has more than {limit} million pixels.") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image of a known format.") from error
+        raise ImageError(f"{path} {_unknown(data[:BEGINNING])}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise many types on damaged files
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{path} cannot be read as an image: {reason}.") from error
+
+
+def file_content(path: Path) -> bytes:
+    """The bytes of a file; ImageError: it is missing, or no file, or larger than any image."""
+    if not path.exists():
+        raise ImageError(f"{path} does not exist.")
+    if not path.is_file():
+        raise ImageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, not an image "
+                         "file.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ImageError(f"{path} has more than {LARGEST_FILE >> 20} MB.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _unknown(beginning: bytes) -> str:
+    """What to say of a file that no decoder takes."""
+    if is_heic(beginning):
+        return ("is HEIC, which needs the package pillow-heif: install it with pip install "
+                "pillow-heif, or save the image as JPEG.")
+    if beginning.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        return "is PostScript, a program, which is not run: save the image as PNG or JPEG."
+    return "is empty." if not beginning else "is not an image of a known format."
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -156,18 +147,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("has floating-point pixels, whose range is not known.")
     if image.mode in ("PA", "La", "RGBa") or image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
     return image.convert("RGB")
 
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     """Grey values 0..65535 as RGB 0..255; Pillow itself would clip instead of scaling."""
-    grey = np.asarray(image).astype(np.int64)
+    grey = np.asarray(image)
     if grey.min() < 0 or grey.max() > 65535:
         raise ImageError("has pixels of more than 16 bits, whose range is not known.")
-    return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    rows = [EIGHT_BITS[part] for part in np.array_split(grey, min(64, len(grey)))]  # saves memory
+    return Image.fromarray(np.concatenate(rows)).convert("RGB")
 
 
 def _centred_square(width: int, height: int) -> tuple[int, int, int, int]:

@@ -5,41 +5,70 @@ Every source is a list of names in a fixed order and a way to read one of them; 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import struct
+import subprocess
+import sys
+import weakref
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .images import SUFFIXES, ImageError, decode_image, to_uint8
+from .formats import BEGINNING, is_image
+from .images import (
+    LARGEST_FILE,
+    ImageError,
+    decode_image,
+    file_content,
+    read_image,
+    to_uint8,
+)
 
 SPLITS = ("ffhq", "lsun", "all")
-LARGEST_FILE = 1 << 28  # bytes of one encoded image
+UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of others, Python unpacks any amount
+NAMED = 5  # files that were left out
 
 
 @dataclass(frozen=True)
 class Source:
-    """Names of images, relative to where they are, and a function that gives one encoded."""
+    """Names of images, relative to where they are, and a function that gives one encoded.
+
+    A name is text that can be written and printed, whatever the file's name is made of. Files that
+    are no images are in `others`.
+    """
 
     names: Sequence[str]
     encoded: Callable[[str], bytes]
+    others: Sequence[str] = ()
+
+    def content(self, name: str) -> bytes:
+        """One encoded image; ImageError names it."""
+        try:
+            return self.encoded(name)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:  # archives raise many types on damaged entries
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ImageError(f"{name} cannot be read: {reason.rstrip('.')}.") from error
 
     def read(self, name: str, size: int, crop: bool = True) -> Tensor:
         """One image [3, size, size] in [-1, 1], as `read_image`; ImageError names it."""
-        try:
-            data = self.encoded(name)
-        except ImageError:
-            raise
-        except Exception as error:  # archives raise many types on damaged entries
-            reason = str(error).rstrip(".") or type(error).__name__
-            raise ImageError(f"{name} cannot be read: {reason}.") from error
-        return decode_image(data, name, size, crop)
+        return decode_image(self.content(name), name, size, crop)
+
+    def left_out(self) -> str:
+        """A sentence on the files that are no images; empty if there are none."""
+        count, named = len(self.others), ", ".join(self.others[:NAMED])
+        more = f" and {count - NAMED} more" if count > NAMED else ""
+        what = "file is no image and was" if count == 1 else "files are no images and were"
+        return f"{count} {what} left out: {named}{more}." if count else ""
 
 
 def open_source(*paths: str | Path) -> Source:
@@ -55,85 +84,136 @@ def open_source(*paths: str | Path) -> Source:
         return sources[0]
     absolute = [Path(path).absolute() for path in paths]
     common = os.path.commonpath([path.parent for path in absolute])
-    found = {}
+    found, others = {}, []
     for path, source in zip(absolute, sources):
-        place = (path.parent if path.is_file() and source.names == [path.name] else path)
-        prefix = place.relative_to(common).as_posix()
-        for name in source.names:
-            found[name if prefix == "." else f"{prefix}/{name}"] = (source, name)
+        place = (path.parent if path.is_file() and source.names == [text(path.name)] else path)
+        prefix = text(place.relative_to(common).as_posix())
+        prefix = "" if prefix == "." else f"{prefix}/"
+        found |= {prefix + name: (source, name) for name in source.names}
+        others += [prefix + name for name in source.others]
 
     def encoded(name: str) -> bytes:
         source, own = found[name]
         return source.encoded(own)
 
-    return Source(list(found), encoded)
+    return Source(list(found), encoded, others)
 
 
 def source_at(path: Path) -> Source:
     """The images of one path; errors as `open_source`."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
+    if path.name == "data.mdb":
+        path = path.parent
     if (path / "data.mdb").exists():
         source = lmdb_source(path)
     elif path.is_dir():
         source = folder_source(path)
     elif zipfile.is_zipfile(path):
         source = zip_source(path)
-    elif path.suffix.lower() in SUFFIXES:
-        source = Source([path.name], lambda name: limited(path))
+    elif is_image(path.name, lambda: beginning(path)):
+        source = Source([text(path.name)], lambda name: file_content(path))
     else:
         raise ValueError(f"{path} is no folder, zip, LMDB or image file.")
     if not source.names:
-        raise ValueError(f"{path} holds no image files.")
+        others = f": {source.left_out()}" if source.others else "."
+        raise ValueError(f"{path} holds no image files{others}")
     return source
+
+
+def text(name: str) -> str:
+    """A file's name as text; bytes of it that are none are written as \\xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def natural(name: str) -> list:
     """Sorting key: numbers in a name count as numbers, "9.png" before "10.png"."""
     parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)] + [name]
+    numbers = (part.lstrip("0") for part in parts[1::2])
+    parts[1::2] = [(len(digits), digits) for digits in numbers]
+    return [*parts, name]
 
 
-def is_image(name: str) -> bool:
-    """Whether a file name has a suffix of an image format and is none of those that Macs add."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+def is_added(name: str) -> bool:
+    """Whether a file is one of those that Macs add to images."""
+    return name.rpartition("/")[2].startswith("._")
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    """The names that do not begin with a dot, in natural order."""
+    return sorted((name for name in names if not name.rpartition("/")[2].startswith(".")),
+                  key=natural)
 
 
 def folder_source(folder: Path) -> Source:
     """Image files of a folder and its subfolders."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return Source(sorted(filter(is_image, files), key=natural),
-                  lambda name: limited(folder / name))
+    files, others = {}, []
+    for name, path in walk(folder, others):
+        if is_image(name, lambda path=path: beginning(path)):
+            files[name] = path
+        else:
+            others.append(name)
+    return Source(sorted(files, key=natural), lambda name: file_content(files[name]),
+                  visible(others))
 
 
-def limited(path: Path) -> bytes:
-    """A file's content; ImageError if it is too large for an image."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise ImageError(f"{path} has more than {LARGEST_FILE >> 20} MB.")
-    return path.read_bytes()
+def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
+    """Name and path of each file of a folder and its subfolders, linked ones too; subfolders that
+    cannot be read, and those with results of an inversion, are added to `others`."""
+    seen = {folder.resolve()}
+
+    def unreadable(error: OSError) -> None:
+        others.append(f"{text(os.path.relpath(error.filename, folder))}/ ({error.strerror})")
+
+    for place, below, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        kept = []
+        for name in below:
+            path = Path(place, name)
+            if (path / "settings.json").exists() and (path / "codes").is_dir():
+                others.append(f"{text(path.relative_to(folder).as_posix())}/ (results)")
+            elif (real := path.resolve()) not in seen:
+                seen.add(real)
+                kept.append(name)
+        below[:] = kept
+        for name in names:
+            path = Path(place, name)
+            own = text(path.relative_to(folder).as_posix())
+            if path.is_file() and not is_added(own):
+                yield own, path
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file."""
+    with open(path, "rb") as file:
+        return file.read(BEGINNING)
 
 
 def zip_source(path: Path) -> Source:
-    """Image files of a zip; ValueError if one of its names leaves its folder."""
+    """Image files in a zip; ValueError if it is damaged or a name leaves its folder."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{path} is no readable zip file.") from error
     names = [name for name in archive.namelist() if not name.endswith("/")]
     for name in names:
         if leaves(name):
             raise ValueError(f"{path} has the name {name[:80]!r}, which leaves its folder.")
-    names = sorted(set(filter(is_image, names)), key=natural)
+
+    def unpacked(name: str, most: int) -> bytes:
+        if archive.getinfo(name).compress_type not in UNPACKED:
+            raise ImageError(f"{name} is compressed in an uncommon way: use plain zip compression.")
+        with archive.open(name) as file:
+            return file.read(most)
 
     def encoded(name: str) -> bytes:
-        with archive.open(name) as file:  # a header may understate the size
-            data = file.read(LARGEST_FILE + 1)
+        data = unpacked(name, LARGEST_FILE + 1)  # a header may understate the size
         if len(data) > LARGEST_FILE:
             raise ImageError(f"{name} has more than {LARGEST_FILE >> 20} MB.")
         return data
 
-    return Source(names, encoded)
+    names = {name for name in names if not is_added(name)}
+    taken = {name for name in names if is_image(name, lambda n=name: unpacked(n, BEGINNING))}
+    return Source(sorted(taken, key=natural), encoded, visible(names - taken))
 
 
 def leaves(name: str) -> bool:
@@ -144,25 +224,67 @@ def leaves(name: str) -> bool:
 
 
 def lmdb_source(folder: Path) -> Source:
-    """Values of an LMDB in the order of their keys, as LSUN has its images (WebP)."""
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ImportError(f"Reading {folder} needs lmdb: install it with pip install lmdb."
-                          ) from error
-    try:
-        database = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
-        with database.begin() as transaction:
-            keys = list(transaction.cursor().iternext(values=False))
-    except lmdb.Error as error:
-        raise ValueError(f"{folder} is no readable LMDB.") from error
+    """Values of an LMDB in the order of their keys, as LSUN has its images (WebP).
+
+    Another process reads it, because a database that is damaged ends the process that reads it.
+    """
+    if importlib.util.find_spec("lmdb") is None:
+        raise ImportError(f"Reading {folder} needs lmdb: install it with pip install lmdb.")
+    reader = LMDBReader(folder)
+    keys = reader.start()
     by_name = {key_name(key): key for key in keys}
+    return Source(list(by_name), lambda name: reader.value(by_name[name]))
 
-    def encoded(name: str) -> bytes:
-        with database.begin() as transaction:
-            return bytes(transaction.get(by_name[name]))
 
-    return Source(list(by_name), encoded)
+class LMDBReader:
+    """The process that reads an LMDB, `lmdb_reader.py`; it is started again when it has ended."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> list[bytes]:
+        """Start it; returns the keys. ValueError: they cannot be read."""
+        script = Path(__file__).with_name("lmdb_reader.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(script), str(self.folder), str(LARGEST_FILE)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        weakref.finalize(self, subprocess.Popen.kill, self.process)
+        keys = []
+        try:
+            while size := self.number("<I"):
+                keys.append(self.bytes(size))
+        except EOFError:
+            raise ValueError(f"{self.folder} is no readable LMDB: it is damaged, or was not "
+                             "copied to its end.") from None
+        return keys
+
+    def value(self, key: bytes) -> bytes:
+        """What a key has; ImageError: the database is damaged there, or the value too large."""
+        try:
+            if self.process is None:
+                self.start()
+            self.process.stdin.write(struct.pack("<I", len(key)) + key)
+            self.process.stdin.flush()
+            size = self.number("<q")
+            if size >= 0:
+                return self.bytes(size)
+        except (EOFError, BrokenPipeError):
+            self.process = None
+            raise ImageError(f"{key_name(key)} cannot be read: {self.folder} is damaged.") from None
+        raise ImageError(f"{key_name(key)} has more than {LARGEST_FILE >> 20} MB.")
+
+    def number(self, form: str) -> int:
+        """A number that the process writes; EOFError: it has ended."""
+        return struct.unpack(form, self.bytes(struct.calcsize(form)))[0]
+
+    def bytes(self, size: int) -> bytes:
+        """So many bytes that the process writes; EOFError: it has ended."""
+        data = self.process.stdout.read(size)
+        if len(data) < size:
+            self.process.wait()
+            raise EOFError
+        return data
 
 
 def key_name(key: bytes) -> str:
@@ -191,6 +313,42 @@ def split(count: int, kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     train = rng.choice(600_000, 100_000, replace=False)
     test = 600_000 + rng.choice(count - 600_000, 5_000, replace=False)
     return np.sort(train), np.sort(test)
+
+
+def read_images(
+    source: str | Path | Sequence[str | Path], size: int, crop: bool = True, progress: bool = True
+) -> tuple[Tensor, list[Path], list[ImageError]]:
+    """Every readable image of a folder (with its subfolders, in natural order), a file or a list of
+    files.
+
+    Returns float32 images [N, 3, size, size] in [-1, 1], the N paths they come from, and one
+    ImageError for each file that could not be read: a bad file never loses the others.
+    `progress` shows a bar; `crop` and conversions as in `read_image`.
+    ImageError: `source` is a folder without image files.
+    """
+    images, kept, errors = [], [], []
+    for path in tqdm(image_paths(source), desc="images", unit="img", disable=not progress):
+        try:
+            images.append(read_image(path, size, crop))
+            kept.append(path)
+        except ImageError as error:
+            errors.append(error)
+    stacked = torch.stack(images) if images else torch.empty(0, 3, size, size)
+    return stacked, kept, errors
+
+
+def image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files that `read_images` reads."""
+    if not isinstance(source, str | Path):
+        return [Path(path) for path in source]
+    source = Path(source)
+    if not source.is_dir():
+        return [source]
+    files = {name: path for name, path in walk(source, [])
+             if is_image(name, lambda path=path: beginning(path))}
+    if not files:
+        raise ImageError(f"{source} holds no image files.")
+    return [files[name] for name in sorted(files, key=natural)]
 
 
 def load_images(source: Source, size: int, names: Sequence[str] | None = None, crop: bool = True,

@@ -36,6 +36,8 @@ class OwnImages:
         ValueError: fewer than 16 can be read, or the split needs more.
         """
         source = open_source(self.path)
+        if source.others and share.first:
+            print(source.left_out(), file=sys.stderr)
         index, _ = split(len(source.names), self.split, seed)
         names = among([source.names[i] for i in index])
         images, kept, errors = load_images(source, size, names, progress=share.first)
