@@ -120,3 +120,13 @@ def test_bad_size_is_named(shape):
 def test_unequal_sets_are_named():
     with pytest.raises(ValueError, match="pairs of one shape"):
         swd.swd(torch.zeros(2, 3, 16, 16), torch.zeros(3, 3, 16, 16))
+
+
+def test_subsets_are_measured_as_if_alone(images):
+    a, b = 1.5 * images, images.flip(-1)  # clipped, as whole sets are
+    picks, real_picks = torch.zeros(2, 24), torch.zeros(2, 24)
+    picks[0, :10] = picks[1, 5:15] = real_picks[0, 12:20] = real_picks[1, 2:12] = 1
+    found = swd.resampled_swd(a, b, picks, real_picks)
+    expected = [swd.swd(a[first], b[second], patches=32, repeats=1, directions=64).mean
+                for first, second in [(slice(8), slice(12, 20)), (slice(5, 15), slice(2, 12))]]
+    assert found.tolist() == pytest.approx(expected, rel=1e-9)

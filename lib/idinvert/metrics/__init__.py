@@ -10,8 +10,8 @@ features are [N, F]. `bootstrap` gives intervals, `attributes` measures edits an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from idinvert.registry import Registry
@@ -38,7 +38,7 @@ class Metric:
             (list of sets, real) -> the same.
         resampled: a set metric of many subsets at once: (set, real, weights of the set [S, N] and
             of the real one [S, M], 0 or 1) -> Tensor [S].
-        quick: options of the function where an interval asks for it many times.
+        resamples: half samples behind the interval of a set metric.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Metric:
     equal_numbers: bool = True
     prepare: Callable | None = None
     resampled: Callable | None = None
-    quick: Mapping[str, Any] = field(default_factory=dict)
+    resamples: int = 50
 
     @property
     def __wrapped__(self) -> Callable:

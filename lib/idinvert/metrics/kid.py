@@ -32,7 +32,7 @@ def resampled_mmd2(features: Tensor, real: Tensor, weights: Tensor, real_weights
 
 
 @metric("kid", title="KID x 1e3", kind="set", of="features", factor=1e3, equal_numbers=False,
-        resampled=resampled_mmd2)
+        resampled=resampled_mmd2, resamples=200)
 def mmd2(features: Tensor, real: Tensor) -> float:
     """Unbiased squared maximum mean discrepancy of `features` [N, F] and `real` [M, F].
 

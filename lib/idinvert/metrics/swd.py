@@ -6,6 +6,7 @@ structure of two sets is compared scale by scale. Written from that description.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from . import metric
-from .checks import pair
+from .checks import clipped, pair
 
 SMALLEST = 16  # px, the coarsest level
 PATCH = 7  # px
@@ -28,13 +29,6 @@ class Swd(NamedTuple):
 
     levels: dict[int, float]
     mean: float
-
-
-@metric("swd", title="SWD", kind="set",
-        quick={"patches": 32, "repeats": 1, "directions": 64})
-def mean_swd(a: Tensor, b: Tensor, **options: int) -> float:
-    """`swd`, mean over the levels of the pyramid."""
-    return swd(a, b, **options).mean
 
 
 def swd(a: Tensor, b: Tensor, patches: int = 128, repeats: int = REPEATS,
@@ -57,16 +51,44 @@ def swd(a: Tensor, b: Tensor, patches: int = 128, repeats: int = REPEATS,
     if a.shape[-2] != size or size < SMALLEST or size & (size - 1):
         found = tuple(a.shape[-2:])
         raise ValueError(f"SWD needs square images of a power of two >= 16 px, found {found}.")
+    return between(laplacian_pyramid(a), laplacian_pyramid(b), patches, repeats, directions, seed)
+
+
+def between(a: Sequence[Tensor], b: Sequence[Tensor], patches: int, repeats: int, directions: int,
+            seed: int = 0) -> Swd:
+    """`swd` of two pyramids."""
     generator = torch.Generator().manual_seed(seed)
     levels = {}
-    for level_a, level_b in zip(laplacian_pyramid(a), laplacian_pyramid(b)):
-        corners = corners_of(len(a), patches, level_a.shape[-1], generator).to(a.device)
+    for level_a, level_b in zip(a, b):
+        corners = corners_of(len(level_a), patches, level_a.shape[-1], generator).to(level_a.device)
         set_a = standardised(patches_at(level_a, corners))
         set_b = standardised(patches_at(level_b, corners))
         distances = [sliced(set_a, set_b, random_directions(set_a, directions, generator))
                      for _ in range(repeats)]
         levels[level_a.shape[-1]] = SCALE * float(np.mean(distances))
     return Swd(levels, float(np.mean(list(levels.values()))))
+
+
+def resampled_swd(a: Tensor, b: Tensor, weights: Tensor, real_weights: Tensor) -> Tensor:
+    """Mean `swd` [S] of subsets of a and b, from fewer patches and directions than of the whole.
+
+    Subsets are given as weights [S, N] and [S, M] of 0 or 1; of the larger one of two the last
+    images are left out. The pyramids, which take most of the time, are built once.
+    """
+    pyramids = [laplacian_pyramid(clipped(images)) for images in (a, b)]
+    values = []
+    for picks in zip(weights.bool(), real_weights.bool()):
+        count = min(int(pick.sum()) for pick in picks)
+        halves = [[level[pick][:count] for level in pyramid]
+                  for pyramid, pick in zip(pyramids, picks)]
+        values.append(between(*halves, patches=32, repeats=1, directions=64).mean)
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@metric("swd", title="SWD", kind="set", resampled=resampled_swd)
+def mean_swd(a: Tensor, b: Tensor) -> float:
+    """`swd`, mean over the levels of the pyramid."""
+    return swd(a, b).mean
 
 
 # --- pyramid -------------------------------------------------------------------------------------

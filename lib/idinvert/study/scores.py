@@ -19,8 +19,6 @@ from idinvert.models import pretrained
 
 from .networks import StudyModel
 
-RESAMPLES = 50  # half samples behind an interval of a distance that is measured one by one
-MANY = 200  # of one that is measured of all half samples at once
 TREND_RESAMPLES = 10_000  # so many that a p-value of a trend stands Holm's correction
 PIXELS = ("ssim", "mse")  # the paper's metrics of each image, on which its claims are tested
 REALISM = ("fd", "kid", "swd")  # its metrics of sets, and KID
@@ -111,16 +109,15 @@ def combination(metric: str, terms: Sequence[tuple[float, ImageSet]], real: Imag
         values = sum(f * entry.function(x.images, real.images) for f, x in zip(factors, sets))
         return scaled(per_image(values, sets[0].units), entry.factor)
     sets, real = comparable(metric, sets, real)
-    resamples = MANY if entry.resampled else RESAMPLES
-    halves = bootstrap.half_weights(sets[0].units, real.units, paired, resamples)
+    halves = bootstrap.half_weights(sets[0].units, real.units, paired, entry.resamples)
     value = sum(f * distance(entry, x, real) for f, x in zip(factors, sets))
     spread = sum(f * half_distances(entry, x, real, *halves) for f, x in zip(factors, sets))
     return scaled(bootstrap.half_estimate(value, spread), entry.factor)
 
 
-def distance(entry: Metric, images: ImageSet, real: ImageSet, **options) -> float:
+def distance(entry: Metric, images: ImageSet, real: ImageSet) -> float:
     """A metric of sets, of sets that are `comparable`, without its factor."""
-    return entry.function(*(getattr(x, entry.of) for x in (images, real)), **options)
+    return entry.function(getattr(images, entry.of), getattr(real, entry.of))
 
 
 def half_distances(entry: Metric, images: ImageSet, real: ImageSet, weights: Tensor,
@@ -137,7 +134,7 @@ def half_distances(entry: Metric, images: ImageSet, real: ImageSet, weights: Ten
     for pick, real_pick in zip(weights.bool(), real_weights.bool()):
         half, real_half = images[pick], real[real_pick]
         count = min(len(half), len(real_half)) if entry.equal_numbers else None
-        values.append(distance(entry, half[:count], real_half[:count], **entry.quick))
+        values.append(distance(entry, half[:count], real_half[:count]))
     return np.array(values)
 
 
