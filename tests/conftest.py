@@ -41,6 +41,13 @@ def efficientnet():
 
 
 @pytest.fixture(scope="session")
+def face_landmarks():
+    """dlib and its predictor."""
+    pytest.importorskip("dlib")
+    return _load(lambda: pretrained.tensors("face_landmarks"))
+
+
+@pytest.fixture(scope="session")
 def ffhq():
     return _load(lambda: models.load("ffhq"))
 

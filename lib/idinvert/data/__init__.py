@@ -3,12 +3,21 @@
 The worlds, whose tables need pandas, are imported when one of their names is first used.
 """
 
-from .images import ImageError, grid, read_image, to_float, to_uint8, write_image
+from .images import (
+    ImageError,
+    grid,
+    open_image,
+    read_image,
+    squared,
+    to_float,
+    to_uint8,
+    write_image,
+)
 from .sources import Source, load_images, open_source, read_images
 
 __all__ = ["DOMAINS", "POSITIVE_CLASSES", "ImageError", "Source", "Split", "binary_labels", "grid",
-           "load", "load_images", "open_source", "read_image", "read_images", "to_float",
-           "to_uint8", "write_image"]
+           "load", "load_images", "open_image", "open_source", "read_image", "read_images",
+           "squared", "to_float", "to_uint8", "write_image"]
 
 
 def __getattr__(name: str):

@@ -72,27 +72,26 @@ def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
     ImageError (a ValueError): the file is missing, truncated, of none of `formats.FORMATS`, larger
     than Pillow's limit against decompression bombs, or less than 8 px wide or high.
     """
-    return _squared(_decode(Path(path)), Path(path), size, crop)
+    return squared(open_image(path), str(path), size, crop)
 
 
-def decode_image(data: bytes, name: str, size: int, crop: bool = True) -> Tensor:
-    """An encoded image as `read_image` gives it; `name` is for the errors."""
-    return _squared(_decode(Path(name), data), Path(name), size, crop)
-
-
-def _squared(image: Image.Image, path: Path, size: int, crop: bool) -> Tensor:
-    """An upright RGB image as a tensor [3, size, size]."""
+def squared(image: Image.Image, name: str, size: int, crop: bool = True) -> Tensor:
+    """An upright RGB image as `read_image` gives it, [3, size, size]; `name` is for the error."""
     if min(image.size) < SMALLEST_SIDE:
         width, height = image.size
-        raise ImageError(f"{path} is {width} x {height} px, smaller than {SMALLEST_SIDE} px a "
+        raise ImageError(f"{name} is {width} x {height} px, smaller than {SMALLEST_SIDE} px a "
                          "side.")
     box = _centred_square(*image.size) if crop else None
     image = image.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 
-def _decode(path: Path, data: bytes | None = None) -> Image.Image:
-    """The file, or its content, as an upright RGB image."""
+def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
+    """A file, or its content if that is known, as an upright RGB image of its own size.
+
+    ImageError as `read_image`.
+    """
+    path = Path(path)
     if data is None:
         data = file_content(path)
     try:

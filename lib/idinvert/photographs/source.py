@@ -1,0 +1,80 @@
+"""Photographs from files, each as the square in which FFHQ would show its face."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from idinvert.data import ImageError, Source, squared, to_float
+
+from .alignment import Square, align
+from .landmarks import Face, find_faces
+
+NARROWEST = 32  # px, of a face
+TURNED = 0.5  # `Face.turn` of a face that is seen from the side
+ALIGNED = "--no-align takes the picture as it is"
+
+
+@dataclass(frozen=True)
+class Photographs(Source):
+    """A source whose images are aligned faces.
+
+    face: which one is taken where there are several, 1 for the largest.
+    align: find and cut out the face; else pictures are taken as they are, as by `read_image`.
+
+    What a user should know, such as that there are several faces, is a warning.
+    """
+
+    face: int = 1
+    align: bool = True
+
+    def read(self, name: str, size: int, crop: bool = True) -> Tensor:
+        """One aligned image [3, size, size] in [-1, 1]; ImageError says in a sentence why none."""
+        photograph = self.open(name)
+        if not self.align:
+            return squared(photograph, name, size, crop)
+        return as_tensor(self.square(name, photograph).crop(photograph, size))
+
+    def square(self, name: str, photograph: Image.Image) -> Square:
+        """Where the face is; ImageError: there is none, or none that can be inverted."""
+        return align(self.chosen(name, find_faces(photograph)))
+
+    def chosen(self, name: str, faces: list[Face]) -> Face:
+        """The face that is wanted; ImageError: see `square`."""
+        if not faces:
+            raise ImageError(f"{name} shows no face that looks to the camera: take another "
+                             f"photograph; {ALIGNED}.")
+        if self.face > len(faces):
+            raise ImageError(f"{name} shows {counted(len(faces))}: there is no --face {self.face}.")
+        face = faces[self.face - 1]
+        if face.width < NARROWEST:
+            raise ImageError(f"The face in {name} is {face.width:.0f} px wide, and should have at "
+                             f"least {NARROWEST}: take a larger photograph.")
+        if abs(face.turn) > TURNED:
+            raise ImageError(f"The face in {name} is seen from the side: take a photograph that "
+                             f"shows both eyes; {ALIGNED}.")
+        if len(faces) > 1:
+            others = ", ".join(str(i + 1) for i in range(len(faces)) if i + 1 != self.face)
+            place = " ".join(f"{value:.0f}" for value in face.nose)
+            warnings.warn(f"{name} shows {counted(len(faces))}, and number {self.face} by size is "
+                          f"taken, at {place}: --face {others} takes another.", stacklevel=2)
+        return face
+
+
+def counted(faces: int) -> str:
+    """A number of faces in words.
+
+    >>> counted(1), counted(2)
+    ('1 face', '2 faces')
+    """
+    return f"{faces} face{'s' * (faces != 1)}"
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as floats [3, H, W] in [-1, 1]."""
+    return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
