@@ -64,7 +64,8 @@ def test_inversion_is_that_of_the_method_in_every_batch(model, images):
 
 
 def test_methods_and_networks_that_there_are(model):
-    assert model.available() == ["domain-guided", "image2stylegan", "in-domain"]
+    assert model.available() == ["domain-guided", "image2stylegan", "in-domain",
+                                 "pivotal-tuning"]
     assert model.generator is model.generator  # it is kept
     with pytest.raises(ValueError, match="own-conventional"):
         model.invert(torch.zeros(1, 3, 8, 8), "conventional")

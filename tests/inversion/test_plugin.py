@@ -74,8 +74,9 @@ def test_method_of_a_plugin_is_found_everywhere(run, tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["methods"] == ["conventional", "domain-guided", "image2stylegan", "in-domain",
-                               "toy"]
-    assert told["available"] == ["domain-guided", "image2stylegan", "in-domain", "toy"]
+                               "pivotal-tuning", "toy"]
+    assert told["available"] == ["domain-guided", "image2stylegan", "in-domain", "pivotal-tuning",
+                                 "toy"]
     assert told["right"] and told["count"] == 3 and told["cached"]
     assert told["files"] == {"ok": 1}
     with np.load(tmp_path / "out" / "codes" / "a.npz") as row:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -27,7 +27,9 @@ from tyro.conf import Positional
 import idinvert
 from idinvert import devices
 from idinvert.data import load_images, open_source, to_float, write_image
+from idinvert.inversion import Inversion, Tuned, files
 from idinvert.inversion.methods import Method
+from idinvert.inversion.methods.pivotal_tuning import with_weights
 
 from . import UsageError
 from .invert import Common, read_method
@@ -51,11 +53,11 @@ def main(arguments: list[str]) -> None:
     model = options.loaded(devices.pick(options.device))
     model.edit(model.generator.w_avg[None], **strengths)  # refuses wrong attributes early
     if all(path.suffix.lower() in CODES for path in paths):
-        names, codes = read_codes(paths, model)
+        names, found = read_codes(paths, model)
     else:
-        names, codes = inverted(paths, model, method, options)
-    images = model.render(model.edit(codes, **strengths))
-    for path, image in zip(targets(names, options.out), images):
+        names, found = inverted(paths, model, method, options)
+    images = [model.render(model.edit(part.codes, **strengths), part) for part in found]
+    for path, image in zip(targets(names, options.out), torch.cat(images)):
         write_image(path, image)
         print(path)
 
@@ -79,9 +81,11 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, float]]:
     return paths, strengths
 
 
-def read_codes(paths: Sequence[Path], model: idinvert.Model) -> tuple[list[str], Tensor]:
-    """Names and codes [N, L, D] of the files of `idinvert invert`; ValueError names a bad one."""
-    names, codes = [], []
+def read_codes(paths: Sequence[Path], model: idinvert.Model
+               ) -> tuple[list[str], list[Inversion]]:
+    """Names of images, and their codes as the files of `idinvert invert` hold them, an inversion
+    for each file; ValueError names a bad one."""
+    names, parts = [], []
     shape = tuple(model.generator.w_avg.shape)
     for path in paths:
         try:
@@ -97,13 +101,23 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model) -> tuple[list[str],
                              f"{model.name} takes {shape}.")
         several = [f"{path.stem}-{i}" for i in range(len(values))]
         names += several if len(several) > 1 else [path.stem]
-        codes.append(torch.from_numpy(values))
-    return names, torch.cat(codes).to(model.device)
+        codes = torch.from_numpy(values).to(model.device)
+        weights = {} if path.suffix.lower() == ".npy" else {
+            key.removeprefix(files.TUNED): torch.from_numpy(found[key])
+            for key in found if key.startswith(files.TUNED)}
+        parts.append(inversion_of(codes, model, weights))
+    return names, parts
+
+
+def inversion_of(codes: Tensor, model: idinvert.Model, weights: Mapping[str, Tensor]) -> Inversion:
+    """The inversion whose codes [N, L, D], and weights if the generator was tuned, a file holds."""
+    kept = codes, model.render(codes[:0]), {}, torch.zeros(len(codes), dtype=torch.bool)
+    return Tuned(*kept, (with_weights(model.generator, weights),)) if weights else Inversion(*kept)
 
 
 def inverted(paths: Sequence[Path], model: idinvert.Model, method: Method, options: Command
-             ) -> tuple[list[str], Tensor]:
-    """Names and codes [N, L, D] of photographs; those that cannot be read are named and left out.
+             ) -> tuple[list[str], list[Inversion]]:
+    """Names of photographs and their inversion; those that cannot be read are named and left out.
     """
     source = open_source(*paths)
     images, names, errors = load_images(source, model.generator.resolution,
@@ -118,7 +132,7 @@ def inverted(paths: Sequence[Path], model: idinvert.Model, method: Method, optio
     for name, diverged in zip(names, found.diverged.tolist()):
         if diverged:
             print(f"idinvert edit: {name} has diverged and kept its start.", file=sys.stderr)
-    return names, found.codes
+    return names, [found]
 
 
 def targets(names: Sequence[str], out: Path | None) -> list[Path]:

@@ -11,6 +11,7 @@ from .methods.conventional import Conventional
 from .methods.domain_guided import DomainGuided
 from .methods.image2stylegan import Image2StyleGAN
 from .methods.in_domain import InDomain
+from .methods.pivotal_tuning import PivotalTuning, Tuned
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "Method",
     "Networks",
     "OnStep",
+    "PivotalTuning",
     "Settings",
+    "Tuned",
     "diffuse",
     "in_batches",
     "joined",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -14,32 +18,94 @@ from idinvert.provenance import code_hash
 from idinvert.settings import digest
 
 from .methods import Method, name_of
+from .methods.pivotal_tuning import PivotalTuning, Tuned, tune, tuned_together, with_weights
 from .model import Model
+from .optimiser import joined
 
 BATCH = 16  # images inverted together
 # Modules on which no number depends
 APART = ("idinvert.registry", "idinvert.settings", "idinvert.nn.architecture",
          "idinvert.nn.protocols")
+Codes = Mapping[int, Tensor]  # by the number of iterations
 
 
 def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = True) -> Tensor:
     """Codes [N, L, D] of images [N, 3, H, W] in [-1, 1], from the cache where they are known.
 
     Batches are every BATCH images as they are given, whichever of them are known already, so that a
-    run that was interrupted ends with the very codes of one that was not.
+    run that was interrupted ends with the very codes of one that was not. ValueError: the method
+    tunes the generator, so that codes alone do not tell its images.
     """
-    folder = cache_folder("inversions") / name_of(method) / key(model, method, images.device)
-    paths = [folder / f"{image_hash(image)}.npy" for image in images]
-    starts = [i for i in range(0, len(paths), BATCH)
-              if not all(path.exists() for path in paths[i:i + BATCH])]
-    for start in tqdm(starts, desc=method.title, unit="batch", disable=not progress, mininterval=5):
+    if getattr(method, "tunes", False):
+        raise ValueError(f"{method.title} tunes the generator: `cached_tuning` keeps its weights.")
+    steps = getattr(method, "iterations", 0)
+    return cached(model, {steps: method}, images,
+                  lambda batch: {steps: method.invert(model, batch).codes}, progress)[steps]
+
+
+def cached_along(model: Model, method: Method, images: Tensor, iterations: Sequence[int],
+                 progress: bool = True) -> dict[int, Tensor]:
+    """Codes [N, L, D] after each of several numbers of iterations, from one run of the longest.
+
+    They are those of a run that ends there, and are kept as such: see `cached_codes`.
+    """
+    last = max(iterations)
+    methods = {steps: replace(method, iterations=steps) for steps in sorted(iterations)}
+
+    def along(batch: Tensor) -> Codes:
+        found: dict[int, Tensor] = {}
+
+        def keep(iteration: int, codes: Tensor, _: Tensor) -> None:
+            if iteration in methods:
+                found[iteration] = codes.clone()
+        final = methods[last].invert(model, batch, on_step=keep).codes
+        # An image that diverges ends with the code it started from.
+        sound = {n: w.isfinite().flatten(1).all(1)[:, None, None] for n, w in found.items()}
+        return {n: torch.where(sound[n], w, final) for n, w in found.items()} | {last: final}
+    return cached(model, methods, images, along, progress)
+
+
+def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
+           invert: Callable[[Tensor], Codes], progress: bool) -> dict[int, Tensor]:
+    """Codes by the number of iterations; `invert` makes those of a batch of images."""
+    paths = {n: places(model, method, images, ".npy") for n, method in methods.items()}
+    starts = [i for i in range(0, len(images), BATCH)
+              if not all(path.exists() for of in paths.values() for path in of[i:i + BATCH])]
+    title = next(iter(methods.values())).title
+    for start in tqdm(starts, desc=title, unit="batch", disable=not progress, mininterval=5):
         batch = slice(start, start + BATCH)
-        codes = method.invert(model, images[batch]).codes.cpu().numpy()
-        for path, code in zip(paths[batch], codes):
-            if not path.exists():
-                with replacing(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, code)
-    return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(images.device)
+        for steps, codes in invert(images[batch]).items():
+            for path, code in zip(paths[steps][batch], codes.cpu().numpy()):
+                if not path.exists():
+                    with replacing(path) as temporary, open(temporary, "wb") as file:
+                        np.save(file, code)
+    return {n: torch.from_numpy(np.stack([np.load(path) for path in of])).to(images.device)
+            for n, of in paths.items()}
+
+
+def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress: bool = True
+                  ) -> Tuned:
+    """Pivotal tuning of images [N, 3, H, W]; pivots and tuned weights from the cache where known.
+    """
+    pivots = cached_codes(model, method.pivot, images, progress)
+    parts = []
+    for image, pivot, path in zip(
+            tqdm(images, desc=method.title, unit="img", disable=not progress, mininterval=5),
+            pivots, places(model, method, images, ".safetensors")):
+        if not path.exists():
+            found = tune(model, image[None], pivot[None], method)
+            with replacing(path) as temporary:
+                save_file({k: v.cpu().contiguous() for k, v in found.weights(0).items()}, temporary)
+        generator = with_weights(model.generator, load_file(path, str(images.device)))
+        parts.append(Tuned(pivot[None], generator.synthesis(pivot[None]).detach(), {},
+                           torch.zeros(1, dtype=torch.bool), (generator,)))
+    return tuned_together(joined(parts), parts)
+
+
+def places(model: Model, method: Method, images: Tensor, suffix: str) -> list[Path]:
+    """The file of each image in the cache."""
+    folder = cache_folder("inversions") / name_of(method) / key(model, method, images.device)
+    return [folder / f"{image_hash(image)}{suffix}" for image in images]
 
 
 def key(model: Model, method: Method, device: torch.device) -> str:

@@ -1,7 +1,7 @@
 """Inversion of many image files into a folder, in batches, resumable, shared by processes.
 
     codes/NAME.npz     code [L, D] float32, MSE, whether it diverged, and every term of the loss
-                       before each step
+                       before each step; the weights of the image's generator if it was tuned
     images/NAME.png    the inverted image
     codes.npy          all codes [N, L, D], in the order of the table's rows that have one
     losses.csv         one row per image: status, MSE of the inversion, terms of the last step
@@ -35,9 +35,11 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
 
 from .methods import Method, name_of
+from .methods.pivotal_tuning import Tuned
 from .model import Model
 
 STATES = ("ok", "diverged", "unreadable")
+TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def invert(job: Job, batch: list[str], files: dict[str, str]) -> None:
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}
             row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i]}
+            if isinstance(found, Tuned):
+                row |= {f"{TUNED}{key}": value for key, value in found.weights(i).items()}
             save(job.out, files[name], found.images[i], row | losses)
             if found.diverged[i]:
                 report(f"{name} has diverged and kept its start.")
@@ -148,7 +152,7 @@ def write_table(out: Path, names: Sequence[str], files: dict[str, str], mine: li
         path, note = code_path(out, files[name]), out / "failed" / f"{files[name]}.txt"
         if path.exists():
             with np.load(path) as row:
-                row = dict(row)
+                row = {key: row[key] for key in row if not key.startswith(TUNED)}
             codes.append(row["code"])
             last = {key[5:]: float(row[key][-1]) for key in row if key.startswith("loss_")}
             state = "diverged" if row["diverged"] else "ok"

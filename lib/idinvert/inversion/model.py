@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNet
 from idinvert.registry import nearest
 
 from .methods import METHODS, Method
+from .methods.pivotal_tuning import Tuned, tuned_together
 from .optimiser import Inversion, OnStep, in_batches
 
 LARGEST = 1.5  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
@@ -36,7 +37,7 @@ class Model:
 
     >>> model = Model("face-stylegan-layerwise", "cpu")
     >>> model.available()
-    ['conventional', 'domain-guided', 'image2stylegan', 'in-domain']
+    ['conventional', 'domain-guided', 'image2stylegan', 'in-domain', 'pivotal-tuning']
     >>> codes = model.sample(2, seed=1)
     >>> model.render(codes).shape
     torch.Size([2, 3, 64, 64])
@@ -150,8 +151,12 @@ class Model:
         if isinstance(method, str):
             method = METHODS[method](**settings)
         images = self.checked(images)
-        inverted = partial(method.invert, self, on_step=on_step)
-        return in_batches(inverted, images, size=batch, progress=progress)
+        parts: list[Inversion] = []
+
+        def inverted(part: Tensor, progress: bool) -> Inversion:
+            parts.append(method.invert(self, part, on_step=on_step, progress=progress))
+            return parts[-1]
+        return tuned_together(in_batches(inverted, images, size=batch, progress=progress), parts)
 
     def edit(self, codes: Tensor, **strengths: float) -> Tensor:
         """Codes [N, L, D] moved along the boundaries of attributes (Eq. 5), each by its strength.
@@ -177,9 +182,13 @@ class Model:
             codes = manipulate(codes, self.boundaries[attribute].direction, strength)
         return codes
 
-    def render(self, codes: Tensor) -> Tensor:
-        """Images G(w), [N, 3, r, r], of codes [N, L, D]."""
-        return render(self.generator, codes)
+    def render(self, codes: Tensor, of: Inversion | None = None) -> Tensor:
+        """Images G(w), [N, 3, r, r], of codes [N, L, D].
+
+        of: the inversion from which the codes are, edited or not. If its method tuned the generator
+        to each image, as pivotal tuning does, this generator renders the codes of the image.
+        """
+        return of.render(codes) if isinstance(of, Tuned) else render(self.generator, codes)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes E(x), [N, L, D], of images [N, 3, r, r] in [-1, 1]; errors as `invert`."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from idinvert.codes import interpolate
 from idinvert.data import ImageError, grid, read_image, to_uint8
-from idinvert.inversion import METHODS, OnStep, Settings, diffuse, stitch
+from idinvert.inversion import METHODS, Inversion, OnStep, Settings, diffuse, stitch
 from idinvert.inversion.model import Model
 from idinvert.settings import names
 
@@ -45,6 +45,7 @@ class Session:
         """Begin anew with another image; its first code is the encoder's."""
         self.target = target
         self.codes = self.other = self.model.encode(target)
+        self.found: Inversion | None = None  # what the codes are rendered as: see `Model.render`
 
     def invert(self, method: str, lambda_dom: float, iterations: int,
                on_step: OnStep | None = None) -> Tensor:
@@ -54,14 +55,17 @@ class Session:
         """
         chosen = {"lambda_dom": lambda_dom, "iterations": iterations}
         settings = {name: chosen[name] for name in names(METHODS[method]) if name in chosen}
-        self.codes = self.model.invert(self.target, method, on_step=self.following(on_step),
-                                       **settings).codes
+        self.found = None
+        self.found = self.model.invert(self.target, method, on_step=self.following(on_step),
+                                       **settings)
+        self.codes = self.found.codes
         return self.inverted()
 
     def diffuse(self, context: Tensor, box: Box, iterations: int,
                 on_step: OnStep | None = None) -> Tensor:
         """Semantic diffusion of the target's part in `box` into `context`; returns the image."""
         stitched, mask = stitch(self.target, context, box)
+        self.found = None
         self.codes = diffuse(self.model, stitched, mask, Settings(iterations=iterations),
                              on_step=self.following(on_step)).codes
         return self.inverted()
@@ -76,12 +80,12 @@ class Session:
 
     def inverted(self) -> Tensor:
         """Image of the code."""
-        return self.model.render(self.codes)
+        return self.model.render(self.codes, self.found)
 
     def edited(self, strengths: dict[str, float], way: float = 0.0) -> Tensor:
         """Image of the code that goes `way` [0, 1] to the other code, then along boundaries."""
         between = torch.lerp(self.codes, self.other, way)
-        return self.model.render(self.model.edit(between, **strengths))
+        return self.model.render(self.model.edit(between, **strengths), self.found)
 
 
 # --- pictures and tables --------------------------------------------------------------------------

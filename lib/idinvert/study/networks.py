@@ -87,9 +87,10 @@ def methods(model: StudyModel, settings: Mapping[str, Method], names: Sequence[s
             ) -> dict[str, Method]:
     """The inversion methods whose networks are trained: all, or those of `names`, in this order.
 
+    Those that tune the generator are left out, because codes alone do not tell their images.
     settings: every method with its settings, as a profile has them.
     """
-    available = model.available()
+    available = [n for n in model.available() if not getattr(settings[n], "tunes", False)]
     return {name: settings[name] for name in names or available if name in available}
 
 
