@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from idinvert import losses
+from idinvert.data import to_float
 from idinvert.metrics import kid
 from idinvert.nn import encoder as nets
 from idinvert.nn import noise_encoder, projected, stylegan
@@ -192,11 +193,15 @@ def test_evaluation_takes_kid_of_reconstructions_on_the_held_out_part():
     task = make()
     task.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()
     figures = task.evaluate()
-    assert set(figures) == {"held_out_mse", "code_distance", "held_out_kid_x1e3"}
-    x, _, y = task.reconstruct(8)
+    assert set(figures) == {"held_out_mse", "code_distance", "held_out_kid_x1e3",
+                            "between_kid_x1e3"}  # neither SSIM nor SWD at 8 px
+    x, codes, y = task.reconstruct(8)
+    others = to_float(task.images[:8])
+    halfway = task.generator.synthesis((codes + codes[[7, 0, 1, 2, 3, 4, 5, 6]]) / 2)
     with torch.no_grad():
-        expected = 1e3 * kid.mmd2(task.judge(y.clamp(-1, 1)), task.judge(x))
-    assert figures["held_out_kid_x1e3"] == pytest.approx(expected, rel=1e-4)
+        for name, images, real in (("held_out", y, x), ("between", halfway, others)):
+            expected = 1e3 * kid.mmd2(task.judge(images.clamp(-1, 1)), task.judge(real))
+            assert figures[f"{name}_kid_x1e3"] == pytest.approx(expected, rel=1e-3)
     assert task.evaluate() == figures  # whatever the state of the random numbers
 
 

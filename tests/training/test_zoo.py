@@ -294,6 +294,21 @@ def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):
     assert "--kimg above 0.016" in capsys.readouterr().out
 
 
+def test_a_repetition_keeps_only_its_log(tiny_zoo, capsys):
+    """With a seed of its own, under a name of its own; the models stay as they are."""
+    assert main(["train", "--all", "--device", "cpu"]) == 0
+    before = {p: p.read_bytes() for p in models.folder().iterdir() if p.is_file()}
+    name = "tiny-conventional"
+    for seed in (0, 1):
+        assert main(["train", name, "--seed", str(seed), "--device", "cpu"]) == 0
+    assert f"{name}, seed 1" in capsys.readouterr().out
+    assert {p: p.read_bytes() for p in models.folder().iterdir() if p.is_file()} == before
+    one, same, other = ([{**json.loads(line), "seconds": 0, "images_per_second": 0}
+                         for line in runs.kept_log(run).read_text().splitlines()]
+                        for run in (name, f"{name}-seed0", f"{name}-seed1"))
+    assert one == same != other
+
+
 def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
     assert main(["train", "--all", "--device", "cpu"]) == 0
     encoder = models.load("tiny-conventional")

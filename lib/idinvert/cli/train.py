@@ -51,6 +51,9 @@ class Models(Budget):
     list: bool = False  # show every model and its state
     all: bool = False  # train what is missing, in order
     kimg: NotNegative | None = None  # thousand images; as the study has them if not given
+    # repeat a training with this seed and keep its log alone, results/logs/NAME-seedSEED.jsonl:
+    # the study compares such logs where it asks what another seed gives
+    seed: Whole | None = None
 
 
 @settings
@@ -155,15 +158,20 @@ def state(name: str) -> str:
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
 
 
-def train_one(entry: Entry, kimg: float | None, budget: Budget, share: processes.Share) -> bool:
-    """Train one model and publish it, also where it was stopped early; True if finished."""
+def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget,
+              share: processes.Share) -> bool:
+    """Train one model and publish it, also where it was stopped early, or repeat its training with
+    a seed; True if finished."""
     wanted = entry.kimg if kimg is None else kimg
-    done = train.is_finished(entry.lasting(wanted))
-    card = train.train_entry(entry, kimg=kimg, share=share, device=budget.device,
+    done = seed is None and train.is_finished(entry.lasting(wanted))
+    card = train.train_entry(entry, kimg=kimg, seed=seed, share=share, device=budget.device,
                              budget_minutes=budget.budget_minutes,
                              checkpoint_kimg=budget.checkpoint_kimg)
     if done:
         report = f"{state(entry.name)}  (--kimg above {card['kimg']:g} trains on)"
+    elif seed is not None:
+        report = (f"{entry.name}, seed {seed}: {card['kimg']:g} kimg, {card['seconds'] / 60:.1f} "
+                  f"minutes, log in {models.folder().with_name('logs')}")
     elif entry.kind == "boundaries":
         report = state(entry.name)
     else:
@@ -179,6 +187,7 @@ def main(arguments: list[str]) -> None:
     share = processes.share()
     if arguments and arguments[0] in OWN:
         kind, kimg = OWN[arguments[0]], None
+        seed = None  # that of the entry
         given = [word for word in arguments[1:] if word != "--projected"]  # the default
         options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
         entries = [options.entry()]
@@ -189,13 +198,13 @@ def main(arguments: list[str]) -> None:
             return
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
-        kimg, device = options.kimg, share.device(options.device)
+        kimg, seed, device = options.kimg, options.seed, share.device(options.device)
         names = [name for name in zoo.entries() if not models.exists(name)]
         entries = [zoo.entry(name, device) for name in (names if options.all else options.names)]
     processes.connect(share, share.device(options.device))
     try:
         for entry in entries:
-            if not train_one(entry, kimg, options, share):
+            if not train_one(entry, kimg, seed, options, share):
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from idinvert import models as weights
-from idinvert.codes import encode_with_noise, interpolate, render_with_noise
+from idinvert.codes import encode_with_noise, render_with_noise
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.nn.stylegan import Noise
+from idinvert.training.encoder import middle
 
 from . import figures, networks, scores, timing
 from .edits import partners
@@ -66,14 +66,6 @@ def encode_all(model: StudyModel, generator: str, variants: Sequence[str], image
             name, image_set(model, render_with_noise(model.generator, codes, noise)),
             image_set(model, between, ring))
     return encoded
-
-
-def middle(codes: Tensor, noise: Noise, other: Tensor) -> tuple[Tensor, Noise]:
-    """Codes halfway between each of [N, L, D] and another of them, and the noise maps too."""
-    between = interpolate(codes, codes[other], steps=1)[:, 0]
-    if isinstance(noise, str):
-        return between, noise
-    return between, [None if m is None else (m + m[other]) / 2 for m in noise]
 
 
 def encoder_table(domain: str, encoded: dict[str, Encoded], real: ImageSet,

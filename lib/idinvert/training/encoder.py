@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from idinvert import losses, models
-from idinvert.codes import code_statistics, encode_with_noise, render_with_noise, sample_codes
+from idinvert.codes import (
+    code_statistics,
+    encode_with_noise,
+    interpolate,
+    render_with_noise,
+    sample_codes,
+)
 from idinvert.data import grid, to_float
-from idinvert.metrics import features, kid
+from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
 from idinvert.nn.architecture import build
+from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
@@ -125,27 +131,48 @@ class EncoderTask(NetworkTask):
         codes, noise = encode_with_noise(self.encoder, x)
         return x.cpu(), codes.cpu(), render_with_noise(self.generator, codes, noise).cpu()
 
+    def halfway(self) -> Tensor:
+        """Images halfway between each held-out image and the one before, on the CPU."""
+        codes, noise = encode_with_noise(self.encoder, to_float(self.held_out.to(self.device)))
+        other = torch.arange(len(codes), device=self.device).roll(1)
+        return render_with_noise(self.generator, *middle(codes, noise, other)).cpu()
+
     def evaluate(self) -> dict[str, float]:
-        """Of held-out images: MSE and KID of reconstructions, distance of codes to sampled ones."""
+        """Of held-out images: MSE of reconstructions, distance of codes to sampled ones.
+
+        A model of the study also gets distances of sets: of reconstructions from their targets, and
+        of images halfway between two from as many training images (`between`). SSIM and SWD want
+        images of 16 px.
+        """
         x, codes, y = self.reconstruct(len(self.held_out))
         sampled = sample_codes(self.generator, 1000, seed=1).cpu()
         figures = {"held_out_mse": losses.squared_error(x, y).mean().item(),
                    "code_distance": code_distance(codes, sampled)}
-        if self.judge is not None:
-            found = features.extract(y, self.judge)
-            figures["held_out_kid_x1e3"] = 1e3 * kid.mmd2(found, self.held_out_features)
+        if large := x.shape[-1] >= swd.SMALLEST:
+            figures["held_out_ssim"] = pixel.ssim(y, x).mean().item()
+        if self.judge is None:
+            return figures
+        others = to_float(self.images[:len(x)]).cpu()
+        for name, images, real in (("held_out", y, x), ("between", self.halfway(), others)):
+            found, wanted = (features.extract(part, self.judge) for part in (images, real))
+            figures[f"{name}_kid_x1e3"] = 1e3 * kid.mmd2(found, wanted)
+            if large:
+                figures[f"{name}_swd"] = swd.mean_swd(images, real)
         return figures
-
-    @cached_property
-    def held_out_features(self) -> Tensor:
-        """Features [N, F] of the held-out images, which never change."""
-        return features.extract(to_float(self.held_out), self.judge)
 
     def sample(self) -> Tensor:
         """Sheet: held-out images above their reconstructions."""
         x, _, y = self.reconstruct(32)
         return torch.cat([torch.cat([grid(a, 16), grid(b, 16)], 1)
                           for a, b in zip(x.split(16), y.split(16))], 1)
+
+
+def middle(codes: Tensor, noise: Noise, other: Tensor) -> tuple[Tensor, Noise]:
+    """Codes halfway between each of [N, L, D] and another of them, and the noise maps too."""
+    between = interpolate(codes, codes[other], steps=1)[:, 0]
+    if isinstance(noise, str):
+        return between, noise
+    return between, [None if m is None else (m + m[other]) / 2 for m in noise]
 
 
 def code_distance(codes: Tensor, sampled: Tensor) -> float:

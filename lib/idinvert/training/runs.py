@@ -41,6 +41,12 @@ def kept_log(name: str) -> Path:
     return models.folder().with_name("logs") / f"{name}.jsonl"
 
 
+def repetition(name: str, seed: int) -> str:
+    """Name of the run that trains a model again with another seed, of which only the log is kept.
+    """
+    return f"{name}-seed{seed}"
+
+
 def keep_log(name: str) -> None:
     """Copy the log of a run to where those of published models are, if it took a step."""
     if read_log(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from idinvert import models, processes
@@ -14,9 +15,9 @@ from .entries import Entry
 from .steps import NetworkTask
 
 
-def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: float | None = None,
-                device: str = "auto", checkpoint_kimg: float = 10.0, share: Share = ALONE
-                ) -> dict:
+def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = None,
+                budget_minutes: float | None = None, device: str = "auto",
+                checkpoint_kimg: float = 10.0, share: Share = ALONE) -> dict:
     """Train a model and publish it, also where it is stopped early; returns its card.
 
     A run that was begun goes on, as does a published model without one, whose card then tells all
@@ -26,6 +27,8 @@ def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: floa
 
     Args:
         kimg: thousand images in all; those of the entry unless told.
+        seed: train NAME-seedSEED with this seed, a repetition of which only the log is kept: what
+            another seed gives. Returns its cost instead of a card.
         budget_minutes: stop cleanly after this time; None for no limit.
         device: "auto" is the GPU if there is one.
 
@@ -43,6 +46,8 @@ def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: floa
                          f"a model of the kind {entry.kind!r}: start one.")
     if kimg is not None:
         entry = entry.lasting(kimg)
+    if seed is not None:
+        entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
     if is_finished(entry):
         return models.card(entry.name)
@@ -53,10 +58,12 @@ def train_entry(entry: Entry, *, kimg: float | None = None, budget_minutes: floa
                              entry.seed, budget_minutes or float("inf"))
     loop.train(task, runs.run_folder(entry.name), schedule, progress=share.first,
                start=begin(entry, task, share.first), writes=share.first)
-    if share.first:
+    if share.first and seed is None:
         publish(entry, task)
+    elif share.first:
+        runs.keep_log(entry.name)
     processes.wait()
-    return models.card(entry.name)
+    return models.card(entry.name) if seed is None else runs.cost(entry.name)
 
 
 def is_finished(entry: Entry) -> bool:
