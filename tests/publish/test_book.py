@@ -2,6 +2,7 @@
 
 import pandas as pd
 import yaml
+from idinvert import models
 from idinvert.cli import main
 from idinvert.publish import book
 from idinvert.publish.drawings import DRAWINGS, draw
@@ -86,6 +87,13 @@ def test_models_page_has_every_card():
     page = book.models_page()
     for path in (ROOT / "results" / "weights").glob("*.json"):
         assert f"(model-{path.stem})=" in page
+
+
+def test_trainings_page_tells_how_each_generator_goes_on():
+    page = book.trainings_page()
+    kimg = models.card("tower-stylegan-layerwise")["kimg"]
+    assert f"idinvert train tower-stylegan-layerwise --kimg {kimg + 40:g}" in page
+    assert "- **tower-stylegan-layerwise**: Until 172,000 images" in page
 
 
 def test_drawings_are_the_same_each_time(tmp_path):

@@ -56,6 +56,24 @@ def test_missing_models_come_with_their_command(registry):
     assert list(nothing) == ["model", "kind", "command"]
 
 
+def test_trainings_compare_a_generator_with_the_one_it_goes_on_from(registry):
+    facts = {"kimg": 36.0, "seconds": 1800.0, "hardware": "a machine",
+             "evaluation": {"kid_x1e3": 8.3}}
+    for name, domain in (("two", "face"), ("three", "tower")):
+        models.save(name, registry, kind="gan", domain=domain, **facts)
+    gan = {"kind": "gan", "architecture": "stylegan.Generator", "settings": SETTINGS, "kimg": 1}
+    entries = zoo.parse({
+        "one": gan | {"domain": "face"}, "two": gan | {"domain": "face", "parent": "one"},
+        "three": gan | {"domain": "tower", "parent": "one"}, "four": gan | {"domain": "face"}})
+    table = generators.trainings(entries).set_index("generator")
+    assert list(table.index) == ["one", "two", "three"]  # the fourth is not trained
+    two = table.loc["two"]
+    assert (two["images a second"], two["KID before"], two["KID after"]) == (20, 12.3, 8.3)
+    assert two["KID lowered an hour"] == pytest.approx(8)
+    assert two["command"] == "idinvert train two --kimg 76"
+    assert table.loc[["one", "three"], "KID before"].isna().all()  # KID of faces says nothing
+
+
 def test_curve_skips_the_lines_without_its_figure(registry):
     took_no_step = ("one-d", "d_loss")
     figure = logs.curves_of_models([took_no_step, ("one", "d_loss")])

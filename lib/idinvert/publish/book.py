@@ -24,6 +24,7 @@ from idinvert.settings import digest
 from idinvert.study import claims
 from idinvert.study.claims import PAPER_TABLES, VERDICTS
 from idinvert.study.run import ROOT
+from idinvert.study.sections import generators
 from idinvert.training import zoo
 
 from . import chapters, drawings
@@ -75,6 +76,7 @@ def assemble(target: Path, vendor: Path) -> None:
         "title.md": title_page(names, TABLES),
         "paper_and_ours.md": comparison_page(names, TABLES),
         "models.md": models_page(),
+        "trainings.md": trainings_page(),
         "settings.md": settings_page(names),
     }
     for file, text in generated.items():
@@ -100,7 +102,7 @@ def contents(names: list[str]) -> str:
         "The paper": ["method"],
         "Results": sorted(names, key=lambda name: (name == "explore", name)),
         "Evidence": ["paper_and_ours", "deviations", "settings"],
-        "Use it": ["data", "models", "your_own_generator", "where", "graph"],
+        "Use it": ["data", "models", "trainings", "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
     }
     listed = [{"caption": caption, "chapters": [{"file": page} for page in pages]}
@@ -222,6 +224,19 @@ def models_page() -> str:
         (PAGES / "models.md").read_text(), table(rows, "The models in `results/weights`."),
         f"Declared but not trained yet: {missing}.\n" if missing else "", "## Cards\n",
         *(f"(model-{name})=\n### {name}\n\n{as_yaml(card)}" for name, card in cards.items())])
+
+
+def trainings_page() -> str:
+    """The page on training small generators: what each training cost and brought, and the notes on
+    how it was led."""
+    entries = zoo.entries()
+    rows = generators.trainings(entries)
+    notes = [f"- **{name}**: {entries[name].notes}" for name in rows["generator"]
+             if entries[name].notes]
+    return "\n".join([
+        (PAGES / "trainings.md").read_text(),
+        table(rows, "What the training of each generator cost, and what it brought."),
+        "## Notes on single trainings\n", *notes, ""])
 
 
 def settings_page(names: list[str]) -> str:

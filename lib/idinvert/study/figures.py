@@ -130,14 +130,15 @@ def curves(table: pd.DataFrame, x: str, panels: Sequence[tuple[str, str, str]],
 @theme()
 def lines_together(table: pd.DataFrame, x: str, group: str, panels: dict[str, str], label: str
                    ) -> Figure:
-    """One panel per column {name: title} over the column `x`, with a line for each group."""
+    """One panel per column {name: title} over the column `x`, with a line for each group: of
+    several rows at one place their mean, and a band from the lowest to the highest."""
     figure, axes = axes_grid(len(panels), columns=2, inch=3.4)
     names = list(table[group].unique())
     for axis, (column, title) in zip(axes, panels.items()):
         for name, colour in colours(names).items():
             rows = table[table[group] == name].dropna(subset=[column])
             sns.lineplot(rows, x=x, y=column, color=colour, lw=1.3, label=name, ax=axis,
-                         estimator=None, legend=False)
+                         errorbar=("pi", 100), legend=False)
         axis.set(title=title, xlabel=label, ylabel="")
     axes[0].legend()
     return figure
@@ -152,6 +153,26 @@ def small_lines(panels: Sequence[tuple[str, pd.Series, pd.Series, str]], label: 
                      estimator=None, marker="." if len(x) == 1 else "")
         axis.set(xlabel=label, ylabel=unit)
         axis.set_title(title, fontsize=7.5)
+    return figure
+
+
+@theme()
+def plane(table: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], group: str, name: str
+          ) -> Figure:
+    """Two columns, each (column, axis label), against one another, with the intervals of NAME_low
+    and NAME_high; a line joins the rows of a group in their order, and `name` is written at each.
+    """
+    figure, (axis,) = axes_grid(1, columns=1, inch=4.6)
+    for (_, rows), colour in zip(table.groupby(group, sort=False), PALETTE):
+        values = [rows[column].to_numpy() for column, _ in (x, y)]
+        errors = [np.abs(np.stack([rows[f"{column}_low"], rows[f"{column}_high"]]) - found)
+                  for (column, _), found in zip((x, y), values)]
+        axis.errorbar(*values, xerr=errors[0], yerr=errors[1], color=colour, marker="o", ms=5,
+                      lw=1.3, elinewidth=0.8)
+        for text, place in zip(rows[name], zip(*values)):
+            axis.annotate(text, place, (5, 5), textcoords="offset points", color=colour,
+                          fontsize=7.5)
+    axis.set(xlabel=x[1], ylabel=y[1])
     return figure
 
 

@@ -98,6 +98,17 @@ class Tradeoff:
     iterations: Count  # Adam steps
 
 
+@NOTEBOOKS.register("07_retraining")
+@settings
+class Retraining:
+    """Generators of one code, layer-wise ones, and StyleGAN2."""
+
+    num_images: Count  # test images of each domain
+    # {domain: {one of `retraining.GENERATORS`: generator}}; that of the notebook's `domain` is of
+    # Table 5, the others of Table 7
+    generators: dict[str, dict[str, str]]
+
+
 @NOTEBOOKS.register("08_noise")
 @settings
 class Noise:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from idinvert import models as weights
 from idinvert.codes import render, sample_codes
-from idinvert.study import claims, scores
+from idinvert.study import claims, logs, scores
 from idinvert.study.encoding import Encoded
 from idinvert.study.networks import StudyModel
 from idinvert.study.scores import PIXELS, REALISM, ImageSet
@@ -44,6 +44,18 @@ def average_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet, oth
                                        metric, task)
             rows.append(claims.row(claim, text, theirs, scores.scaled(gain, sign)))
     return rows
+
+
+def loss_claims(domain: str, repeated: dict[str, str]) -> list[dict]:
+    """C16: the terms of the training loss are lower with the average code than without, on the
+    whole and in every stretch of the training, over repetitions of the encoders {variant: name}."""
+    if not {"base", "base-no-average"} <= set(repeated):
+        return []
+    pair, paper = (repeated["base-no-average"], repeated["base"]), "lower throughout (Fig. 14b)"
+    return [claims.row("C16", f"{domain}: with the average, {logs.TITLES[term]} lower {when}",
+                       paper, gap(term, *pair))
+            for term in logs.TERMS
+            for when, gap in (("on the whole", logs.mean_gap), ("throughout", logs.smallest_gap))]
 
 
 @dataclass(frozen=True, eq=False)

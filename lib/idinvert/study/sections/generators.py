@@ -111,6 +111,27 @@ def budgets() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def trainings(entries: dict[str, Entry], further: float = 40.0) -> pd.DataFrame:
+    """One row per generator of the zoo that was trained: what it began as, its speed, its KID x 1e3
+    before (that of the generator from which it goes on, if of its domain) and after, by how much an
+    hour lowered it, and the command that trains it for `further` thousand images."""
+    rows = []
+    for name, entry in entries.items():
+        if entry.kind != "gan" or not models.exists(name) or not models.card(name)["seconds"]:
+            continue
+        card, parent, before = models.card(name), entry.needs().get("parent"), float("nan")
+        if parent and entries[parent].domain == entry.domain:
+            before = models.card(parent)["evaluation"]["kid_x1e3"]
+        after, hours = card["evaluation"]["kid_x1e3"], card["seconds"] / 3600
+        rows.append({
+            "generator": name, "goes on from": parent or "nothing",
+            "thousand images": card["kimg"], "images a second": card["kimg"] / hours / 3.6,
+            "hours": hours, "KID before": before, "KID after": after,
+            "KID lowered an hour": (before - after) / hours,
+            "command": f"idinvert train {name} --kimg {card['kimg'] + further:g}"})
+    return pd.DataFrame(rows)
+
+
 def missing(entries: dict[str, Entry]) -> pd.DataFrame:
     """The entries of the zoo that are not trained yet, with the command that trains each."""
     rows = [{"model": name, "kind": entry.kind, "command": f"idinvert train {name}"}

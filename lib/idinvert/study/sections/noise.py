@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from idinvert.metrics import bootstrap
-from idinvert.study import claims, scores
+from idinvert.study import claims, logs, scores
 from idinvert.study.encoding import Encoded, stacked
 from idinvert.study.scores import ImageSet
 
@@ -29,3 +31,21 @@ def noise_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet, other
         claims.row("C24", f"{domain}: interpolations get worse with each block, KID", "FID rises "
                    "(Tab. 6)", worse),
     ]
+
+
+def loss_claims(domain: str, repeated: dict[str, str]) -> list[dict]:
+    """C25: the training loss is lower the more blocks are replaced, over repetitions of the
+    encoders {variant: name}: the pixel term falls on the whole with each block, and is lower
+    throughout with all of them than with one."""
+    found = [variant for variant in VARIANTS if variant in repeated]
+    if len(found) < 2:
+        return []
+    title, paper = logs.TITLES["pixel"], "lower and lower (Fig. 14a)"
+    rows = [claims.row("C25", f"{domain}: {title} lower in {VARIANTS[more]} than in "
+                       f"{VARIANTS[fewer]} on the whole", paper,
+                       logs.mean_gap("pixel", repeated[fewer], repeated[more]))
+            for fewer, more in pairwise(found)]
+    first, last = found[0], found[-1]
+    return [*rows, claims.row("C25", f"{domain}: {title} lower in {VARIANTS[last]} than in "
+                              f"{VARIANTS[first]} throughout", paper,
+                              logs.smallest_gap("pixel", repeated[first], repeated[last]))]
