@@ -359,6 +359,7 @@ def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys)
     monkeypatch.setattr(svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
     assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
     assert all(models.exists(name) for name in ENTRIES)
+    assert main(["train", "face-stylegan-boundaries", "--device", "cpu"]) == 0  # fitted anew
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():
         if entry.kind in ("domain_guided", "conventional", "e4e"):

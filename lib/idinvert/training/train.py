@@ -67,8 +67,10 @@ def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = N
 
 
 def is_finished(entry: Entry) -> bool:
-    """Whether a model is published at its length, and no run of it is here to go on."""
-    return (models.exists(entry.name) and not runs.begun(entry.name)
+    """Whether a model is published at its length, and no run of it is here to go on. Boundaries,
+    which have no length, are always fitted anew."""
+    return (not isinstance(entry, BoundariesEntry)
+            and models.exists(entry.name) and not runs.begun(entry.name)
             and models.card(entry.name).get("kimg", 0) >= entry.kimg)
 
 
