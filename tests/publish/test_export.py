@@ -1,0 +1,142 @@
+"""Networks as ONNX files, the gradient of Eq. (4) included: onnxruntime and PyTorch agree."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from idinvert import models
+from idinvert.boundaries import Boundary
+from idinvert.cli import main
+from idinvert.codes import encode
+from idinvert.inversion import Settings, optimise
+from idinvert.inversion.model import Model
+from idinvert.inversion.optimiser import Networks
+from idinvert.nn import encoder, stylegan, stylegan2
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+from idinvert.publish import compact, export  # noqa: E402 (they import these packages)
+
+FAMILIES = {"stylegan": stylegan, "stylegan2": stylegan2}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def exported(request, tmp_path_factory):
+    """A small model with an encoder and boundaries, and the folder it was exported to."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IDINVERT_MODELS", str(folder / "weights"))
+        torch.manual_seed(0)
+        size = {"resolution": 16, "w_dim": 8, "channel_base": 128}
+        made = FAMILIES[request.param].Generator(**size, channel_max=16, z_dim=8)
+        torch.nn.init.normal_(made.const)  # ones have no deviation to divide by
+        models.save("own", made)
+        network = encoder.Encoder(**size, channel_max=16, w_avg=made.w_avg)
+        for layer in network.modules():  # statistics as after training
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.running_var.uniform_(0.01, 2)
+        models.save("own-base", network)
+        normal = torch.randn(made.num_layers, 8)
+        models.save_boundaries("own", [Boundary("age", normal / normal.norm(), 0.5, (0, 1))])
+        model = Model("own", "cpu")
+        export.export(model, folder / "to", "float32", count=3)
+        yield model, folder / "to"
+
+
+def run(path, **inputs):
+    """Outputs of a file by name."""
+    session = export.session(path)
+    arrays = {name: value.detach().numpy() for name, value in inputs.items()}
+    names = [output.name for output in session.get_outputs()]
+    return {k: torch.from_numpy(v) for k, v in zip(names, session.run(names, arrays))}
+
+
+def test_files_give_what_pytorch_gives(exported):
+    model, folder = exported
+    codes = model.sample(1, seed=7)
+    image = model.render(codes)
+    assert torch.allclose(run(folder / "generator.onnx", codes=codes)["image"], image, atol=1e-4)
+    found = run(folder / "encoder.onnx", image=image)["codes"]
+    assert torch.allclose(found, encode(model.encoder, image), atol=1e-4)
+    latent = torch.randn(1, 8)
+    with torch.no_grad():
+        wanted = model.generator.mapping(latent)
+    assert torch.allclose(run(folder / "mapping.onnx", latent=latent)["codes"], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", (False, True))
+def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
+    model, folder = exported
+    target, start = model.render(model.sample(1, seed=3)), model.sample(1, seed=4)
+    mask = torch.ones(1, 1, 16, 16)
+    if masked:
+        mask[..., 8:] = 0
+    networks = Networks(model.generator, encoder=model.encoder)
+    wanted = optimise(networks, target, start, Settings(iterations=5, lambda_vgg=0),
+                      lambda_dom=3.0, mask=mask if masked else None)
+    codes = start.clone().requires_grad_(True)
+    adam = torch.optim.Adam([codes], lr=0.01)
+    for i in range(5):
+        found = run(folder / "equation4.onnx", codes=codes, target=target, mask=mask,
+                    lambda_dom=torch.tensor([3.0]))
+        assert torch.allclose(found["pixel"], wanted.losses["pixel"][:, i], rtol=1e-4)
+        assert torch.allclose(found["code"], wanted.losses["code"][:, i], rtol=1e-4)
+        codes.grad = found["gradient"]
+        adam.step()
+    assert torch.allclose(codes, wanted.codes, atol=1e-4)
+    assert (wanted.codes - start).abs().max() > 0.02
+
+
+def test_description_and_differences(exported):
+    model, folder = exported
+    described = json.loads((folder / "model.json").read_text())
+    assert described["resolution"] == 16 and described["layers"] == model.generator.num_layers
+    assert np.allclose(described["boundaries"]["age"]["direction"],
+                       model.boundaries["age"].direction)
+    measured = pd.read_csv(folder / "differences.csv")
+    assert set(measured["network"]) == {"mapping", "generator", "encoder", "equation4"}
+    assert measured["largest difference"].between(0, 1e-4).all()
+    assert (measured["deviation of values"] > 1e-4).all()
+
+
+def test_graphs_have_constant_weights_and_a_batch_of_one(exported):
+    model, folder = exported
+    graph = onnx.load(folder / "generator.onnx").graph
+    shape = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
+    assert len(graph.input) == 1 and shape == [1, model.generator.num_layers, 8]
+
+
+@pytest.mark.parametrize("storage, share", [("float16", 0.65), ("int8", 0.5)])
+def test_compact_files_are_smaller_and_close(exported, storage, share, tmp_path, monkeypatch):
+    model, folder = exported
+    path = folder / "generator.onnx"
+    monkeypatch.setattr(compact, "SMALLEST", 256)
+    small = compact.compact(onnx.load(path), storage)
+    onnx.save(small, tmp_path / "small.onnx")
+    codes = model.sample(1, seed=2)
+    image = model.render(codes)
+    found = run(tmp_path / "small.onnx", codes=codes)["image"]
+    assert 0 < (found - image).abs().mean() < 0.05 * image.std()
+    weights = [sum(len(t.raw_data) for t in g.initializer) for g in
+               (small.graph, onnx.load(path).graph)]
+    assert weights[0] < share * weights[1]
+
+
+def test_weights_on_whole_steps_lose_nothing():
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(-10, 11, (6, 5, 3, 3))
+    numbers[:, 0, 0, 0] = 10
+    values = (numbers * rng.uniform(0.01, 0.1, (6, 1, 1, 1))).astype(np.float32)
+    small, _ = compact.in_int8("w", values)
+    whole, scales = map(onnx.numpy_helper.to_array, small)
+    assert np.abs(whole * scales - values).max() < 1e-6 and whole.dtype == np.int8
+
+
+def test_command_prints_the_table(own_registry, tmp_path, capsys):
+    assert main(["export", "own", "--to", str(tmp_path / "to"), "--codes", "1"]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert main(["export", "owm", "--to", str(tmp_path / "to")]) == 1
+    assert "own" in capsys.readouterr().err
