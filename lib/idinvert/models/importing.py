@@ -16,7 +16,7 @@ from torch import nn
 from idinvert.files import present
 
 from . import store
-from .importers import IMPORTERS, File, Importer, Normals, formats
+from .importers import IMPORTERS, File, Importer, Normals, formats, strangers
 from .roles import ROLES, companion_name
 from .store import ModelsError
 
@@ -32,7 +32,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     store.check_name(name)
     file = File(Path(path))
     importer = importer_of(file)
-    networks = importer.read(file)
+    networks = contents(importer, file)
     normals = networks.pop("boundaries", None)
     targets = {role: companion_name(name, role) for role in networks}
     for role, target in targets.items():
@@ -52,13 +52,30 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
 
 
 def importer_of(file: File) -> Importer:
-    """The importer of a file's format; ModelsError if there is none."""
+    """The importer of a file's format; ModelsError, which says what it is, if there is none."""
     for importer in IMPORTERS.values():
         if importer.recognises(file):
             return importer
+    if what := strangers.described(file):
+        raise ModelsError(f"{file.path} {what}.")
     if file.is_torch:
         raise ModelsError(f"{file.path} holds no networks of a known project.")
     raise ModelsError(f"{file.path} is of no known format: {formats()}.")
+
+
+def contents(importer: Importer, file: File) -> dict[str, nn.Module | Normals]:
+    """What an importer reads from a file. Whatever a damaged file makes it raise becomes a
+    ValueError of one sentence."""
+    try:
+        return importer.read(file)
+    except (MemoryError, FileNotFoundError):
+        raise
+    except Exception as error:  # importers, plug-ins too, meet anything
+        text = " ".join(str(error).split())
+        if isinstance(error, ValueError) and text.endswith("."):
+            raise
+        raise ModelsError(f"{file.path} is damaged, or no file of {importer.title}: "
+                          f"{text[:200] or type(error).__name__}.") from error
 
 
 def import_missing(paths: Sequence[Path], name: str) -> None:

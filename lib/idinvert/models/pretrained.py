@@ -27,8 +27,6 @@ Two files that no package has can be named by environment variables:
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -47,6 +45,7 @@ from idinvert.nn.vgg import CONVOLUTIONS, VGG16Features, conv4_3_state
 
 from . import onnx, sources
 from .importers import states
+from .importers.records import load_torch
 from .packages import Package, PretrainedError, State, UnreachableError, tensors_sha256, user_file
 
 __all__ = ["PACKAGES", "PretrainedError", "UnreachableError", "gives_fid",
@@ -72,7 +71,7 @@ def vgg16_state(contents: Mapping[str, bytes]) -> State:
 def efficientnet_state(contents: Mapping[str, bytes]) -> State:
     """Tensors of `EfficientNetLite0` from a PyTorch file."""
     content, = contents.values()
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = load_torch(content)
     return {key: value.contiguous() for key, value in state.items()}
 
 
@@ -160,9 +159,12 @@ def read_user_file(path: str | Path, title: str) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+        state = states.read_torch(path)
+    except (ValueError, OSError, safetensors.SafetensorError) as error:
         raise PretrainedError(f"{path} is not a file of tensors: {error}") from error
+    if not states.is_state(state):
+        raise PretrainedError(f"{path} is not a file of tensors alone.")
+    return state
 
 
 def load_vgg16(device: Device = "cpu", path: str | Path | None = None) -> VGG16Features:

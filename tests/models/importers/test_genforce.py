@@ -282,7 +282,7 @@ def test_files_are_read_without_running_code(tmp_path):
     torch.save({"generator": {}}, path)
     with pytest.raises(ValueError, match="holds no networks of a known project"):
         importer_of(File(path))
-    path.write_text("<html>sign in</html>")
+    path.write_text("something else")
     with pytest.raises(ValueError, match="is of no known format: .*genforce/idinvert_pytorch"):
         importer_of(File(path))
     with pytest.raises(FileNotFoundError):

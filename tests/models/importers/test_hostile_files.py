@@ -3,7 +3,9 @@
 import io
 import os
 import pickle
+import resource
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from idinvert import models
-from idinvert.models import importing
+from idinvert.models import importing, pretrained
 from idinvert.models.importers import boundaries, nvidia
 from idinvert.nn.architecture import build
 from test_nvidia import trace, write  # noqa: F401
@@ -195,3 +197,85 @@ def test_keys_that_would_end_the_process(tmp_path, content):
     path.write_bytes(b"\x80\x04" + content + b".")
     with pytest.raises(ValueError, match="other keys than names and numbers"):
         nvidia.read_file(path)
+
+
+def torch_file(path, pickled, compress=zipfile.ZIP_STORED):
+    """A PyTorch file with this pickle in it."""
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, pickled if name.endswith("data.pkl") else content)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("content, message", [
+    (b"}" + nested(b"Ns"), "other keys than names and numbers"),
+    (b"ccollections\nCounter\n(](" + nested(b"etR"), "other keys"),
+    (b"c__builtin__\nset\n(](" + nested(b"etR"), "other keys"),
+    (b"cbuiltins\nbytearray\n(L100000000000L\ntR", "names 'builtins.bytearray'"),
+    (b"ctorch\nTensor\n(L100000000000L\ntR", "names 'torch.Tensor'"),
+    (b"ctorch.storage\nUntypedStorage\n(L100000000000L\ntR", "no whole pickle"),
+    (b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nL100000000000L\nNtQ", "more numbers than"),
+    (b"ctraining.networks\nGenerator\n)R", "an object whose code is not run: save its state_dict"),
+], ids=["key", "counter", "set", "bytes", "tensor", "storage", "size", "object"])  # fmt: skip
+def test_torch_files_are_checked_before_they_are_read(tmp_path, content, message, old):
+    """In this process: what `torch.load` makes of them would end it, or take 100 GB."""
+    path, pickled = tmp_path / "network.pt", b"\x80\x02" + content + b"."
+    if old:
+        start = [pickle.dumps(x, 2) for x in (0x1950a86a20f9469cfc6c, 1001, {})]
+        path.write_bytes(b"".join(start) + pickled + pickle.dumps([], 2))
+    else:
+        torch_file(path, pickled)
+    with pytest.raises(ValueError, match=message):
+        importing.import_file(path, "own")
+    with pytest.raises(pretrained.PretrainedError, match="network.pt is not"):
+        pretrained.load_vgg16(path=path)
+
+
+def test_compressed_torch_files_are_refused(tmp_path):
+    """A file of a megabyte could hold a gigabyte."""
+    torch_file(tmp_path / "network.pt", b"\x80\x02" + b"N0" * 10**6 + b"}.", zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="is compressed, which PyTorch's files are not"):
+        importing.import_file(tmp_path / "network.pt", "own")
+
+
+def test_nothing_is_built_before_all_keys_fit(tmp_path, registry):
+    """Four keys of a network of 4096 channels, which would take 13 GB."""
+    state = test_rosinality.generator() | {
+        "input.input": torch.zeros(1, 4096, 4, 4), "to_rgbs.9.bias": torch.zeros(1, 3, 1, 1),
+        "to_rgbs.9.conv.weight": torch.zeros(1, 3, 4096, 1, 1)}
+    torch.save({"g_ema": state}, tmp_path / "network.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="Key '.*' has shape"):
+        importing.import_file(tmp_path / "network.pt", "new")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"<!DOCTYPE html><html>", "is a web page: the download did not give the file"),
+    (b"\n<html lang=en>", "is a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "run git lfs pull"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5 file, as Keras writes"),
+    (b"\x1f\x8b\x08", "compressed by gzip"),
+    (b"", "is empty"),
+    (b'\x40\0\0\0\0\0\0\0{"__metadata__"', "is a safetensors file"),
+    ({"unet": {"down_blocks.0.x": torch.zeros(1)}}, "is a network of diffusers"),
+    ({"synthesis.L0_36_8.weight": torch.zeros(1)}, "is a StyleGAN3 generator"),
+    ({"synthesis.b4.const": torch.zeros(1)}, "import the .pkl"),
+], ids=str)  # fmt: skip
+def test_what_a_file_is_and_what_to_do_is_said(tmp_path, registry, content, message):
+    path = tmp_path / "file"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        importing.import_file(path, "new")
+    with pytest.raises(ValueError, match="is a folder: name the file"):
+        importing.import_file(tmp_path, "new")
+
+
+def test_whatever_an_importer_raises_is_one_sentence(tmp_path, registry, monkeypatch):
+    torch.save({"g_ema": test_rosinality.generator()}, tmp_path / "network.pt")
+    monkeypatch.setattr("idinvert.models.importers.states.convert", lambda *_: 1 // 0)
+    with pytest.raises(ValueError, match="network.pt is damaged, or no file of rosinality.*zero"):
+        importing.import_file(tmp_path / "network.pt", "new")

@@ -72,8 +72,9 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"<html>sign in</html>", "is of no known format"),
-    (b"", "is of no known format"),
+    (b"<html>sign in</html>", "is a web page"),
+    (b"something else", "is of no known format"),
+    (b"", "is empty"),
     (b"\x80\x04}.", "holds no network G_ema"),
     (b"PK\x03\x04", "is not a PyTorch file"),
     (b"\x93NUMPY\x01\x00", "is no NumPy file"),

@@ -1,5 +1,6 @@
 """NVIDIA's StyleGAN2-ADA files, written here as its code does: what they render, what they run."""
 
+import io
 import os
 import pickle
 import pickletools
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import stylegan2_formulas as formulas
 import torch
+from idinvert.models import importing
 from idinvert.models.importers import nvidia, records
 
 CHANNELS = {4: 12, 8: 12, 16: 8}
@@ -239,7 +241,11 @@ def put(tree, path, value):
 
 
 @pytest.mark.parametrize("path, value, message", [
-    (".c_dim", 10, "c_dim 10 cannot be read"),
+    (".c_dim", 10, r"conditional \(on 10 classes\)"),
+    ("mapping/.c_dim", 3, "conditional"),
+    ("mapping/embed", {"weight": torch.zeros(6, 3), "bias": torch.zeros(6)}, "conditional"),
+    ("synthesis/L0_36_8", {"weight": torch.zeros(6, 3)}, "is one of StyleGAN3"),
+    ("mapping/fc0/.weight_gain", 10**400, "no gains that are numbers"),
     (".img_channels", 1, "img_channels 1 cannot be read"),
     ("synthesis/b8/.architecture", "resnet", "architecture 'resnet'"),
     ("synthesis/b8/conv1/.activation", "relu", "activation 'relu'"),
@@ -266,7 +272,7 @@ class Command:
 
 @pytest.mark.parametrize("content, message", [
     (lambda trace: {"G_ema": Command(f"touch {trace}")}, "names 'posix.system', which is not run"),
-    (lambda trace: {"D": 3}, "something else where a network should be"),
+    (lambda trace: {"G_ema": 3}, "something else where a network should be"),
     (lambda trace: [1, 2], "holds no networks"),
     (lambda trace: {"other": 3}, "holds no network G_ema"),
 ])  # fmt: skip
@@ -302,7 +308,7 @@ def test_networks_that_contain_themselves_are_refused(write):
         node = records.Call(records.PERSISTENT, ({"state": {
             "_parameters": {}, "_buffers": {}, "_modules": {"a": node, "b": node}}},))
     with pytest.raises(records.RecordError, match="refers to itself"):
-        nvidia.network(records.Record.of(node))
+        nvidia.network(records.Record.of(node), 0)
 
 
 def test_tensors_larger_than_their_numbers_are_refused():
@@ -315,3 +321,44 @@ def test_tensors_larger_than_their_numbers_are_refused():
     assert records.view(stored, 0, (2, 2), (2, 1)).shape == (2, 2)
     with pytest.raises(records.RecordError, match="larger than its numbers"):
         records.view(stored, 0, (10**9,), (0,))
+
+
+def test_discriminator_of_another_kind_is_left_out(write, tmp_path, monkeypatch):
+    """As projected GANs and those of --cfg=cifar have them."""
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "models"))
+    strange = discriminator()
+    strange["b8"][".architecture"] = "orig"
+    with pytest.warns(UserWarning, match="imported without its discriminator: .*architecture"):
+        names = importing.import_file(write(G_ema=generator(), D=strange), "new")
+    assert names == ["new"]
+
+
+def test_networks_of_tensorflow_say_what_to_do(tmp_path):
+    path = tmp_path / "network.pkl"
+    path.write_bytes(b"cdnnlib.tflib.network\nNetwork\n.")
+    path.write_bytes(b"\x80\x03cdnnlib.tflib.network\nNetwork\n.")
+    with pytest.raises(ValueError, match="is a network of TensorFlow: convert it by legacy.py"):
+        importing.import_file(path, "new")
+
+
+def test_a_storage_that_is_named_often_takes_no_memory(write):
+    """Each tensor is a copy: 200 of one storage would be 200 times the file."""
+    shared = torch.zeros(1000)
+    tree = generator()
+    for i in range(200):
+        tree["synthesis"]["b16"][f"x{i}"] = {"noise_const": shared}
+    path = write(G_ema=tree)
+    with pytest.raises(ValueError, match="more numbers than it has bytes"):
+        nvidia.read_file(path)
+
+
+@pytest.mark.parametrize("size", ["ab", [3], ("ab", 10**11), ([0], 10**11), (-1, -1), (0, 10**30)])
+def test_sizes_that_are_no_numbers_reserve_no_memory(size):
+    data = io.BytesIO()
+    torch.save(torch.zeros(4).untyped_storage(), data)
+    stored = records.Call("torch.storage._load_from_bytes", (data.getvalue(),))
+    node = records.Call("torch._utils._rebuild_tensor", (stored, 0, size, (1, 1)))
+    with pytest.raises(records.RecordError):
+        records.tensor(node)
+    with pytest.raises(records.RecordError, match="bytes"):
+        records.as_bytes(10**11)

@@ -6,6 +6,7 @@ import os
 import pytest
 import stylegan2_formulas as formulas
 import torch
+from idinvert import models
 from idinvert.models import importing
 from idinvert.models.importers import rosinality
 from idinvert.models.importers.states import read_torch
@@ -175,3 +176,45 @@ def test_shapes_of_the_usual_256_px_network(monkeypatch):
     assert (network.resolution, network.num_layers, network.z_dim) == (256, 14, 512)
     assert [c.conv.weight.shape[1] for c in network.to_rgb] == channels
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 30.0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["bare", "module", "pSp", "half"])
+def test_generators_are_found_in_the_files_of_other_projects(checkpoint, tmp_path, monkeypatch,
+                                                             form):
+    """They render what the plain checkpoint's generator does; pSp has an average for each layer."""
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "models"))
+    path, content = checkpoint
+    state, average = content["g_ema"], content["latent_avg"]
+    importing.import_file(path, "plain")
+    decoder = {f"decoder.{key}": value for key, value in state.items()}
+    torch.save({
+        "bare": state,
+        "module": {"g_ema": {f"module.{key}": value for key, value in state.items()},
+                   "latent_avg": average},
+        "pSp": {"state_dict": decoder | {"encoder.x": tensor(2)}, "opts": {"size": 16},
+                "latent_avg": average.expand(6, W).clone()},
+        "half": {"g_ema": {key: value.half() for key, value in state.items()},
+                 "latent_avg": average.half()},
+    }[form], path)
+    importing.import_file(path, "new")
+    plain, new = models.load("plain"), models.load("new")
+    codes = tensor(2, 6, W)
+    error = (new.synthesis(codes) - plain.synthesis(codes)).abs().max()
+    assert error <= (0.05 * plain.synthesis(codes).abs().max() if form == "half" else 0)
+    if form != "bare":
+        torch.testing.assert_close(new.w_avg, plain.w_avg, rtol=0, atol=2e-3)
+
+
+@torch.no_grad()
+def test_noise_that_the_file_lacks_is_drawn(checkpoint):
+    """The published checkpoint of 256 px has none; with noise of its own it is what it was."""
+    state = checkpoint[1]["g_ema"]
+    without = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    network, again = rosinality.generator(without), rosinality.generator(without)
+    whole = rosinality.generator(state)
+    codes = tensor(2, 6, W)
+    own = [layer.noise for layer in whole.layers]
+    assert torch.equal(network.synthesis(codes, own), whole.synthesis(codes))
+    drawn = torch.cat([layer.noise.flatten() for layer in network.layers])
+    assert 0.8 < drawn.std() < 1.2 and torch.equal(network.synthesis(codes), again.synthesis(codes))

@@ -19,13 +19,17 @@ from .states import read_torch
 class File:
     """A file that is to be imported; its content is read when it is first asked for.
 
-    FileNotFoundError: there is none.
+    FileNotFoundError: there is none. ValueError: it is a folder.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        if path.is_dir():
+            kind = "a model of diffusers, not a GAN" if (path / "model_index.json").exists() else \
+                "a folder"
+            raise ValueError(f"{path} is {kind}: name the file to import.")
         with open(path, "rb") as file:
-            self.beginning = file.read(8)  # bytes
+            self.beginning = file.read(64)  # bytes
 
     @property
     def is_torch(self) -> bool:

@@ -18,6 +18,9 @@ from idinvert.nn.stylegan import Generator
 
 from . import IMPORTERS, File, states
 from .states import Place, State, pair
+from .strangers import of_keys
+
+BEGINNINGS = ("mapping.", "synthesis.", "truncation.", "block")  # of its keys
 
 
 @IMPORTERS.register("genforce")
@@ -29,7 +32,8 @@ class Genforce:
     @staticmethod
     def recognises(file: File) -> bool:
         return (file.holds_torch(Mapping) and states.is_state(file.torch_content)
-                and "g_ema" not in file.torch_content)
+                and any(key.startswith(BEGINNINGS) for key in file.torch_content)
+                and not of_keys(file.torch_content))
 
     @staticmethod
     def read(file: File) -> dict[str, nn.Module]:
@@ -60,10 +64,10 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
     widest, narrowest = (
         states.shape_of(state, f"synthesis.output{b}.conv.weight", 4)[1] for b in (0, blocks - 1)
     )
-    network = Generator(
-        resolution, z_dim, w_dim, channel_base=narrowest * resolution, channel_max=widest,
-        mapping_hidden=mapping_hidden, layerwise=layerwise,
-        tanh=layerwise if tanh is None else tanh,
+    network = states.outline(
+        "stylegan.Generator", resolution=resolution, z_dim=z_dim, w_dim=w_dim,
+        channel_base=narrowest * resolution, channel_max=widest, mapping_hidden=mapping_hidden,
+        layerwise=layerwise, tanh=layerwise if tanh is None else tanh,
     )  # fmt: skip
     ignored = r"synthesis\.lod|truncation\.truncation|synthesis\.layer\d+\.blur\.kernel"
     return states.convert(network, state, generator_places(state, 2 * blocks), ignored, "generator")
@@ -114,9 +118,8 @@ def encoder(state: State) -> Encoder:
     blocks = states.last_index(state, r"block(\d+)\.fc\.weight", "block7.fc.weight")
     resolution = states.resolution_of(blocks)
     outputs, inputs = states.shape_of(state, f"block{blocks}.fc.weight", 2)
-    network = Encoder(
-        resolution,
-        w_dim=outputs // (2 * blocks),
+    network = states.outline(
+        "encoder.Encoder", resolution=resolution, w_dim=outputs // (2 * blocks),
         channel_base=states.shape_of(state, "block0.conv.weight", 4)[0],
         channel_max=inputs // 16,
     )

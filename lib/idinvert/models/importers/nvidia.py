@@ -13,6 +13,7 @@ differently, it is settled here:
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
@@ -29,7 +30,17 @@ from idinvert.nn.stylegan2 import Discriminator, Generator
 
 from . import IMPORTERS, File
 from .records import Call, Record, RecordError, number, read, tensor
-from .states import LARGEST, Place, check_filters, convert, last_index, pair, shape_of
+from .states import (
+    LARGEST,
+    Place,
+    beside,
+    check_filters,
+    convert,
+    last_index,
+    outline,
+    pair,
+    shape_of,
+)
 
 LR_MULTIPLIER = 0.01  # of our mapping network
 MODULES = 10_000  # more are taken for a file that refers to itself
@@ -50,9 +61,7 @@ class Nvidia:
     def read(file: File) -> dict[str, nn.Module]:
         found = read_file(file.path)
         networks = {"generator": generator(found["G_ema"])}
-        if "D" in found:
-            networks["discriminator"] = discriminator(found["D"])
-        return networks
+        return networks | beside("discriminator", lambda: discriminator(found["D"]), "D" in found)
 
 
 @dataclass(frozen=True)
@@ -76,30 +85,43 @@ def read_file(path: str | Path) -> dict[str, Network]:
 
     FileNotFoundError, and ValueError if the file is damaged or of another kind.
     """
+    path = Path(path)
     with open(path, "rb") as file:
         try:
-            found = read(file)
+            found = read(io.BytesIO(file.read()))  # which reserves no more than there is
             if not isinstance(found, dict):
                 raise RecordError("holds no networks")
-            networks = {name: network(Record.of(node)) for name, node in found.items()
-                        if name in ("G_ema", "D")}
-            if "G_ema" not in networks:
+            if "G_ema" not in found:
                 raise RecordError("holds no network G_ema")
+
+            def read_network(name: str) -> Network:
+                return network(Record.of(found[name]), path.stat().st_size)
+
+            networks = {"G_ema": read_network("G_ema")}
+            networks |= beside("D", lambda: read_network("D"), found.get("D") is not None)
         except (RecordError, RecursionError) as error:
+            if "dnnlib.tflib" in str(error):
+                raise ValueError(f"{path} is a network of TensorFlow: convert it by legacy.py of "
+                                 "NVIDIA's stylegan2-ada-pytorch, and import that.") from error
             reason = "is too deep" if isinstance(error, RecursionError) else error
             raise ValueError(f"{path} is no readable NVIDIA file: it {reason}.") from error
     return networks
 
 
-def network(record: Record) -> Network:
-    """Tensors and attributes of a record and of its modules."""
-    state, facts = {}, {}
+def network(record: Record, most: int) -> Network:
+    """Tensors and attributes of a record and of its modules; RecordError: the tensors have more
+    than `most` bytes, as one that is named again and again."""
+    state, facts, left = {}, {}, most
     for count, (prefix, part) in enumerate(modules(record, "")):
         if count > MODULES:
             raise RecordError("refers to itself")
         for group in ("_parameters", "_buffers"):
-            state |= {prefix + key: tensor(node) for key, node in part.part(group).items()
-                      if node is not None}
+            for key, node in part.part(group).items():
+                if node is not None:
+                    state[prefix + key] = tensor(node)
+                    left -= state[prefix + key].nbytes
+                    if left < 0:
+                        raise RecordError("says that it holds more numbers than it has bytes")
         for key, value in part.attributes.items():
             if isinstance(key, str) and not key.startswith("_"):
                 value = number(value)
@@ -122,6 +144,10 @@ def generator(found: Network) -> Generator:
     ValueError: a conditional network, another architecture than the default ("skip"), or the first
     key that is missing, unknown or of another shape.
     """
+    if any(key.startswith(("synthesis.L0_", "synthesis.input.")) for key in found.state):
+        raise ValueError("The generator is one of StyleGAN3: only StyleGAN and StyleGAN2 are "
+                         "imported.")
+    check_unconditional(found)
     state = with_noise(found.state)
     resolution = last_index(state, r"synthesis\.b(\d+)\.conv1\.weight", "synthesis.b4.conv1.weight",
                             LARGEST)
@@ -130,8 +156,8 @@ def generator(found: Network) -> Generator:
     depth = 1 + last_index(state, r"mapping\.fc(\d+)\.weight", "mapping.fc0.weight")
     hidden, z_dim = shape_of(state, "mapping.fc0.weight", 2)
     w_dim = shape_of(state, f"mapping.fc{depth - 1}.weight", 2)[0]
-    network = Generator(
-        resolution, z_dim, w_dim,
+    network = outline(
+        "stylegan2.Generator", resolution=resolution, z_dim=z_dim, w_dim=w_dim,
         channel_base=shape_of(state, f"synthesis.b{resolution}.conv1.weight", 4)[0] * resolution,
         channel_max=shape_of(state, "synthesis.b4.conv1.weight", 4)[0],
         mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
@@ -140,9 +166,18 @@ def generator(found: Network) -> Generator:
     return convert(network, state, generator_places(found, blocks, depth), DERIVED, "generator")
 
 
+def check_unconditional(found: Network) -> None:
+    """ValueError if a network takes classes beside images or latents, wherever it says so."""
+    told = [value for name, value in found.facts.items() if name.rpartition(".")[2] == "c_dim"]
+    embedded = any(".embed." in f".{key}" for key in found.state)
+    if embedded or any(value not in (0, None) for value in told):
+        classes = next((value for value in told if value), "some")
+        raise ValueError(f"The network is conditional (on {classes!r:.20} classes), which is not "
+                         "supported.")
+
+
 def check_generator(found: Network, resolution: int) -> None:
     """ValueError unless our generator computes what the file's does."""
-    found.fact("c_dim", (0,), 0)
     found.fact("img_channels", (3,), 3)
     for size in (4 << b for b in range(check_resolution(resolution))):
         block = f"synthesis.b{size}"
@@ -194,7 +229,7 @@ def mapping_gains(found: Network, layer: str) -> tuple[float, float]:
     usual = (LR_MULTIPLIER / math.sqrt(inputs), LR_MULTIPLIER)
     gains = [found.facts.get(f"{layer}.{name}", default)
              for name, default in zip(("weight_gain", "bias_gain"), usual)]
-    if not all(isinstance(gain, int | float) for gain in gains):
+    if not all(isinstance(gain, int | float) and abs(gain) < 1e30 for gain in gains):
         raise ValueError(f"{layer} has no gains that are numbers.")
     return tuple(1.0 if math.isclose(gain, default, rel_tol=1e-6) else gain / default
                  for gain, default in zip(gains, usual))
@@ -208,7 +243,7 @@ def with_noise(state: dict[str, Tensor]) -> dict[str, Tensor]:
             layer, size = match[1], int(match[2])
             if f"{layer}noise_strength" not in state and size <= 4096:
                 added |= {f"{layer}noise_strength": torch.zeros(()),
-                          f"{layer}noise_const": torch.zeros(size, size)}
+                          f"{layer}noise_const": torch.zeros(1, 1).expand(size, size)}
     return state | added
 
 
@@ -228,8 +263,8 @@ def discriminator(found: Network) -> Discriminator:
     resolution = last_index(state, r"b(\d+)\.conv0\.weight", "b8.conv0.weight", LARGEST)
     blocks = check_resolution(resolution)
     check_discriminator(found, resolution)
-    network = Discriminator(
-        resolution,
+    network = outline(
+        "stylegan2.Discriminator", resolution=resolution,
         channel_base=shape_of(state, f"b{resolution}.conv0.weight", 4)[0] * resolution,
         channel_max=shape_of(state, "b4.conv.weight", 4)[0],
         clamp=clamp(found, "b4.conv"), minibatch_group=minibatch_group(found),
@@ -246,7 +281,7 @@ def discriminator(found: Network) -> Discriminator:
 
 def check_discriminator(found: Network, resolution: int) -> None:
     """ValueError unless our discriminator computes what the file's does."""
-    found.fact("c_dim", (0,), 0)
+    check_unconditional(found)
     found.fact("img_channels", (3,), 3)
     found.fact("b4.mbstd.num_channels", (1,), 1)
     bound = (clamp(found, "b4.conv"),)

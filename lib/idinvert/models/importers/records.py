@@ -2,16 +2,20 @@
 
 Unpickling rebuilds objects by calling what the file names. Here each name of a short list stands
 for a `Call`, which only notes the arguments; any other name is an error. The few kinds of
-call that matter (tensors, numbers, arrays) are then carried out by `value`, with their arguments
-checked. NVIDIA's .pkl and NumPy's object arrays are read in this way.
+call that matter (tensors, numbers, arrays) are then carried out, with their arguments checked.
+NVIDIA's .pkl and NumPy's object arrays are read in this way. PyTorch's own files are read by
+`torch.load`, after all that they name and all numbers they claim to hold have been checked here.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import pickle
-from collections.abc import Iterable
+import re
+import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -39,6 +43,14 @@ NAMES = (
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
 )
+# What PyTorch's own files may call, and name without calling it; others that `torch.load` takes
+# reserve as much memory as they are told
+TORCH_CALLS = re.compile(r"torch\._utils\._rebuild_(tensor(_v2)?|parameter)|torch\.(Size|device)"
+                         r"|torch\.nn\.parameter\.Parameter|_codecs\.encode|builtins\.complex")
+TORCH_TYPES = re.compile(r"torch\.(storage\.)?\w*Storage|torch\.(u?int|b?float|complex)\d+"
+                         r"|torch\.(double|half|long|short|bool|uint8)")
+KEYED = ("builtins.set", "__builtin__.set", "collections.Counter")  # hash what they are given
+PICKLES = 5  # of PyTorch's older files: three that tell the version, the content, storage keys
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
@@ -128,16 +140,100 @@ class Reader(pickle._Unpickler):
         raise RecordError("refers to data outside of it")
 
 
+class Attributes:
+    """Stands for an object of attributes alone."""
+
+    def __setstate__(self, state) -> None:
+        """Which are of no consequence."""
+
+
+class Keyed(Name):
+    """Stands for a class whose argument is hashed."""
+
+    def __call__(self, *arguments) -> Call:
+        for given in arguments:
+            check_keys(given)
+        return Call(self.name, arguments)
+
+
+class TorchReader(Reader):
+    """Reads a pickle of a PyTorch file, in order to check it; `most` bytes are in its storages."""
+
+    def __init__(self, file: BinaryIO, most: int):
+        super().__init__(file, encoding="latin1")
+        self.most, self.sizes = most, {}
+
+    def find_class(self, module: str, name: str):
+        full = f"{module}.{name}".replace("__builtin__.", "builtins.")
+        if full in TABLES:
+            return Table
+        if full == "argparse.Namespace":
+            return Attributes
+        if full in KEYED:
+            return Keyed(full)
+        if TORCH_CALLS.fullmatch(full):
+            return Name(full)
+        if TORCH_TYPES.fullmatch(full):
+            return Call(full, ())
+        if full.startswith("torch._utils."):
+            raise RecordError(f"holds no plain tensors but those of {full[:80]}")
+        raise RecordError(f"names {full[:80]!r}, an object whose code is not run: save its "
+                          "state_dict() instead")
+
+    def persistent_load(self, identity) -> Call:
+        """A storage; RecordError if all have more numbers than the file has bytes."""
+        known = isinstance(identity, tuple) and len(identity) > 4 and identity[0] == "storage"
+        if not known or not isinstance(identity[2], str) or type(identity[4]) is not int:
+            raise RecordError("refers to data outside of it")
+        self.sizes[identity[2]] = identity[4]
+        if identity[4] < 0 or sum(self.sizes.values()) > self.most:
+            raise RecordError("says that it holds more numbers than it has bytes")
+        return Call("storage", ())
+
+
 def read(file: BinaryIO) -> Any:
     """What the pickle at the position of a file describes; RecordError if it is damaged."""
+    return carefully(Reader(file, encoding="latin1").load)
+
+
+def carefully(load: Callable[[], Any]) -> Any:
+    """What a reader gives; RecordError if its data is damaged."""
     try:
-        return Reader(file, encoding="latin1").load()
+        return load()
     except RecordError:
         raise
     except MemoryError as error:
         raise RecordError("asks for more memory than there is") from error
     except Exception as error:  # damaged pickles raise many types
         raise RecordError("is no whole pickle") from error
+
+
+def load_torch(content: bytes) -> Any:
+    """What a PyTorch file holds, tensors on the CPU, without running code in it.
+
+    The command line of a training script (argparse.Namespace), which many checkpoints carry, is
+    plain data and let through. RecordError: anything else, or a damaged file.
+    """
+    carefully(lambda: check_torch(content))
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return carefully(lambda: torch.load(io.BytesIO(content), weights_only=True,
+                                            map_location="cpu"))
+
+
+def check_torch(content: bytes) -> None:
+    """RecordError unless `torch.load` can read a file without danger."""
+    if not content.startswith(b"PK"):
+        file = io.BytesIO(content)
+        for _ in range(PICKLES):
+            TorchReader(file, len(content)).load()
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(part.file_size for part in archive.infolist()) > len(content):
+            raise RecordError("is compressed, which PyTorch's files are not")
+        if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+            raise RecordError("is a zip of something else: unpack it, and import what is in it")
+    pickled = torch._C.PyTorchFileReader(io.BytesIO(content)).get_record("data.pkl")
+    TorchReader(io.BytesIO(pickled), len(content)).load()
 
 
 def tensor(node: Any) -> Tensor:
@@ -158,11 +254,13 @@ def view(stored: Call, offset: int, size: tuple, stride: tuple) -> Tensor:
     """A tensor [size] of a storage that was pickled as the bytes of a PyTorch file."""
     if not isinstance(stored, Call) or stored.name != "torch.storage._load_from_bytes":
         raise RecordError("has something else where numbers should be")
+    if not all(type(n) is int and n >= 0 for part in (size, stride) if isinstance(part, tuple)
+               for n in part) or not isinstance(size, tuple):
+        raise RecordError("has a tensor whose size is no numbers")
     try:
-        storage = torch.load(io.BytesIO(as_bytes(stored.arguments[0])), weights_only=True,
-                             map_location="cpu")
+        storage = load_torch(as_bytes(stored.arguments[0]))
         flat = torch.empty(0, dtype=storage.dtype).set_(storage)
-    except Exception as error:  # damaged bytes raise many types
+    except (RecordError, RuntimeError, TypeError, AttributeError) as error:
         raise RecordError("has a damaged tensor") from error
     if math.prod(size) > len(flat):
         raise RecordError("has a tensor larger than its numbers")
@@ -196,6 +294,8 @@ def as_bytes(data: bytes | str | Call) -> bytes:
     """Bytes, which older protocols write as a string or as its encoding."""
     if isinstance(data, Call) and data.name == "_codecs.encode":
         data = data.arguments[0]
+    if not isinstance(data, bytes | bytearray | str):  # of a number, bytes() makes as many zeros
+        raise RecordError("has something else where bytes should be")
     return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
 

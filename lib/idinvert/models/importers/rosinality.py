@@ -1,5 +1,6 @@
 """Reader of the StyleGAN2 checkpoints (.pt) of rosinality/stylegan2-pytorch: `g_ema`, `d` and
-`latent_avg`, which also many other projects use and write.
+`latent_avg`, which also many other projects use and write; also of the bare state of `g_ema`, and
+of the files of pSp and e4e, whose generator is `decoder.`; their encoder is not read.
 
 Layers and gains are ours; the mapping network's learning-rate multiplier is 0.01, which the file
 does not tell. The mapping network has as many layers as the file.
@@ -20,6 +21,7 @@ from .states import Place, State, pair
 
 IGNORED = r".*\.kernel"  # resampling filters, checked
 AVERAGED = 10_000  # latents
+MARK = "conv1.conv.modulation.weight"  # a key that generators of this project have
 
 
 @IMPORTERS.register("rosinality")
@@ -30,20 +32,32 @@ class Rosinality:
 
     @staticmethod
     def recognises(file: File) -> bool:
-        return file.holds_torch(Mapping) and "g_ema" in file.torch_content
+        return file.holds_torch(Mapping) and "g_ema" in arranged(file.torch_content)
 
     @staticmethod
     def read(file: File) -> dict[str, nn.Module]:
         found = parts(file.torch_content, file.path)
         networks = {"generator": generator(found["g_ema"], found.get("latent_avg"))}
-        if "d" in found:
-            networks["discriminator"] = discriminator(found["d"])
-        return networks
+        return networks | states.beside("discriminator", lambda: discriminator(found["d"]),
+                                        "d" in found)
+
+
+def arranged(found: Mapping) -> Mapping:
+    """The content of a file with its generator under `g_ema`, wherever it is in the file."""
+    if MARK in found:
+        return {"g_ema": found}
+    state = found.get("state_dict")
+    if isinstance(state, Mapping) and f"decoder.{MARK}" in state:
+        decoder = {key.removeprefix("decoder."): value for key, value in state.items()
+                   if isinstance(key, str) and key.startswith("decoder.")}
+        return {"g_ema": decoder, "latent_avg": found.get("latent_avg")}
+    return found
 
 
 def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
     """`g_ema`, and `d` and `latent_avg` where the checkpoint has them; ValueError if they are not
     of tensors."""
+    found = arranged(found)
     kept = {name: found[name] for name in ("g_ema", "d")
             if name == "g_ema" or found.get(name) is not None}
     for name, state in kept.items():
@@ -51,13 +65,17 @@ def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
             raise ValueError(f"{path} holds no state dict under {name}.")
         states.check_plain(state)
     average = found.get("latent_avg")
-    return kept if not isinstance(average, Tensor) else kept | {"latent_avg": average}
+    if not isinstance(average, Tensor):
+        return kept
+    states.check_plain({"latent_avg": average})
+    return kept | {"latent_avg": average}
 
 
 def generator(state: State, latent_avg: Tensor | None = None) -> Generator:
     """The generator of `g_ema`, in eval mode.
 
-    latent_avg: average code [D] or [1, D]; without it that of 10,000 latents of seed 0 is taken.
+    latent_avg: average code [D], [1, D] or [L, D]; without it that of 10,000 latents of seed 0 is
+    taken. Noise that the file does not have is drawn, as the original code draws it.
     ValueError naming the first key that is missing, unknown or of another shape.
     """
     last = states.last_index(state, r"to_rgbs\.(\d+)\.bias", "to_rgbs.0.bias")
@@ -65,19 +83,30 @@ def generator(state: State, latent_avg: Tensor | None = None) -> Generator:
     resolution = states.resolution_of(blocks)
     hidden, z_dim = states.shape_of(state, "style.1.weight", 2)
     w_dim = states.shape_of(state, f"style.{depth}.weight", 2)[0]
-    network = Generator(
-        resolution, z_dim, w_dim,
+    network = states.outline(
+        "stylegan2.Generator", resolution=resolution, z_dim=z_dim, w_dim=w_dim,
         channel_base=states.shape_of(state, f"to_rgbs.{last}.conv.weight", 5)[2] * resolution,
         channel_max=states.shape_of(state, "input.input", 4)[1],
         mapping_hidden=hidden if depth > 1 else None, mapping_depth=depth,
     )  # fmt: skip
     states.check_filters(state, ".kernel", scaled=True)
-    places = generator_places(blocks, depth)
-    given = {"latent_avg": torch.zeros(w_dim) if latent_avg is None else latent_avg.reshape(-1)}
-    states.convert(network, {**state, **given}, places, IGNORED, "generator")
+    average = torch.zeros(1, w_dim) if latent_avg is None else latent_avg
+    given = {"latent_avg": average.unsqueeze(0) if average.ndim == 1 else average}
+    if not any(key.startswith("noises.") for key in state):
+        given |= noises(2 * blocks - 1)
+    places = generator_places(blocks, depth, len(given["latent_avg"]))
+    network = states.convert(network, {**state, **given}, places, IGNORED, "generator")
     if latent_avg is None:
         network.w_avg.copy_(average_code(network))
     return network
+
+
+def noises(layers: int) -> State:
+    """Noise of so many layers, of seed 0."""
+    rng = torch.Generator().manual_seed(0)
+    sides = [4 << (i + 1) // 2 for i in range(layers)]
+    return {f"noises.noise_{i}": torch.randn(1, 1, side, side, generator=rng)
+            for i, side in enumerate(sides)}
 
 
 @torch.no_grad()
@@ -87,10 +116,12 @@ def average_code(network: Generator) -> Tensor:
     return network.mapping(z).mean(0)
 
 
-def generator_places(blocks: int, depth: int) -> dict[str, Place]:
-    """For each key of `Generator` with so many blocks and mapping layers, where it is."""
+def generator_places(blocks: int, depth: int, averages: int) -> dict[str, Place]:
+    """For each key of `Generator` with so many blocks and mapping layers, where it is; the file has
+    one average code, or one for each layer."""
     places = {"const": Place("input.input"),
-               "w_avg": Place("latent_avg", lambda w: w.expand(2 * blocks, -1), lambda s: s[1:])}
+              "w_avg": Place("latent_avg", lambda w: w.expand(2 * blocks, -1),
+                             lambda s: s if averages > 1 else (1, s[1]))}
     for i in range(depth):
         places |= pair(f"mapping.dense.{i}", f"style.{i + 1}")
     for i in range(2 * blocks - 1):
@@ -121,8 +152,8 @@ def discriminator(state: State) -> Discriminator:
     last = states.last_index(state, r"convs\.(\d+)\.conv1\.0\.weight", "convs.1.conv1.0.weight")
     resolution = states.resolution_of(last + 1)
     states.check_filters(state, ".kernel", scaled=True)
-    network = Discriminator(
-        resolution,
+    network = states.outline(
+        "stylegan2.Discriminator", resolution=resolution,
         channel_base=states.shape_of(state, "convs.0.0.weight", 4)[0] * resolution,
         channel_max=states.shape_of(state, "final_conv.0.weight", 4)[0],
     )

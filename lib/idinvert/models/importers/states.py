@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.nn.architecture import build
 from idinvert.nn.layers import check_resolution
+
+from .records import RecordError, load_torch
 
 State = Mapping[str, Tensor]
 Shape = tuple[int, ...]
@@ -40,16 +43,35 @@ def pair(ours: str, theirs: str, *more: str) -> dict[str, Place]:
 
 
 def read_torch(path: str | Path) -> Any:
-    """What a PyTorch file holds, tensors on the CPU, without running code in it.
+    """What a PyTorch file holds, see `records.load_torch`. A prefix "module." of all names, which
+    training on several GPUs leaves, is taken off.
 
-    The command line of a training script (argparse.Namespace), which many checkpoints carry, is
-    plain data and let through. Raises FileNotFoundError, and ValueError if there is anything else.
+    FileNotFoundError, and ValueError: anything but tensors and plain data.
     """
-    with open(path, "rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
-        try:
-            return torch.load(file, weights_only=True, map_location="cpu")
-        except Exception as error:  # damaged files raise many types
-            raise ValueError(f"{path} is not a PyTorch file of plain tensors.") from error
+    try:
+        return stripped(load_torch(Path(path).read_bytes()))
+    except RecordError as error:
+        raise ValueError(f"{path} is not a PyTorch file of plain tensors: it {error}.") from error
+
+
+def stripped(content: Any, depth: int = 2) -> Any:
+    """Dictionaries, to some depth, whose names do not all begin with "module."."""
+    if not isinstance(content, Mapping) or not depth:
+        return content
+    prefix = "module."
+    if content and all(isinstance(key, str) and key.startswith(prefix) for key in content):
+        content = {key.removeprefix(prefix): value for key, value in content.items()}
+    return {key: stripped(value, depth - 1) for key, value in content.items()}
+
+
+def beside(name: str, read: Callable[[], Any], there: bool) -> dict[str, Any]:
+    """What is in a file beside the generator, by name; nothing, and a warning, if it is of another
+    kind, as projected GANs have a discriminator of their own."""
+    try:
+        return {name: read()} if there else {}
+    except ValueError as error:
+        warnings.warn(f"The generator is imported without its discriminator: {error}", stacklevel=2)
+        return {}
 
 
 def is_state(content: Any) -> bool:
@@ -116,9 +138,16 @@ def shape_of(state: State, key: str, dimensions: int) -> Shape:
     return shape
 
 
+def outline(architecture: str, **settings: Any) -> nn.Module:
+    """A network of shapes alone, which takes no memory: `convert` builds it once all keys fit."""
+    with torch.device("meta"):
+        return build(architecture, settings)
+
+
 def convert(network: nn.Module, state: State, places: dict[str, Place], ignored: str,
             kind: str) -> nn.Module:
-    """Fill the network from the file after checking every key; keys like `ignored` are skipped."""
+    """Fill the network, or the one of an outline, from the file, after checking every key; keys
+    like `ignored` are skipped. Returns it, in eval mode."""
     own = network.state_dict()
     known = {place.key for place in places.values()}
     for key in state:
@@ -132,6 +161,9 @@ def convert(network: nn.Module, state: State, places: dict[str, Place], ignored:
         found = list(state[place.key].shape)
         if found != expected:
             raise ValueError(f"Key '{place.key}' has shape {found}, expected {expected}.")
-        own[name] = place.read(state[place.key].float())
+    if any(value.is_meta for value in own.values()):
+        network = build(network.architecture, network.settings)
+        own = network.state_dict()
+    own |= {name: place.read(state[place.key].float()) for name, place in places.items()}
     network.load_state_dict(own)
     return network.eval()
