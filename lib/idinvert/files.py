@@ -13,6 +13,12 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
+swept: set[Path] = set()  # folders from which this process has removed what killed ones left
+
+
+class BusyError(ValueError):
+    """Another command is at work in the same place; the message is one sentence."""
+
 
 def cache_folder(name: str) -> Path:
     """A folder of what can be made or fetched again: `$IDINVERT_CACHE/NAME`, by default under
@@ -41,36 +47,80 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that replaces `path` only if the block succeeds.
 
     The file is on the disk before it takes its place, with the permissions of a new file. Processes
-    that write the same file at once do not meet: the last one wins.
+    that write the same file at once do not meet: the last one wins. What killed processes have left
+    in the folder is removed when this process first writes there. OSError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent not in swept:
+        sweep(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode  # some writers leave others
-        yield temporary
-        temporary.chmod(permissions)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with locked(temporary):  # which tells others that this process lives
+            try:
+                yield temporary
+                temporary.chmod(permissions)
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+            except Exception as error:
+                check_space(temporary, path, error)
+                raise
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, for which other processes that ask for it wait; a process that ends in
-    any way gives it back. Where the system has no locks, nothing is locked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+def check_space(temporary: Path, path: Path, reason: Exception) -> None:
+    """OSError if a file whose writer has failed cannot grow: libraries do not always say that the
+    disk is full, or say it in words of their own."""
     try:
-        with suppress(OSError):
+        with open(temporary, "ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as full:
+        raise OSError(full.errno, os.strerror(full.errno), str(path)) from reason
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left of `replacing` in a folder."""
+    swept.add(folder)
+    for path in folder.glob(".*.partial"):
+        with suppress(OSError), open(path, "rb+") as file:
             if fcntl:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: its process lives
+                path.unlink()
+
+
+@contextmanager
+def locked(place: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file, or of a folder, which is made if there is none; a process that ends
+    in any way gives it back. Where the system has no locks, nothing is locked.
+
+    BusyError: another process holds the lock, and this one is not to wait for it.
+    """
+    if not place.exists():
+        place.mkdir(parents=True, exist_ok=True)
+    handle = os.open(place, os.O_RDONLY) if fcntl else None
+    try:
+        if fcntl:
+            take_lock(handle, place, wait)
         yield
     finally:
         if fcntl:
             os.close(handle)
+
+
+def take_lock(handle: int, place: Path, wait: bool) -> None:
+    """Lock an open file or folder; BusyError as for `locked`."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise BusyError(f"{place} is in use by another command: wait until that has ended, or "
+                        "write to another place.") from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def check_notes(path: Path, notes: dict) -> None:

@@ -8,20 +8,26 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from idinvert import processes
+from idinvert.codes import code_statistics
 from idinvert.nn import encoder as nets
 from idinvert.nn import projected, stylegan, stylegan2
+from idinvert.nn.e4e import LatentDiscriminator, OffsetEncoder
+from idinvert.nn.noise_encoder import NoiseEncoder
 from idinvert.nn.vgg import VGG16Features
 from idinvert.processes import Share
+from idinvert.training import e4e, gan
 from idinvert.training import encoder as training
-from idinvert.training import gan
 from idinvert.training import steps as task_steps
 from idinvert.training.parallel import SyncedNorm, synchronise
 
 SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8}
 STEPS = 5
-CASES = ("encoder", "warm-up", "conventional", "stylegan", "stylegan2", "compiled", "projected")
+CASES = ("encoder", "warm-up", "conventional", "noise", "e4e", "stylegan", "stylegan2", "compiled",
+         "projected")
 FIGURES = {"encoder": {"pixel", "feature", "adversarial", "d_loss", "r1"}, "warm-up": {"code"},
-           "conventional": {"code"}, "projected": {"d_loss", "d_real", "g_loss"}}  # of a step
+           "conventional": {"code"}, "noise": {"pixel", "adversarial", "d_loss", "r1"},
+           "e4e": {"pixel", "offset", "d_loss", "r1"},
+           "projected": {"d_loss", "d_real", "g_loss"}}  # of a step
 GROWTH = ((0.016, 1), (0.048, 0))  # half the resolution for two steps, then one that fades
 
 
@@ -31,8 +37,8 @@ def task(case, share):
     size = SIZE | ({"resolution": 16} if case == "projected" else {})
     images = torch.randint(0, 256, (40, 3, size["resolution"], size["resolution"]),
                            dtype=torch.uint8)
-    module = stylegan if case == "stylegan" else stylegan2
-    generator = module.Generator(**size, z_dim=6, w_dim=6, layerwise=case == "stylegan")
+    module = stylegan if case in ("stylegan", "noise") else stylegan2
+    generator = module.Generator(**size, z_dim=6, w_dim=6, layerwise=module is stylegan)
     discriminator = module.Discriminator(**size)
     if case == "projected":
         discriminator = projected.Discriminator(16, width=8).attach(VGG16Features())
@@ -40,13 +46,20 @@ def task(case, share):
         recipe = training.ConventionalRecipe(batch=16, schedule_kimg=1)
         return training.ConventionalTask(nets.Encoder(8, 6, 4, 8), generator, images, recipe,
                                          held_out=8, share=share)
-    if case in ("encoder", "warm-up"):
+    if case == "e4e":  # pools smaller than two batches, and a new offset after two steps
+        recipe = e4e.Recipe(batch=16, learning_rate=1e-3, schedule_kimg=0.08, pool=24, r1_every=2,
+                            vgg_share=1, offsets_from=0.4, offsets_every=0.2)
+        average, spread = code_statistics(generator)
+        return e4e.OffsetTask(OffsetEncoder(8, 6, 4, 8, average, spread), generator,
+                              LatentDiscriminator(average, spread, hidden=16),
+                              torch.nn.Conv2d(3, 4, 3), images, recipe, held_out=8, share=share)
+    if case in ("encoder", "warm-up", "noise"):
         recipe = training.Recipe(batch=16, learning_rate=1e-3, schedule_kimg=1, lambda_vgg=0.5,
                                  vgg_share=0.25, r1_every=2,
                                  warmup_kimg=0.032 if case == "warm-up" else 0)  # two steps
         return training.DomainGuidedTask(
-            nets.Encoder(8, 6, 4, 8), generator, discriminator, torch.nn.Conv2d(3, 4, 3), images,
-            recipe, held_out=8, share=share)
+            NoiseEncoder(8, 6, 4, 8) if case == "noise" else nets.Encoder(8, 6, 4, 8), generator,
+            discriminator, torch.nn.Conv2d(3, 4, 3), images, recipe, held_out=8, share=share)
     for layer in generator.layers:  # noise that shows from the first step on
         strength = layer.noise_weight if case == "stylegan" else layer.noise_strength
         torch.nn.init.constant_(strength, 0.5)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 
 from idinvert.files import replacing
 
@@ -26,7 +26,7 @@ def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
     notes = {b.name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
                       "space": b.space} for b in boundaries}
     with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, {"boundaries": json.dumps(notes)})
+        temporary.write_bytes(serialised(tensors, {"boundaries": json.dumps(notes)}))
 
 
 def load(path: str | Path) -> dict[str, Boundary]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from worlds import dataset
 
-from idinvert.files import cache_folder
+from idinvert.files import cache_folder, locked, replacing, sweep
 
 from . import archive
 
@@ -74,10 +74,13 @@ def load(
 
 
 def render(folder: Path, settings: dataset.Settings, progress: bool = True) -> None:
-    """Render what is missing of a set, with all processors; ImportError names a missing extra."""
+    """Render what is missing of a set, with all processors; ImportError names a missing extra. A
+    second process waits for the first."""
     workers = min(os.cpu_count() or 1, settings.count)
     try:
-        dataset.write(folder, settings, workers, progress)
+        with locked(folder):
+            sweep(folder)
+            dataset.write(folder, settings, workers, progress)
     except ImportError as error:
         raise ImportError(
             f"Rendering {settings.domain} images needs {error.name}: "
@@ -117,7 +120,7 @@ def _decoded(folder: Path, count: int, size: int, progress: bool) -> Tensor:
         for index, data in enumerate(bar):
             rows["image"][index] = archive.decode(data)
         # A full or read-only disk costs only the time that the copy would save.
-        with suppress(OSError), dataset.replacing(path) as temporary, open(temporary, "wb") as file:
+        with suppress(OSError), replacing(path) as temporary, open(temporary, "wb") as file:
             np.save(file, rows)
     return torch.from_numpy(rows["image"][:count])
 

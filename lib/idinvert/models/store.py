@@ -23,7 +23,7 @@ from torch import nn
 
 from idinvert import boundaries
 from idinvert.devices import keep_freed_memory
-from idinvert.files import cache_folder, locked, replacing, stamp
+from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
 
 from . import codec, sources
@@ -374,13 +374,16 @@ def write(name: str, content: bytes, described: dict) -> None:
     crash, readers find either the old model or the new one."""
     place = folder()
     with locked(place):
-        for left in place.glob(f".{name}.*.partial"):
-            left.unlink()
+        sweep(place)
         hashed = place / f"{name}.{described['sha256'][:12]}.safetensors"
         with replacing(hashed) as temporary:
             temporary.write_bytes(content)
-        with replacing(place / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(described, indent=1) + "\n")
+        try:
+            with replacing(place / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(described, indent=1) + "\n")
+        except OSError:  # a full disk
+            hashed.unlink()
+            raise
         settle(hashed, place / f"{name}.safetensors")
 
 

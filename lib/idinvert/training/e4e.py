@@ -42,13 +42,14 @@ def offset_penalty(offsets: Tensor) -> Tensor:
 class OffsetTask(encoder.DomainGuidedTask):
     """Trains an `nn.e4e.OffsetEncoder` against an `nn.e4e.LatentDiscriminator`."""
 
+    judge_betas = (0.9, 0.999)
+
     def __init__(self, encoder: nn.Module, generator: nn.Module, discriminator: nn.Module,
                  *arguments: Any, **options: Any):
         super().__init__(encoder, generator, discriminator, *arguments, **options)
         self.relative_rates = (1.0, self.recipe.latent_rate)
         shape = self.recipe.pool, encoder.num_layers, encoder.w_dim
         self.keep(sampled_pool=CodePool(*shape), encoded_pool=CodePool(*shape))
-        self.optimizers[1] = torch.optim.Adam(discriminator.parameters())
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One step of the encoder, and one of the latent discriminator on codes in use, sampled and
@@ -56,12 +57,17 @@ class OffsetTask(encoder.DomainGuidedTask):
         self.schedule(step)
         used = max(self.offsets_at(step), int(self.encoder.active)) + 1
         self.encoder.active.fill_(used - 1)
-        real = draw_batch(self.images, self.batch, self.device)
+        real = self.part(draw_batch(self.images, self.batch, self.device))
         figures, codes = self.encoder_step(real, used)
-        sampled = self.sampled_pool.exchange(self.sampled_codes())[:, :used]
-        encoded = self.encoded_pool.exchange(codes)[:, :used]
+        sampled = self.exchanged(self.sampled_pool, self.sampled_codes())[:, :used]
+        encoded = self.exchanged(self.encoded_pool, codes)[:, :used]
         loss = losses.equation3(self.discriminator(sampled), self.discriminator(encoded))
         return self.means(figures | self.discriminator_step(loss, sampled, step, used))
+
+    def exchanged(self, pool: CodePool, codes: Tensor) -> Tensor:
+        """What a pool gives for the codes of all processes, which it is the same in: the part of
+        this one."""
+        return self.part(pool.exchange(self.whole(codes)))
 
     def offsets_at(self, step: int) -> int:
         """Number of offsets in use: none, then one more after every `offsets_every`."""
@@ -95,6 +101,7 @@ class OffsetEntry(encoder.EncoderEntry):
     architecture: str = "e4e.OffsetEncoder"
     recipe: Recipe = Recipe()
 
+    several_processes: ClassVar[bool] = True
     trains: ClassVar[type[encoder.EncoderTask]] = OffsetTask
 
     def guides(self, generator: nn.Module, device: str) -> tuple[nn.Module, ...]:

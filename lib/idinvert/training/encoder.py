@@ -190,13 +190,15 @@ class DomainGuidedTask(EncoderTask):
     arguments are those of `EncoderTask`.
     """
 
+    judge_betas = (0.9, 0.99)  # of the discriminator's optimiser
+
     def __init__(self, encoder: nn.Module, generator: nn.Module, discriminator: nn.Module,
                  features: nn.Module, *arguments: Any, **options: Any):
         super().__init__(encoder, generator, *arguments, **options)
         self.keep(discriminator=discriminator.train().requires_grad_(True))
         self.features = freeze(features, self.device)
         self.optimizers.append(torch.optim.Adam(
-            discriminator.parameters(), self.recipe.learning_rate, (0.9, 0.99)))
+            discriminator.parameters(), self.recipe.learning_rate, self.judge_betas))
         self.share_batch(getattr(discriminator, "minibatch_group", 1))
 
     def step(self, step: int) -> dict[str, Tensor | float]:

@@ -21,6 +21,13 @@ def mean(value: Tensor) -> Tensor:
     return value / dist.get_world_size()
 
 
+def gather(part: Tensor) -> Tensor:
+    """The whole batch, of which every process has each `world`-th item."""
+    parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, part.contiguous())
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
 def average_gradients(optimizer: torch.optim.Optimizer, *_) -> None:
     """Replace every gradient by its mean over the processes."""
     gradients = [parameter.grad for group in optimizer.param_groups

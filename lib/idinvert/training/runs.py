@@ -50,15 +50,15 @@ def repetition(name: str, seed: int) -> str:
 def keep_log(name: str) -> None:
     """Copy the log of a run to where those of published models are, if it took a step."""
     if read_log(name):
-        kept_log(name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run_folder(name) / "log.jsonl", kept_log(name))
+        with replacing(kept_log(name)) as temporary:
+            shutil.copyfile(run_folder(name) / "log.jsonl", temporary)
 
 
 def restore_log(name: str) -> None:
     """Let the log of a run begin with that of the published model from which it goes on."""
     if kept_log(name).exists():
-        run_folder(name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept_log(name), run_folder(name) / "log.jsonl")
+        with replacing(run_folder(name) / "log.jsonl") as temporary:
+            shutil.copyfile(kept_log(name), temporary)
 
 
 def read_log(name: str) -> list[dict]:

@@ -75,6 +75,10 @@ class NetworkTask:
         """Every `world`-th item of what was drawn for the whole batch: the part of this process."""
         return batch if self.share.world == 1 else batch[self.share.rank :: self.share.world]
 
+    def whole(self, part: Tensor) -> Tensor:
+        """The batch of all processes, of which each has the `part`; without its history."""
+        return part.detach() if self.share.world == 1 else parallel.gather(part.detach())
+
     def mean(self, value: Tensor) -> Tensor:
         """Mean of a value over the processes, without its history."""
         return value.detach() if self.share.world == 1 else parallel.mean(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from idinvert import models, processes
+from idinvert.files import locked
 from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
 
@@ -33,7 +35,7 @@ def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = N
         device: "auto" is the GPU if there is one.
 
     ValueError: several processes are to train what only one can, a model of that name is not this
-    one, or the run was begun with other settings.
+    one, the run was begun with other settings, or another command trains it.
     """
     device = share.device(device)
     if isinstance(entry, BoundariesEntry):
@@ -51,6 +53,14 @@ def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = N
     check_name(entry)
     if is_finished(entry):
         return models.card(entry.name)
+    place = runs.run_folder(entry.name)
+    with locked(place, wait=False) if share.first else nullcontext():
+        return run(entry, device, share, budget_minutes, checkpoint_kimg)
+
+
+def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
+        checkpoint_kimg: float) -> dict:
+    """As `train_entry`, of a process that may work in the run's folder."""
     task = entry.make_task(device, share)
     if entry.images and share.first:
         runs.check_settings(entry.name, resolved(entry))
