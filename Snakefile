@@ -16,6 +16,7 @@ from idinvert.training import zoo
 ZOO = zoo.entries()
 NOTEBOOKS = chapters.sources()
 EXECUTE = str(config.get("execute", "yes")) == "yes"  # no: take the executed notebooks as they are
+KIMG = f"--kimg {config['kimg']}" if "kimg" in config else ""  # thousand images, for a rehearsal
 PYTHON = f"PYTHONPATH=lib {sys.executable}"
 BOOK = "build/book/_build/html/index.html"
 
@@ -74,7 +75,7 @@ rule train:
     wildcard_constraints: name="|".join(ZOO)
     threads: workflow.cores
     resources: mem_mb=8000, runtime=1440
-    shell: PYTHON + " -m idinvert train {wildcards.name}"
+    shell: PYTHON + " -m idinvert train {wildcards.name} " + KIMG
 
 
 rule notebook:
@@ -84,6 +85,14 @@ rule notebook:
     threads: workflow.cores
     resources: mem_mb=8000, runtime=120
     shell: PYTHON + " -m idinvert run {wildcards.name} --profile reference"
+
+
+rule rehearse:
+    output: "build/{profile}/{name}.ipynb"
+    wildcard_constraints: name="|".join(NOTEBOOKS), profile="smoke|embedded"
+    threads: workflow.cores
+    resources: mem_mb=8000, runtime=60
+    shell: PYTHON + " -m idinvert run {wildcards.name} --profile {wildcards.profile}"
 
 
 rule vendor:
