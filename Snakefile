@@ -16,6 +16,7 @@ from idinvert.training import zoo
 ZOO = zoo.entries()
 NOTEBOOKS = chapters.sources()
 EXECUTE = str(config.get("execute", "yes")) == "yes"  # no: take the executed notebooks as they are
+CORES = int(config.get("cores", os.cpu_count()))  # of the machine that a step runs on
 KIMG = f"--kimg {config['kimg']}" if "kimg" in config else ""  # thousand images, for a rehearsal
 PYTHON = f"PYTHONPATH=lib {sys.executable}"
 BOOK = "build/book/_build/html/index.html"
@@ -37,21 +38,28 @@ def reason(wildcards):
     return str(path)
 
 
+def is_made(wildcards):
+    """Whether a model is there: then it is not trained again, whatever comes of what it is from."""
+    return Path(f"results/weights/{wildcards.name}.safetensors").exists()
+
+
 def made_from(wildcards):
     """Other models that a model of the zoo is trained from."""
+    if is_made(wildcards):
+        return []
     return [f"results/weights/{name}.safetensors" for name in ZOO[wildcards.name].needs().values()]
 
 
 def trained_on(wildcards):
     """The rendered set that a model is trained on; boundaries are fitted to samples alone."""
-    if ZOO[wildcards.name].kind == "boundaries":
+    if ZOO[wildcards.name].kind == "boundaries" or is_made(wildcards):
         return []
     return [f"build/data/{ZOO[wildcards.name].domain}.done"]
 
 
 def loaded_by(wildcards):
     """Models that the notebook loaded when it was last executed, as a compiler notes headers."""
-    found = chapters.noted(wildcards.name).get("models", {})
+    found = chapters.noted(wildcards.name).get("models", {}) if EXECUTE else {}
     return [f"results/weights/{name}.safetensors" for name in found]
 
 
@@ -64,7 +72,7 @@ rule all:
 
 rule data:
     output: touch("build/data/{domain}.done")
-    threads: workflow.cores
+    threads: CORES
     resources: mem_mb=4000, runtime=240
     shell: PYTHON + " -m idinvert data render {wildcards.domain}"
 
@@ -73,7 +81,7 @@ rule train:
     input: ancient(made_from), ancient(trained_on)
     output: "results/weights/{name}.safetensors"
     wildcard_constraints: name="|".join(ZOO)
-    threads: workflow.cores
+    threads: CORES
     resources: mem_mb=8000, runtime=1440
     shell: PYTHON + " -m idinvert train {wildcards.name} " + KIMG
 
@@ -82,7 +90,7 @@ rule notebook:
     input: ancient(loaded_by), reason
     output: update("results/notebooks/{name}.ipynb")
     wildcard_constraints: name="|".join(NOTEBOOKS)
-    threads: workflow.cores
+    threads: CORES
     resources: mem_mb=8000, runtime=120
     shell: PYTHON + " -m idinvert run {wildcards.name} --profile reference"
 
@@ -90,7 +98,7 @@ rule notebook:
 rule rehearse:
     output: "build/{profile}/{name}.ipynb"
     wildcard_constraints: name="|".join(NOTEBOOKS), profile="smoke|embedded"
-    threads: workflow.cores
+    threads: CORES
     resources: mem_mb=8000, runtime=60
     shell: PYTHON + " -m idinvert run {wildcards.name} --profile {wildcards.profile}"
 

@@ -35,9 +35,9 @@ SlurmdTimeout=20
 MinJobAge=3600
 KillWait=5
 MpiDefault=none
-NodeName=one NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16821 CPUs=$(nproc) RealMemory=10000
-NodeName=two NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16822 CPUs=$(nproc) RealMemory=10000
-PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP
+NodeName=one NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16821 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=10000
+NodeName=two NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16822 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=10000
+PartitionName=cpus Nodes=one,two Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 

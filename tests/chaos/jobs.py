@@ -19,7 +19,8 @@ from idinvert.training.images import OwnImages
 from idinvert.training.train import train_entry
 
 FORK = multiprocessing.get_context("forkserver")  # children of a process that has done nothing yet
-FORK.set_forkserver_preload(["idinvert.cli.train", "idinvert.cli.invert", "pandas", __name__])
+FORK.set_forkserver_preload(["idinvert.cli.train", "idinvert.cli.invert", "pandas", "torch._dynamo",
+                             "tyro", __name__])
 SIZE = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
 KIMG, CHECKPOINT = 0.12, 0.024  # 15 steps of 8 images, a checkpoint after each third
 TRAINING = ["--images", "photos", "--kimg", str(KIMG), "--checkpoint-kimg", str(CHECKPOINT),

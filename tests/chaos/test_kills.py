@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 from idinvert.files import locked
-from jobs import JOBS, Command, prepare, results
+from jobs import FORK, JOBS, Command, prepare, results
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,9 @@ def ready(tmp_path_factory):
     """A folder in which every job can work."""
     folder = tmp_path_factory.mktemp("ready")
     prepare(folder)
+    first = FORK.Process(target=int)  # after which a process starts within milliseconds
+    first.start()
+    first.join()
     return folder
 
 
@@ -176,4 +179,3 @@ def test_the_second_command_in_a_folder_says_that_it_is_in_use(job, place, ready
         command = Command(job, folder)
         assert not command.wait()
     assert f"{place} is in use by another command: wait until that has ended" in lines(command)[-1]
-    complete(job, folder)

@@ -55,11 +55,11 @@ def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = N
         return models.card(entry.name)
     place = runs.run_folder(entry.name)
     with locked(place, wait=False) if share.first else nullcontext():
-        return run(entry, device, share, budget_minutes, checkpoint_kimg)
+        return run(entry, device, share, budget_minutes, checkpoint_kimg, seed is not None)
 
 
 def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
-        checkpoint_kimg: float) -> dict:
+        checkpoint_kimg: float, repeated: bool) -> dict:
     """As `train_entry`, of a process that may work in the run's folder."""
     task = entry.make_task(device, share)
     if entry.images and share.first:
@@ -68,12 +68,12 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
                              entry.seed, budget_minutes or float("inf"))
     loop.train(task, runs.run_folder(entry.name), schedule, progress=share.first,
                start=begin(entry, task, share.first), writes=share.first)
-    if share.first and seed is None:
+    if share.first and not repeated:
         publish(entry, task)
     elif share.first:
         runs.keep_log(entry.name)
     processes.wait()
-    return models.card(entry.name) if seed is None else runs.cost(entry.name)
+    return runs.cost(entry.name) if repeated else models.card(entry.name)
 
 
 def is_finished(entry: Entry) -> bool:
