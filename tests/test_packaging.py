@@ -82,6 +82,14 @@ def test_wheel_holds_the_library_the_face_model_and_nothing_of_the_study(wheel):
     assert wheel.stat().st_size < 30e6
 
 
+def test_the_wheel_made_of_the_source_archive_knows_its_commit(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        told = archive.read("idinvert/COMMIT").decode()
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    git = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert told == git.stdout  # nothing where there is no git
+
+
 def test_metadata_of_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         folder = f"idinvert-{idinvert.__version__}.dist-info"

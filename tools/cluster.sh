@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # cluster.sh start|stop|fail NODE|repair NODE: a Slurm cluster of two nodes on this machine, to try what is meant for a
-# real one. Needs Debian's packages slurmctld, slurmd, slurm-client and munge; no service is installed or changed.
-# Everything lies in $CLUSTER (/tmp/idinvert-cluster). After `start`, in every shell: export SLURM_CONF=$CLUSTER/slurm.conf
+# real one. Needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; no service is installed or changed.
+# Everything lies in $CLUSTER (/tmp/idinvert-cluster); until `stop`, /etc/slurm/slurm.conf is a link to its settings.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin"
 CLUSTER="${CLUSTER:-/tmp/idinvert-cluster}"
 NODES=(one two)
-export SLURM_CONF="$CLUSTER/slurm.conf"
+CONF=/etc/slurm/slurm.conf # where programs look that know of no other, such as the jobs of Snakemake
 
 configure() {
-    mkdir -p "$CLUSTER"/{state,log}
+    [[ ! -e $CONF ]] || { echo "error: $CONF is there: this machine has a cluster already." >&2; exit 1; }
+    mkdir -p "$CLUSTER"/{state,log} "$(dirname "$CONF")"
+    ln -sfn "$CLUSTER/slurm.conf" "$CONF"
     [[ -f $CLUSTER/munge.key ]] || (umask 077 && head -c 1024 /dev/urandom >"$CLUSTER/munge.key")
-    cat >"$SLURM_CONF" <<CONF
+    cat >"$CLUSTER/slurm.conf" <<END
 ClusterName=idinvert
 SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=16817
@@ -38,7 +40,7 @@ MpiDefault=none
 NodeName=one NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16821 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=10000
 NodeName=two NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16822 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=10000
 PartitionName=cpus Nodes=one,two Default=YES MaxTime=INFINITE State=UP
-CONF
+END
 }
 
 node() { # start the daemon of a node
@@ -67,12 +69,13 @@ stop)
     for name in "${NODES[@]}"; do end "$CLUSTER/slurmd-$name.pid"; done
     end "$CLUSTER/slurmctld.pid"
     end "$CLUSTER/munged.pid"
+    rm -f "$CONF"
     ;;
 fail) # as if the node's power went: its daemon and its jobs are killed
     end "$CLUSTER/slurmd-$2.pid" -KILL
     scontrol update nodename="$2" state=down reason="taken down"
     for environment in /proc/[0-9]*/environ; do
-        if grep -qzx "SLURMD_NODENAME=$2" "$environment" && grep -qzx "SLURM_CONF=$SLURM_CONF" "$environment"; then
+        if grep -qzx "SLURMD_NODENAME=$2" "$environment" && grep -qzx "SLURM_CLUSTER_NAME=idinvert" "$environment"; then
             process="${environment#/proc/}"
             kill -KILL "${process%/environ}" 2>/dev/null || true
         fi

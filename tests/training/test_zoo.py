@@ -17,7 +17,7 @@ from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training import discriminators, encoder, gan, runs, zoo
 from idinvert.training.entries import TASKS, Entry, task
-from idinvert.training.train import begin, train_entry
+from idinvert.training.train import begin
 
 ENTRIES = zoo.entries()
 
@@ -274,13 +274,10 @@ def test_a_discriminator_of_another_kind_begins_anew(tiny_zoo):
 def test_several_processes_train_what_they_can_share(tiny_zoo):
     assert main(["train", "tiny", "--device", "cpu"]) == 0
     tiny_zoo.listed["tiny"] = GAN | {"recipe": {"batch": 8}}
-    tiny_zoo.listed["tiny-e4e"] = {"kind": "e4e", "generator": "tiny", "kimg": 1}
     second = Share(1, 2)
     task = zoo.entry("tiny").make_task(share=second)
     assert task.batch == 8 and len(task.real(0.0)) == 4
     assert len(zoo.entry("tiny-conventional").make_task(share=second).sampled_codes()) == 2
-    with pytest.raises(ValueError, match="only one can train a model of the kind 'e4e'"):
-        train_entry(zoo.entry("tiny-e4e"), device="cpu", share=second)
 
 
 def test_published_model_of_that_length_stays_as_it_is(tiny_zoo, capsys):

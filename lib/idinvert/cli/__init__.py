@@ -99,16 +99,15 @@ def overview() -> str:
 
 
 def version() -> str:
-    """The version and, in a checkout, its commit."""
-    found = f"idinvert {idinvert.__version__}"
-    root = LIBRARY.parent
-    if not (root / ".git").exists():
-        return found
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
-    with contextlib.suppress(OSError):
-        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        return f"{found} (commit {commit})" if commit else found
-    return found
+    """The version and the commit, which a checkout asks git for and a package carries."""
+    root, carried, commit = LIBRARY.parent, HERE.with_name("COMMIT"), ""
+    if carried.exists():
+        commit = carried.read_text().strip()
+    elif (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+        with contextlib.suppress(OSError):
+            commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return f"idinvert {idinvert.__version__}{f' (commit {commit})' if commit else ''}"
 
 
 def read_options(kind: type[Options], arguments: Sequence[str], module: str,
@@ -160,7 +159,8 @@ def explained(error: Exception, command: str, again: str) -> str:
     text = " ".join(str(error).split())
     if is_out_of_memory(error, text):
         return "out of memory: take a smaller --batch, or fewer or smaller images."
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+    if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            or "No space left on device" in text):
         return (f"the disk is full{of_file(error)}: free some space, then the same command "
                 "continues.")
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
