@@ -38,3 +38,10 @@ def keep_freed_memory() -> bool:
     except (OSError, TypeError, AttributeError):
         return False
     return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, -1))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of the machine or of its GPU ran out; PyTorch has errors of its own."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(
+        sign in str(error) for sign in ("can't allocate memory", "out of memory",
+                                        "CUBLAS_STATUS_ALLOC"))

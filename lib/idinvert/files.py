@@ -131,10 +131,22 @@ def check_notes(path: Path, notes: dict) -> None:
     notes = json.loads(json.dumps(notes))
     with locked(path.parent):
         if path.exists():
-            found = json.loads(path.read_text())
+            found = read_notes(path)
             for key in {**notes, **found}:
                 if found.get(key) != notes.get(key):
                     raise ValueError(f"{path.parent} was made with {key} {found.get(key)}, not "
                                      f"{notes.get(key)}: take another folder or name.")
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(notes, indent=1) + "\n")
+
+
+def read_notes(path: Path) -> dict:
+    """What a file of notes says; ValueError: it is damaged."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: remove it if you know that the folder was made with "
+                         "the same settings, or take another folder.")
+    return found

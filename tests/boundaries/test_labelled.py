@@ -1,5 +1,7 @@
 """Boundaries from labels in a CSV file: `idinvert boundaries`."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,8 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
     ("name,old\n1.png,0\n", "needs a column 'image'"),
     ("image\n1.png\n", "needs a column 'image' and one for each attribute"),
     ("image,old\n1.png,0\n1.png,1\n", "the image '1.png' twice"),
+    ("image,old\n", "has no rows"),
+    ("image,old\n1.png," + "9" * 400 + "\n", "other values than 0 and 1"),
     ("image,old\n1.png,2\n", "other values than 0 and 1 in the column 'old'"),
     ("image,old\n1.png,yes\n", "other values than 0 and 1 in the column 'old'"),
     ("image,old\na.png,1\n", "None of the images has a label"),
@@ -89,6 +93,37 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     assert main(command(folder)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("idinvert boundaries: error: ") and message in error
+
+
+def labels_of(*names):
+    return pd.DataFrame({"old": [1.0] * len(names)}, index=names)
+
+
+def test_a_label_is_for_one_image():
+    """Two folders have files of the same names: a bare name would give one label to both."""
+    names = ["a/1.png", "b/1.png", "b/2.png"]
+    with pytest.raises(ValueError, match="'1.png' could be for a/1.png and for b/1.png"):
+        labelled.match(labels_of("1.png", "2.png"), names)
+    with pytest.raises(ValueError, match="'1' could be for 1.jpg and for 1.png"):
+        labelled.match(labels_of("1"), ["1.jpg", "1.png"])
+    assert labelled.match(labels_of("a/1.png", "b/1", "2.png"), names) == {
+        "a/1.png": "a/1.png", "b/1.png": "b/1", "b/2.png": "2.png"}
+    # a whole name is for that image alone, and not for another one of this name in a folder
+    assert labelled.match(labels_of("1.png"), ["1.png", "a/1.png"]) == {"1.png": "1.png"}
+
+
+@pytest.mark.parametrize("text", ["image,old\n./a\\b.png,1\nNA,0\n",
+                                  "\ufeffimage, old\na/b.png,1\nNA,0\n"])
+def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
+
+
+def test_compressed_tables_are_not_unpacked(tmp_path):
+    """A megabyte can be a gigabyte."""
+    (tmp_path / "labels.csv.gz").write_bytes(gzip.compress(b"image,old\na.png,1\n"))
+    with pytest.raises(ValueError, match="no readable CSV file"):
+        labelled.read_labels(tmp_path / "labels.csv.gz")
 
 
 def test_labels_of_minus_one_count_as_zero(tmp_path):

@@ -1,6 +1,10 @@
 """`idinvert invert`: many images, resumed, shared, and none harmed by another."""
 
+import hashlib
 import json
+import os
+import shutil
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -175,10 +179,106 @@ def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
     pd.testing.assert_series_equal(found.drop("3-white.png")["mse"], without["mse"], rtol=1e-4)
 
 
-def test_names_that_differ_in_their_suffix_keep_apart():
+def test_names_of_results():
     assert files.file_names(["a.png", "A.jpg", "b.png", "x/b.png", "c.d.png", "key"]) == {
         "a.png": "a.png", "A.jpg": "A.jpg", "b.png": "b", "x/b.png": "x/b", "c.d.png": "c.d",
         "key": "key"}
+    long = "x" * 251 + ".png"
+    names = ["x.jpg", "x.png", "x.png.jpg", "y.jpg", "y.png/a.png", "e\u0301.png", "\xe9.png",
+             "B.png", "b.png", long, long[1:] + ".jpg"]
+    for given in (names, names[::-1]):
+        found = files.file_names(given)
+        folded = {unicodedata.normalize("NFC", file).casefold() for file in found.values()}
+        assert len(folded) == len(names)  # also where letters and accents are folded
+        assert f"{found['y.jpg']}.png" != "y.png"  # the folder of the other one's images
+        assert all(len(file.encode()) < 230 for file in found.values())
+    # later images take none of the names that earlier ones have
+    assert files.file_names(["x.jpg", "x.png"], {"x.png": "x"}) == {"x.png": "x", "x.jpg": "x.jpg"}
+
+
+def table_of(out):
+    return pd.read_csv(out / "losses.csv").set_index("image")
+
+
+def test_another_image_of_the_same_name_is_an_error(own_registry, images, tmp_path, capsys):
+    """And not "ok" with the code of the first."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    main(command(images, out))
+    before = everything(out)
+    write_image(other / "0.png", torch.rand(3, 9, 9))
+    assert main(command(other, out)) == 1
+    assert "has the inversion of another 0.png, of" in capsys.readouterr().err
+    shutil.copy(other / "0.png", images / "0.png")  # the same folder, changed
+    assert main(command(images, out)) == 1
+    assert everything(out) == before
+
+
+def test_other_images_join_those_that_are_there(own_registry, images, tmp_path):
+    """Each row tells its image by name, size and content, and has that image's code."""
+    out = tmp_path / "out"
+    assert main(command(images / "4.png", out)) == 0 and main(command(images, out)) == 0
+    assert main(command(images / "2.png", out)) == 0  # the others are not lost
+    table, codes = table_of(out), np.load(out / "codes.npy")
+    assert list(table.index) == ["0.png", "2.png", "4.png", "sub/1.png", "sub/3.png"]
+    for (name, row), code in zip(table.iterrows(), codes):
+        content = (images / name).read_bytes()
+        assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        np.testing.assert_array_equal(np.load(out / "codes" / f"{row['file']}.npz")["code"], code)
+
+
+def test_images_whose_names_differ_in_their_suffixes_have_codes_of_their_own(
+        own_registry, tmp_path):
+    for name in ("x.png", "x.bmp", "x.png.bmp"):
+        write_image(tmp_path / "photos" / name, torch.rand(3, 9, 9) * 2 - 1)
+    assert main(command(tmp_path / "photos", tmp_path / "out")) == 0
+    assert len(np.unique(np.load(tmp_path / "out" / "codes.npy"), axis=0)) == 3
+
+
+def test_names_that_are_no_text_are_inverted_and_tabled(own_registry, images, tmp_path):
+    try:
+        os.rename(images / "2.png", os.fsencode(images) + b"/caf\xe9,\n\".png")
+    except OSError:
+        pytest.skip("this file system has names of text alone")
+    assert main(command(images, tmp_path / "out")) == 0
+    table = table_of(tmp_path / "out")
+    assert table.loc['caf\\xe9,\n".png', "state"] == "ok" and len(table) == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, capsys):
+    """As a full disk leaves them."""
+    out = tmp_path / "out"
+    main(command(images, out))
+    before = everything(out)
+    path = out / "codes" / "2.npz"
+    path.write_bytes(path.read_bytes()[:700] if damage is None else damage)
+    assert main(command(images, out)) == 0
+    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
+    assert everything(out) == before
+    (out / "settings.json").write_text('{"mod')
+    assert main(command(images, out)) == 1
+    assert "settings.json is damaged" in capsys.readouterr().err
+
+
+def test_out_of_memory_halves_the_batch_once(own_registry, images, tmp_path, monkeypatch, capsys):
+    plain, sizes = InDomain.invert, []
+
+    def invert(limit):
+        def limited(self, networks, images, **options):
+            sizes.append(len(images))
+            if len(images) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return plain(self, networks, images, **options)
+        return limited
+
+    monkeypatch.setattr(InDomain, "invert", invert(2))
+    assert main(command(images, tmp_path / "out", batch=4)) == 0
+    assert sizes[0] > 2 >= max(sizes[1:])
+    assert table_of(tmp_path / "out")["state"].eq("ok").sum() == 5
+    assert "out of memory: going on with --batch 2." in capsys.readouterr().err
+    monkeypatch.setattr(InDomain, "invert", invert(0))
+    assert main(command(images, tmp_path / "again", batch=4)) == 1
+    assert "error: out of memory: take a smaller --batch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method, count", [("domain-guided", 0), ("image2stylegan", 20)])

@@ -6,6 +6,7 @@ its suffix), and a column of 0 and 1 for each attribute; -1 counts as 0, empty f
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,46 +22,75 @@ from idinvert.data import ImageError, Source
 from .boundary import Boundary
 from .svm import fit
 
+UNKNOWN = ("", "na", "n/a", "nan", "null", "none")  # fields without a label
+
 
 def read_labels(path: str | Path) -> pd.DataFrame:
     """Labels 1, 0 or NaN, a column for each attribute, indexed by the names of images.
 
     FileNotFoundError. ValueError: no table, no column `image`, a name twice, other values.
     """
-    try:
-        table = pd.read_csv(path, dtype={"image": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    try:  # a compressed file could be of any size
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, compression=None)
+    except OSError:
+        raise
+    except Exception as error:  # pandas raises many types on damaged files
         raise ValueError(f"{path} is no readable CSV file.") from error
+    table.columns = [str(name).strip() for name in table.columns]
     if "image" not in table or len(table.columns) < 2:
         raise ValueError(f"{path} needs a column 'image' and one for each attribute.")
-    table = table.set_index("image")
+    table = table.set_index(table.pop("image").map(plain_name))
+    if table.empty:
+        raise ValueError(f"{path} has no rows.")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"{path} has the column {twice!r} twice.")
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"{path} has the image {twice!r} twice.")
     for name in table:
-        values = pd.to_numeric(table[name], errors="coerce").replace(-1, 0)
-        if (table[name].notna() & ~values.isin([0, 1])).any():
+        words = table[name].str.strip()
+        values = pd.to_numeric(words, errors="coerce").replace(-1, 0)
+        if not (values.isin([0, 1]) | words.str.lower().isin(UNKNOWN)).all():
             raise ValueError(f"{path} has other values than 0 and 1 in the column {name!r}.")
         table[name] = values
     return table.astype(float)
 
 
+def plain_name(name: str) -> str:
+    """A name as sources have it: with slashes, and not from the folder on."""
+    return name.replace("\\", "/").removeprefix("./")
+
+
 def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """Name in the source -> name in the labels, for images that are in both.
 
-    ValueError: there is none.
+    A label that gives a whole name is for that image alone; one without its suffix or its folder,
+    for the only image that has such a name. ValueError: there are several, or no image has a label.
     """
     known = set(labels.index)
-    pairs = {}
-    for name in names:
-        stem = str(PurePosixPath(name).with_suffix(""))
-        found = next((x for x in (name, stem, PurePosixPath(name).name) if x in known), None)
-        if found is not None:
-            pairs[name] = found
+    pairs = {name: name for name in names if name in known}
+    rest = [name for name in names if name not in pairs]
+    for short in (without_suffix, lambda name: PurePosixPath(name).name):
+        claimed, free = defaultdict(list), known.difference(pairs.values())
+        for name in rest:
+            if short(name) in free:
+                claimed[short(name)].append(name)
+        for label, several in claimed.items():
+            if len(several) > 1:
+                raise ValueError(f"The label {label!r} could be for {several[0]} and for "
+                                 f"{several[1]}: write whole names into the table.")
+            pairs[several[0]] = label
+        rest = [name for name in rest if name not in pairs]
     if not pairs:
         raise ValueError(f"None of the images has a label: they are named like {names[0]!r}, "
                          f"the labels like {labels.index[0]!r}.")
-    return pairs
+    return {name: pairs[name] for name in names if name in pairs}
+
+
+def without_suffix(name: str) -> str:
+    """A name without its suffix."""
+    return str(PurePosixPath(name).with_suffix(""))
 
 
 def encoded_codes(encoder: nn.Module, source: Source, names: Sequence[str], batch: int = 32,
@@ -87,11 +117,11 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
     Those that diverged are left out. ValueError: the folder is none of those.
     """
     try:
-        table = pd.read_csv(folder / "losses.csv", dtype={"image": str})
+        table = pd.read_csv(folder / "losses.csv", dtype=str, keep_default_na=False)
         codes = torch.from_numpy(np.load(folder / "codes.npy"))
-    except (OSError, ValueError) as error:
+        table = table[table["state"] != "unreadable"].reset_index()
+    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
         raise ValueError(f"{folder} holds no finished inversions.") from error
-    table = table[table["state"] != "unreadable"].reset_index()
     if len(table) != len(codes):
         raise ValueError(f"{folder} is not complete: run the inversion again.")
     sound = table.index[table["state"] == "ok"].tolist()

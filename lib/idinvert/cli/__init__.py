@@ -156,8 +156,10 @@ def explained(error: Exception, command: str, again: str) -> str:
 
     again: the command that shows where the error comes from, for those that nobody foresaw.
     """
+    from idinvert.devices import is_out_of_memory
+
     text = " ".join(str(error).split())
-    if is_out_of_memory(error, text):
+    if is_out_of_memory(error):
         return "out of memory: take a smaller --batch, or fewer or smaller images."
     if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             or "No space left on device" in text):
@@ -167,17 +169,10 @@ def explained(error: Exception, command: str, again: str) -> str:
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}."
-    foreseen = isinstance(error, (ValueError, OSError, ImportError, LookupError))
-    if foreseen and raised_on_purpose(error):
+    if not isinstance(error, AssertionError) and raised_on_purpose(error):
         return text
     reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     return f"{reason.rstrip('.')} (not foreseen; `{again}` shows where)."
-
-
-def is_out_of_memory(error: BaseException, text: str) -> bool:
-    """Whether memory of the machine or of its GPU ran out; PyTorch has errors of its own."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(
-        sign in text for sign in ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC"))
 
 
 def is_ours(module: str) -> bool:

@@ -68,18 +68,27 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
     if options.inverted:
         codes, names = labelled.inverted_codes(options.inverted)
         pairs = labelled.match(labels, names)
+        report_unlabelled(len(names) - len(pairs), len(names))
         kept = [i for i, name in enumerate(names) if name in pairs]
         return codes[kept], [pairs[names[i]] for i in kept]
     source = open_source(options.images)
     if source.others:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = labelled.match(labels, source.names)
+    report_unlabelled(len(source.names) - len(pairs), len(source.names))
     encoder = models.load(options.encoder or models.companion(options.model, "encoder"),
                           devices.pick(options.device))
     codes, names, errors = labelled.encoded_codes(encoder, source, list(pairs))
     for error in errors:
         print(f"idinvert boundaries: left out: {error}", file=sys.stderr)
     return codes, [pairs[name] for name in names]
+
+
+def report_unlabelled(count: int, everything: int) -> None:
+    """Say how many images the table does not name."""
+    if count:
+        print(f"idinvert boundaries: {count} of {everything} images have no label and are left "
+              "out.", file=sys.stderr)
 
 
 def check(options: Command, labels) -> None:

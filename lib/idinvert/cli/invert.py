@@ -113,10 +113,10 @@ def named_method(arguments: Sequence[str]) -> str:
 def comparison(job: files.Job) -> Path | None:
     """Write comparison.png: the first photographs, above their inversions; None if there are none.
     """
-    names = files.file_names(job.source.names)
+    results = files.Results(job.out, job.source.names)
     size = job.model.generator.resolution
-    done = [(name, job.out / "images" / f"{file}.png") for name, file in names.items()]
-    done = [(name, path) for name, path in done if path.exists()][:SHOWN]
+    done = [(name, path) for name in job.source.names if (path := results.image(name)).exists()
+            and results.code(name).exists()][:SHOWN]
     if not done:
         return None
     photos = torch.stack([job.source.read(name, size, job.crop) for name, _ in done])

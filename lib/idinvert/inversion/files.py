@@ -1,16 +1,19 @@
 """Inversion of many image files into a folder, in batches, resumable, shared by processes.
 
-    codes/NAME.npz     code [L, D] float32, MSE, whether it diverged, and every term of the loss
-                       before each step; the weights of the image's generator if it was tuned
+    codes/NAME.npz     code [L, D] float32, MSE, whether it diverged, every term of the loss before
+                       each step, and which image it is of; the weights of the image's generator if
+                       it was tuned
     images/NAME.png    the inverted image
     codes.npy          all codes [N, L, D], in the order of the table's rows that have one
-    losses.csv         one row per image: status, MSE of the inversion, terms of the last step
+    losses.csv         one row per image: the name of its files, the size and SHA-256 of what was
+                       inverted, status, MSE of the inversion, terms of the last step
     settings.json      what the folder was made with
 
-An image is finished when its .npz is there; images that could not be read are tried again. Each
-process takes its share of the images; the last one to end leaves the whole table. Which images are
-inverted together depends on their places in the list alone, so a run that was interrupted ends with
-the very numbers of one that was not.
+Images of a later run with the same settings join those that are there. An image is finished when
+its .npz is there; images that could not be read are tried again. Each process takes its share of
+the images; the last one to end leaves the whole table. Which images are inverted together depends
+on their places in the list alone, so a run that was interrupted ends with the very numbers of one
+that was not.
 """
 
 from __future__ import annotations
@@ -18,16 +21,16 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from idinvert import devices
 from idinvert.codes import device_of
 from idinvert.data import ImageError, Source, write_image
 from idinvert.files import check_notes, locked, replacing
@@ -38,9 +41,11 @@ from idinvert.settings import resolved
 from .methods import Method, name_of
 from .methods.pivotal_tuning import Tuned
 from .model import Model
+from .results import TUNED, Results, file_names, identity, read_row
+
+__all__ = ["STATES", "TUNED", "Job", "Results", "file_names", "report", "run"]
 
 STATES = ("ok", "diverged", "unreadable")
-TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class Job:
 def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
     """Invert what is not finished of this process's share; returns the count of each of STATES.
 
-    ValueError: the folder was made with other settings or weights, or another command is at work
-    in it.
+    ValueError: the folder was made with other settings or weights, has the inversion of another
+    image of the same name, or another command is at work in it.
     """
     with locked(job.out / "codes", wait=False) if share.first else nullcontext():
         return run_share(job, share, progress)
@@ -74,19 +79,46 @@ def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
 def run_share(job: Job, share: Share, progress: bool) -> Counter:
     """As `run`, of a process that may work in the folder."""
     check_notes(job.out / "settings.json", job.notes())
-    files = file_names(job.source.names)
+    results = Results(job.out, job.source.names)
+    for path in results.damaged:
+        report(f"{path} was damaged, and its image is inverted again.")
     mine = share.of(list(job.source.names))
+    check_images(job, results, mine)
     bar = tqdm(total=len(mine), desc="inverted", unit="img",
                disable=not progress or not share.first)
     with bar:
-        for start in range(0, len(mine), job.batch):
-            batch = mine[start:start + job.batch]
-            invert(job, batch, files)
-            bar.update(len(batch))
+        invert_all(job, results, mine, bar)
     counts, before = Counter(), None
     while before != (before := finished(job.out)):  # another process may have ended meanwhile
-        counts = write_table(job.out, job.source.names, files, mine)
+        counts = write_table(results, mine)
     return counts
+
+
+def check_images(job: Job, results: Results, names: list[str]) -> None:
+    """ValueError if the results under one of the names are of another image."""
+    for name in names:
+        if name in results.found:
+            try:
+                content = job.source.content(name)
+            except ImageError:
+                continue  # what was inverted can no longer be read
+            results.check(name, content)
+
+
+def invert_all(job: Job, results: Results, names: list[str], bar: tqdm) -> None:
+    """Invert batch by batch; where memory runs out, once, the rest in batches of half the size."""
+    size, start = job.batch, 0
+    while start < len(names):
+        try:
+            invert(job, names[start:start + size], results)
+        except (MemoryError, RuntimeError) as error:
+            if size < max(job.batch, 2) or not devices.is_out_of_memory(error):
+                raise
+            size //= 2
+            report(f"out of memory: going on with --batch {size}.")
+        else:
+            bar.update(min(size, len(names) - start))
+            start += size
 
 
 def finished(out: Path) -> set[Path]:
@@ -94,24 +126,16 @@ def finished(out: Path) -> set[Path]:
     return set((out / "codes").rglob("*.npz"))
 
 
-def file_names(names: Sequence[str]) -> dict[str, str]:
-    """For each image the name of its results: without its suffix unless others share it."""
-    stems = {name: str(PurePosixPath(name).with_suffix("")) if "." in name else name
-             for name in names}
-    shared = Counter(stem.lower() for stem in stems.values())
-    return {name: name if shared[stem.lower()] > 1 else stem for name, stem in stems.items()}
-
-
-def invert(job: Job, batch: list[str], files: dict[str, str]) -> None:
+def invert(job: Job, batch: list[str], results: Results) -> None:
     """Invert a batch of which some images are not finished, all together, and save those."""
-    unfinished = [name for name in batch if not code_path(job.out, files[name]).exists()]
+    unfinished = [name for name in batch if not results.code(name).exists()]
     images = {name: image for name in unfinished
-              if (image := read(job, name, files[name])) is not None}
+              if (image := read(job, name, results)) is not None}
     if not images:
         return
     wanted = list(images)
     images |= {name: image for name in batch if name not in unfinished
-               if (image := read(job, name, files[name])) is not None}
+               if (image := read(job, name, results)) is not None}
     names = [name for name in batch if name in images]
     targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
     found = job.method.invert(job.model, targets)
@@ -122,61 +146,63 @@ def invert(job: Job, batch: list[str], files: dict[str, str]) -> None:
             row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i]}
             if isinstance(found, Tuned):
                 row |= {f"{TUNED}{key}": value for key, value in found.weights(i).items()}
-            save(job.out, files[name], found.images[i], row | losses)
+            told = identity(name, job.source.content(name))
+            save(results, name, found.images[i], row | losses, told)
             if found.diverged[i]:
                 report(f"{name} has diverged and kept its start.")
 
 
-def read(job: Job, name: str, file: str) -> Tensor | None:
+def read(job: Job, name: str, results: Results) -> Tensor | None:
     """An image [3, r, r]; None, reported and noted, if it cannot be read."""
-    note = job.out / "failed" / f"{file}.txt"
+    note = results.failure(name)
     try:
         image = job.source.read(name, job.model.generator.resolution, job.crop)
     except ImageError as error:
         report(str(error))
         with replacing(note) as temporary:
-            temporary.write_text(f"{error}\n")
+            temporary.write_text(f"{error}\n", "utf-8")
         return None
     note.unlink(missing_ok=True)
     return image
 
 
-def code_path(out: Path, file: str) -> Path:
-    """Where the code of an image is."""
-    return out / "codes" / f"{file}.npz"
-
-
-def save(out: Path, file: str, image: Tensor, row: dict[str, Tensor]) -> None:
+def save(results: Results, name: str, image: Tensor, row: dict[str, Tensor],
+         told: dict[str, np.ndarray]) -> None:
     """Write the image and then the code of one image, which makes it finished."""
-    write_image(out / "images" / f"{file}.png", image)
-    with replacing(code_path(out, file)) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **{key: value.cpu().numpy() for key, value in row.items()})
+    write_image(results.image(name), image)
+    with replacing(results.code(name)) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, **told, **{key: value.cpu().numpy() for key, value in row.items()})
 
 
-def write_table(out: Path, names: Sequence[str], files: dict[str, str], mine: list[str]) -> Counter:
+def write_table(results: Results, mine: list[str]) -> Counter:
     """Write losses.csv and codes.npy of all that is finished; counts the states of `mine`."""
     rows, codes = [], []
-    for name in names:
-        path, note = code_path(out, files[name]), out / "failed" / f"{files[name]}.txt"
-        if path.exists():
-            with np.load(path) as row:
-                row = {key: row[key] for key in row if not key.startswith(TUNED)}
+    for name in results.names:
+        path, note = results.code(name), results.failure(name)
+        if path.exists() and (row := read_row(path)) is not None:
             codes.append(row["code"])
-            last = {key[5:]: float(row[key][-1]) for key in row if key.startswith("loss_")}
-            state = "diverged" if row["diverged"] else "ok"
-            rows.append({"image": name, "state": state, "mse": float(row["mse"]), **last})
+            rows.append({"image": name, "file": results.files[name]} | summary(row))
         elif note.exists():
-            rows.append({"image": name, "state": "unreadable", "note": note.read_text().strip()})
+            rows.append({"image": name, "state": "unreadable",
+                         "note": note.read_text("utf-8").strip()})
     columns = dict.fromkeys(key for row in rows for key in row)
-    with replacing(out / "losses.csv") as temporary, open(temporary, "w", newline="") as handle:
+    with replacing(results.out / "losses.csv") as temporary, \
+            open(temporary, "w", newline="", encoding="utf-8") as handle:
         table = csv.DictWriter(handle, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     if codes:
-        with replacing(out / "codes.npy") as temporary, open(temporary, "wb") as handle:
+        with replacing(results.out / "codes.npy") as temporary, open(temporary, "wb") as handle:
             np.save(handle, np.stack(codes))
     own = set(mine)
     return Counter(row["state"] for row in rows if row["image"] in own)
+
+
+def summary(row: dict) -> dict:
+    """The part of a table's row that a file of a code tells."""
+    last = {key[5:]: float(row[key][-1]) for key in row if key.startswith("loss_")}
+    return {"bytes": int(row["bytes"]), "sha256": str(row["sha256"]),
+            "state": "diverged" if row["diverged"] else "ok", "mse": float(row["mse"]), **last}
 
 
 def report(sentence: str) -> None:

@@ -1,0 +1,139 @@
+"""The folder of an inversion's results: which image each of its files is of.
+
+Every code tells the name of its image, and the size and SHA-256 of its file. Results of an image so
+never pass for those of another one of the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from idinvert.data.sources import natural
+
+TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
+SUFFIXES = (".npz", ".png", ".txt")
+LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
+
+
+class Results:
+    """The results in a folder, and the names of those to come.
+
+    names: of the images to invert. files: for each image, also for those that the folder has from
+    earlier runs, the name of its files. damaged: files of codes that could not be read, as a full
+    disk leaves them, and were removed.
+    """
+
+    def __init__(self, out: Path, names: Sequence[str]):
+        self.out, self.damaged = out, []
+        self.found: dict[str, tuple[int, str]] = {}  # name -> bytes and SHA-256 of the image
+        known = {}
+        for path in sorted((out / "codes").rglob("*.npz")):
+            row = read_row(path)
+            if row is None:
+                path.unlink()
+                self.damaged.append(path)
+                continue
+            if "image" not in row:
+                raise ValueError(f"{out} was made by an older version, which did not note the "
+                                 "images: take another folder.")
+            name = str(row["image"])
+            known[name] = path.relative_to(out / "codes").with_suffix("").as_posix()
+            self.found[name] = int(row["bytes"]), str(row["sha256"])
+        self.files = file_names(names, known)
+        self.names = list(names)
+        if not set(known) <= set(names):
+            self.names = sorted({*names, *known}, key=natural)
+
+    def code(self, name: str) -> Path:
+        """Where the code of an image is."""
+        return self.out / "codes" / f"{self.files[name]}.npz"
+
+    def image(self, name: str) -> Path:
+        """Where the inverted image is."""
+        return self.out / "images" / f"{self.files[name]}.png"
+
+    def failure(self, name: str) -> Path:
+        """Where it is noted why an image could not be read."""
+        return self.out / "failed" / f"{self.files[name]}.txt"
+
+    def check(self, name: str, content: bytes) -> None:
+        """ValueError if the folder has an inversion of another image under this name."""
+        size, sha256 = self.found.get(name, (0, ""))
+        if sha256 and sha256 != hashlib.sha256(content).hexdigest():
+            raise ValueError(f"{self.out} has the inversion of another {name}, of {size} bytes, "
+                             f"not {len(content)}: take another folder.")
+
+
+def identity(name: str, content: bytes) -> dict[str, np.ndarray]:
+    """What a code tells of its image."""
+    told = {"image": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {key: np.array(value) for key, value in told.items()}
+
+
+def read_row(path: Path) -> dict[str, Any] | None:
+    """What is known of an image, without tuned weights; None if the file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as row:
+            return {key: row[key] for key in row.files if not key.startswith(TUNED)}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """For each image the name of its results: without its suffix unless others share it.
+
+    known: names that images have already. No two are alike, on systems that do not tell upper from
+    lower case either; none has a part that is too long for a file system, and none is that of a
+    folder of others.
+    """
+    files = dict(known or {})
+    everything = list(dict.fromkeys([*files, *names]))
+    stems = Counter(place(stem(name)) for name in everything)
+    whole = {place(name) for name in everything}
+    folders = {place(str(parent)) for name in everything for parent in PurePosixPath(name).parents}
+    used = {place(file) for file in files.values()}
+
+    def free(file: str) -> bool:
+        return place(file) not in used and not any(
+            place(f"{file}{suffix}") in folders for suffix in SUFFIXES)
+
+    for name in everything:
+        if name not in files:
+            shared = stems[place(stem(name))] > 1 or (
+                stem(name) != name and place(stem(name)) in whole)
+            numbered = (f"{name}-{number}" for number in count(2))
+            tried = map(shortened, chain([] if shared else [stem(name)], [name], numbered))
+            files[name] = next(filter(free, tried))
+            used.add(place(files[name]))
+    return files
+
+
+def stem(name: str) -> str:
+    """A name without its suffix."""
+    return str(PurePosixPath(name).with_suffix("")) if "." in name else name
+
+
+def place(name: str) -> str:
+    """A name as file systems compare it that fold letters or accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def shortened(name: str) -> str:
+    """A name whose parts no file system finds too long; what is cut off is told by a hash."""
+    parts = name.split("/")
+    for i, part in enumerate(parts):
+        data = part.encode()
+        if len(data) > LONGEST:
+            kept = data[:LONGEST - 18].decode(errors="ignore")
+            parts[i] = f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
+    return "/".join(parts)
