@@ -98,3 +98,20 @@ def test_score_of_a_pairwise_metric_is_the_mean_over_images():
     estimate = scores.score("mse", found["in-domain"], real)
     assert isinstance(estimate, Estimate)
     assert estimate.value == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_steps_and_claims_compare_the_same_few_images():
+    """Image2StyleGAN is judged after the most of its steps, on its own targets alone."""
+    found, real = reconstructions()
+    few = {"1 steps": found["conventional"][:6], "9 steps": found["image2stylegan"][:6]}
+    table = reconstruction.steps_table("face", few, real.images[:6])
+    assert list(table["method"]) == ["1 steps", "9 steps"] and (table["images"] == 6).all()
+
+    def error(images):
+        return float((real.images[:6].clamp(-1, 1) - images[:6].clamp(-1, 1)).square().mean())
+    assert table["mse"][1] == pytest.approx(error(few["9 steps"].images), rel=1e-5)
+    rows = claims.frame(reconstruction.copy_claims("face", few, found, real, claims.paper_table(1)))
+    assert list(rows["claim"]) == ["C2"] * 4 and rows["what"].str.contains("after 9 steps").all()
+    gain = error(found["in-domain"].images) - error(few["9 steps"].images)
+    ours = rows.loc[rows["what"].str.contains("beats in-domain, MSE"), "ours"].item()
+    assert ours == pytest.approx(gain, abs=1e-6)

@@ -145,6 +145,45 @@ def lines_together(table: pd.DataFrame, x: str, group: str, panels: dict[str, st
 
 
 @theme()
+def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, str]],
+           lower: Sequence[str]) -> Figure:
+    """One panel per (column, axis label) over the column and label `x`: a point for each row with
+    its interval, a line through the rows of each `method`, and in grey the front that no row beats
+    (`front_COLUMN`). Axes of the columns `lower` are turned: upwards and to the right is better.
+    """
+    figure, axes = axes_grid(len(panels), columns=len(panels), inch=4.1)
+    names = list(table["method"].unique())
+    for axis, (y, label) in zip(axes, panels):
+        front = table[table[f"front_{y}"]].sort_values(x[0])
+        axis.plot(front[x[0]], front[y], drawstyle="steps-post" if x[0] in lower else "steps-pre",
+                  color="#d9d9d9", lw=7, solid_capstyle="round", zorder=0)
+        for name, colour in colours(names).items():
+            rows = table[table["method"] == name]
+            line = "" if (rows["steps"] == 0).all() else "-"
+            axis.plot(rows[x[0]], rows[y], line, color=colour, lw=1.1, alpha=0.7)
+            for column, ends in ((x[0], "x"), (y, "y")):
+                spread = np.abs(rows[[f"{column}_low", f"{column}_high"]].to_numpy().T
+                                - rows[column].to_numpy())
+                axis.errorbar(rows[x[0]], rows[y], **{f"{ends}err": spread}, fmt="none",
+                              ecolor=colour, elinewidth=0.7, alpha=0.3)
+            axis.scatter(rows[x[0]], rows[y], s=22, color=colour, label=name, zorder=3)
+            for _, row in rows.iterrows():
+                axis.annotate(row["setting"].removesuffix(" steps"), (row[x[0]], row[y]), (3, 3),
+                              textcoords="offset points", fontsize=6, color=colour)
+        axis.set(xlabel=x[1], ylabel=label)
+        if x[0] in lower:
+            axis.set_xscale("log")
+            axis.invert_xaxis()
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+            axis.tick_params(axis="x", which="minor", labelsize=6, rotation=60)
+        if y in lower:
+            axis.invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+@theme()
 def small_lines(panels: Sequence[tuple[str, pd.Series, pd.Series, str]], label: str) -> Figure:
     """One small panel for each (title, x, y, axis label), with one line."""
     figure, axes = axes_grid(len(panels), columns=4, inch=2.4)

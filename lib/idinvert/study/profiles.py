@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 
 from idinvert.inversion import METHODS, Method
 from idinvert.registry import Registry, nearest
-from idinvert.settings import Count, SettingsError, names, read, settings
+from idinvert.settings import Count, NotNegative, SettingsError, names, read, settings
 
 from . import subjects
 from .subjects import Subject
@@ -55,24 +55,33 @@ class Generators:
     num_images: Count  # samples, and test images, behind each distance
 
 
-@NOTEBOOKS.register("02_reconstruction")
 @settings
-class Reconstruction:
+class MethodsCompared:
     """Every inversion method on the same test images."""
 
     num_images: Count  # test images of each domain
     methods: Methods
 
 
+@NOTEBOOKS.register("02_reconstruction")
+@settings
+class Reconstruction(MethodsCompared):
+    """Every inversion method on the same test images, and Image2StyleGAN with many steps on some.
+    """
+
+    long_iterations: list[Count]  # steps after which Image2StyleGAN is measured on some images
+    num_long: Count  # these images of each domain
+
+
 @NOTEBOOKS.register("03_attributes")
 @settings
-class Attributes(Reconstruction):
+class Attributes(MethodsCompared):
     """On which side of the boundaries the codes of the same methods lie."""
 
 
 @NOTEBOOKS.register("04_editing")
 @settings
-class Editing(Reconstruction):
+class Editing(MethodsCompared):
     """Interpolation, manipulation and semantic diffusion of inverted images."""
 
     num_diffused: Count  # pairs of images in the semantic diffusion
@@ -115,6 +124,33 @@ class Noise:
     """Encoders that predict noise maps as well as codes."""
 
     num_images: Count  # test images
+
+
+@NOTEBOOKS.register("09_limits")
+@settings
+class Limits:
+    """Images from outside the domain, and unusual ones within it."""
+
+    num_foreign: Count  # images of each other domain
+    num_images: Count  # test images whose errors are compared by what is unusual in them
+    iterations: Count  # Adam steps of in-domain inversion
+    image2stylegan: Count  # Adam steps of Image2StyleGAN
+
+
+@NOTEBOOKS.register("10_beyond")
+@settings
+class Beyond:
+    """Every method at several settings: reconstruction against editability."""
+
+    num_images: Count  # test images to invert and edit
+    num_returned: Count  # of these, how many are edited, inverted again and edited back
+    num_real: Count  # real test images that edited ones are compared with
+    num_sampled: Count  # sampled codes on which the size of a step is set
+    image2stylegan: list[Count]  # Adam steps at which Image2StyleGAN is measured
+    in_domain: list[Count]  # the same of in-domain inversion, whose lambda_dom is 2
+    lambdas: list[NotNegative]  # other weights of the code term
+    iterations: Count  # Adam steps with these, and of the pivots of pivotal tuning
+    pivotal_tuning: list[Count]  # steps of tuning at which it is measured
 
 
 @NOTEBOOKS.register("explore")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.codes import render
 from idinvert.inversion import METHODS, Method
-from idinvert.inversion.cache import image_hash
+from idinvert.inversion.cache import cached_along, image_hash
 from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, networks, scores, timing
@@ -78,8 +78,6 @@ def method_seconds(domain: str, model: StudyModel, images: Tensor, settings: Map
 COMPARISONS = (
     ("C1", "domain-guided", "conventional", (*REALISM, *PIXELS),
      "domain-guided encoder beats conventional"),
-    ("C2", "image2stylegan", "in-domain", PIXELS, "Image2StyleGAN beats in-domain in pixels"),
-    ("C2", "image2stylegan", "domain-guided", PIXELS, "Image2StyleGAN beats the encoder"),
     ("C3", "in-domain", "domain-guided", PIXELS, "optimisation improves on its encoder"),
     ("C4", "in-domain", "image2stylegan", REALISM, "in-domain more realistic than Image2StyleGAN"),
 )
@@ -87,12 +85,41 @@ COMPARISONS = (
 
 def reconstruction_claims(domain: str, found: dict[str, ImageSet], real: ImageSet,
                           paper: pd.DataFrame) -> list[dict]:
-    """Verdicts on C1 to C4 for one domain; `paper` is `claims.paper_table(1)`."""
+    """Verdicts on C1, C3 and C4 for one domain; `paper` is `claims.paper_table(1)`."""
     return [claims.nearer(claim, f"{domain}: {text}",
                           claims.paper_gain(paper, domain, better, worse, metric), metric,
                           found[better], found[worse], real)
             for claim, better, worse, metrics, text in COMPARISONS
             if {better, worse} <= set(found) for metric in metrics]
+
+
+def with_steps(model: StudyModel, method: Method, targets: Tensor, iterations: Sequence[int]
+               ) -> dict[str, ImageSet]:
+    """Reconstructions [N, 3, H, W] by a method after each of several numbers of steps, by words."""
+    codes = cached_along(model, method, targets, iterations)
+    return {f"{n} steps": image_set(model, render(model.generator, w)) for n, w in codes.items()}
+
+
+def steps_table(domain: str, found: dict[str, ImageSet], targets: Tensor) -> pd.DataFrame:
+    """One row for each of several reconstructions of the targets [N, 3, H, W]: metrics of pairs."""
+    return pd.DataFrame([
+        {"domain": domain, "method": name, "images": len(targets), **scores.spread({
+            m: scores.per_image(scores.METRICS[m].function(images.images, targets.cpu()))
+            for m in scores.pair_metrics()})} for name, images in found.items()])
+
+
+def copy_claims(domain: str, copies: dict[str, ImageSet], found: dict[str, ImageSet],
+                real: ImageSet, paper: pd.DataFrame) -> list[dict]:
+    """Verdicts on C2 for one domain: Image2StyleGAN, after the most of its steps, is closer than
+    in-domain inversion and than the encoder to the same images, the first of `found` and `real`."""
+    (steps, copy), rows = [*copies.items()][-1], []
+    for worse in [name for name in ("in-domain", "domain-guided") if name in found]:
+        text = f"{domain}: Image2StyleGAN after {steps} beats {worse}"
+        rows += [claims.nearer("C2", text, claims.paper_gain(paper, domain, "image2stylegan", worse,
+                                                             metric),
+                               metric, copy, found[worse][:len(copy)], real[:len(copy)])
+                 for metric in PIXELS]
+    return rows
 
 
 def speed_claims(times: pd.DataFrame) -> list[dict]:
