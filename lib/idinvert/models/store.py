@@ -25,8 +25,9 @@ from idinvert import boundaries
 from idinvert.devices import keep_freed_memory
 from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
+from idinvert.nn.reduced import ReducedGenerator
 
-from . import codec, sources
+from . import codec, pretrained, sources
 from .roles import DEFAULT, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
@@ -153,7 +154,9 @@ def card(name: str) -> dict:
         near = difflib.get_close_matches(name, everything, 3, 0.4) or names()
         known = f"did you mean {', '.join(near)}?" if near else f"{folder()} holds no models."
         raise ModelsError(f"Unknown model {name!r}: {known}")
-    return copy.deepcopy(read_card(path, stamp(path)))
+    found = copy.deepcopy(read_card(path, stamp(path)))
+    # Of a fetched model this version may know more than the one that fetched it
+    return found | dict(sources.SOURCES[name].facts) if path.parent == sources.folder() else found
 
 
 @lru_cache(4096)
@@ -163,6 +166,12 @@ def read_card(path: Path, unchanged: tuple) -> dict:
         return with_role(path.stem, json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelsError(f"{path} is no card of a model: fetch it again.") from error
+
+
+def advice(name: str) -> dict:
+    """How images are inverted with a generator, where its card says so under "inversion": see
+    `Model.advice`."""
+    return card(name).get("inversion", {})
 
 
 def companions(generator: str, role: str) -> dict[str, str]:
@@ -212,7 +221,14 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     loaded[name] = described["sha256"]
     if getattr(network, "resolution", 0) >= LARGE and torch.device(device).type == "cpu":
         keep_freed_memory()
-    return copy.deepcopy(network).to(device)
+    return pretrained.attached(copy.deepcopy(network).to(device), device)
+
+
+def load_working(name: str, device: str | torch.device = "cpu") -> nn.Module:
+    """A generator at the size at which images are inverted, as its card has it under "inversion":
+    else as `load`, with the same errors."""
+    whole, size = load(name, device), advice(name).get("resolution")
+    return ReducedGenerator(whole, size) if size else whole
 
 
 def state(name: str) -> codec.State:

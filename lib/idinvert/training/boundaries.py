@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import ClassVar
 
+import torch
+from tqdm import tqdm
+
 from idinvert import models
-from idinvert.boundaries import Boundary, svm
+from idinvert.boundaries import Boundary, regression, svm
 from idinvert.codes import sample_codes
+from idinvert.data import standins, to_float
 from idinvert.settings import Count, NotNegative, Share, settings
 
+from . import faces
 from .entries import Entry, task
 
 
@@ -40,5 +45,28 @@ class BoundariesEntry(Entry):
         scores = svm.score(generator, models.load(self.classifier, device), codes, progress=True)
         fitted = [svm.fit(codes.cpu(), scores[:, i], self.recipe.share, name=attribute)
                   for i, attribute in enumerate(models.card(self.classifier)["attributes"])]
+        models.save_boundaries(self.generator, fitted)
+        return fitted
+
+
+# Layers of `ffhq` that are moved for an attribute: those in which it is, and little else of a face
+LAYERS = {"age": range(8), "gender": range(8), "smile": range(3, 7), "eyeglasses": range(5),
+          "pose": range(8)}
+
+
+@task("boundaries_of_photographs")
+class PhotographBoundariesEntry(BoundariesEntry):
+    """The boundaries of a generator of photographs, scored by what packages carry: see `faces`."""
+
+    classifier: str | None = None
+    stand_ins: Count = 1000  # images that are scored
+
+    def fit(self, device: str = "cpu") -> list[Boundary]:
+        """Fit and publish the boundaries."""
+        generator = models.load(self.generator, device)
+        found = standins.load(self.generator, generator, "train", self.stand_ins)
+        judged = [faces.scores(to_float(part)) for part in tqdm(found.images.split(20), "scores")]
+        scores = dict(zip(faces.ATTRIBUTES, torch.cat(judged).T))
+        fitted = regression.fit(found.codes, scores, LAYERS)
         models.save_boundaries(self.generator, fitted)
         return fitted

@@ -48,7 +48,11 @@ def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
     if own:
         return with_features(models.load(own), device)
     card = models.card(name)
-    return new_discriminator(mirror(card["architecture"]), card["settings"], device)
+    mirrored, size = mirror(card["architecture"]), models.advice(name).get("resolution")
+    if mirrored not in NETWORKS:  # a family without discriminators
+        mirrored = mirror("projected.Generator")
+    return new_discriminator(mirrored, card["settings"] | ({"resolution": size} if size else {}),
+                             device)
 
 
 def widen_discriminator(discriminator: nn.Module, name: str) -> None:

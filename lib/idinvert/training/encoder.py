@@ -5,6 +5,7 @@ An encoder that predicts noise maps as well (section 6.3) is trained by the same
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from idinvert.data import grid, to_float
 from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
-from idinvert.nn.architecture import build
+from idinvert.nn.architecture import NETWORKS, build
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
@@ -274,8 +275,9 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
     It begins with the weights of its parent, if any; those that the parent does not have are new.
     `average` adds the average code (Eq. 6). Noise maps are scaled as the generator weighs them.
     """
-    network = build(architecture, {"resolution": generator.resolution, "w_dim": generator.w_dim,
-                                   **settings})
+    size = {name: getattr(generator, name) for name in ("resolution", "num_layers", "w_dim")
+            if name in inspect.signature(NETWORKS[architecture]).parameters}
+    network = pretrained.attached(build(architecture, size | dict(settings)))
     if parent is not None:
         network.load_state_dict(network.state_dict() | parent.state_dict())
     codes = code_statistics(generator)
@@ -309,7 +311,7 @@ class EncoderEntry(Entry):
         return ()
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> EncoderTask:
-        generator = models.load(self.generator)
+        generator = models.load_working(self.generator)
         parent = models.load(self.parent) if self.parent else None
         torch.manual_seed(self.seed)
         network = new_encoder(generator, self.architecture, self.settings, self.average, parent)

@@ -137,6 +137,8 @@ FFHQ = SOURCES.register("ffhq")(FetchedModel(
         "domain": "photograph",
         "format": "MobileStyleGAN",
         "data": "FFHQ",
+        "inversion": {"resolution": 256, "feature_resolution": 128, "batch": 1, "bf16": True,
+                      "backbone": "pooled.Encoder"},
         "origin": "S. Belousov, MobileStyleGAN, arXiv 2104.04767, distilled from NVIDIA's "
                   "StyleGAN2 of FFHQ",
         "licence": "for research: package Apache-2.0; the teacher's weights under NVIDIA's "
