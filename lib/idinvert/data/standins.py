@@ -22,7 +22,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from idinvert.codes import device_of
 from idinvert.files import cache_folder, replacing
 from idinvert.nn.protocols import Generator
 
@@ -89,7 +88,7 @@ def code(generator: Generator, split: str, index: int) -> Tensor:
     """The code [L, D] of one image; the even ones are plain samples, drawn a little to the mean."""
     rng = random(split, index, "code")
     latents = torch.from_numpy(rng.standard_normal((2, generator.z_dim)).astype(np.float32))
-    first, second = generator.mapping(latents.to(device_of(generator)))
+    first, second = generator.mapping(latents.to(generator.w_avg.device))
     average = generator.w_avg
     psi = rng.uniform(0.6, 1)
     found = average + psi * (first - average)

@@ -1,0 +1,44 @@
+"""Stand-ins: each depends on its number alone, and what is done to them is what it says."""
+
+import numpy as np
+import pytest
+import torch
+from idinvert.data import standins
+from idinvert.nn.mobilestylegan import Generator
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return Generator(256, 8, 8, 1024, 8).eval()
+
+
+def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+    monkeypatch.setattr(standins, "PART", 4)
+    first = standins.load("tiny", generator, "train", 6, progress=False)
+    assert torch.equal(first.codes[5], standins.code(generator, "train", 5))
+    again = standins.load("tiny", None, "train", 8, progress=False)  # nothing is rendered again
+    assert torch.equal(first.images, again.images[:6])
+    assert torch.equal(first.distorted(3), again.distorted(3))
+    other = standins.code(generator, "test", 5)
+    assert not torch.equal(other, first.codes[5])
+
+
+def test_even_codes_are_in_w_and_odd_ones_beyond(generator):
+    even, odd = (torch.stack([standins.code(generator, "train", i) for i in range(start, 60, 2)])
+                 for start in (0, 1))
+    assert even.std(1).max() < 1e-6 < odd.std(1).min()
+
+
+def test_blur_and_crop_keep_an_even_area_and_light_does_not():
+    grey = torch.full((3, 32, 32), 0.25)
+    rng = np.random.default_rng(0)
+    torch.testing.assert_close(standins.blurred(grey, 1.3), grey)
+    torch.testing.assert_close(standins.recropped(grey, rng), grey)
+    assert standins.relit(grey, rng).std() > 0.01
+    edge = torch.zeros(3, 32, 32)
+    edge[:, :, 16:] = 1
+    slopes = [standins.blurred(edge, sigma)[0, 16].diff().max() for sigma in (0.5, 1.0, 2.0)]
+    assert slopes == sorted(slopes, reverse=True)
+    assert slopes[2].item() == pytest.approx(1 / (2 * (2 * np.pi) ** 0.5), rel=0.03)
