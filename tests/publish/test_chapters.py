@@ -1,5 +1,6 @@
 """Executed notebooks as chapters: numbering, tables, and whether they are out of date."""
 
+import base64
 import copy
 import json
 import re
@@ -168,11 +169,33 @@ def test_chapter_has_new_prose_old_outputs_and_tables_of_the_book(checkout):
     assert not [c for c in cells if "injected" in c.source or "reference" in c.source]
     code = next(c for c in cells if "str(1)" in c.source)
     assert code.outputs == [] and "hide-input" in code.metadata["tags"]
-    after = cells[cells.index(code) + 1]
+    before, after, links = (cells[cells.index(code) + i] for i in (-1, 1, 2))
     assert after.source.startswith(":::{table} **Table 1.** Errors\n:name: table-table1\n")
-    shown = cells[-1]
+    (anchor,) = re.findall(r'<span id="(.+)"></span>', before.source)
+    assert f'href="#{anchor}"' in links.source
+    data = re.search(r'download="table1.csv" href="data:text/csv;base64,(.+?)"', links.source)[1]
+    assert base64.b64decode(data).decode() == "x\n1\n"
+    shown, last = cells[-2:]
     assert shown.metadata["mystnb"]["figure"]["name"] == "figure-extra"
+    assert shown.metadata["mystnb"]["image"]["alt"] == "Figure 4-A: What it costs"
+    assert "download" not in last.source  # no table has its name
     assert [o.data for o in shown.outputs] == [{"image/png": "x"}]
+
+
+def test_data_of_a_figure_are_the_table_that_its_name_begins_with(tmp_path):
+    (tmp_path / "fig16.csv").write_text("x")
+    result = chapters.Result("figure", "fig16_curves", "Figure 16", "text")
+    assert 'download="fig16.csv"' in chapters.links(result, tmp_path, "code-1")
+    other = chapters.Result("figure", "fig1", "Figure 1", "text")
+    assert "download" not in chapters.links(other, tmp_path, "code-1")
+
+
+def test_figures_are_described_by_the_longest_beginning_of_their_names():
+    def described(name):
+        return chapters.description(chapters.Result("figure", name, "Figure 2", "Errors"))
+
+    assert described("fig02_errors") != described("fig02_face") == described("fig02_tower")
+    assert described("unknown") == "Figure 2: Errors"
 
 
 def test_table_joins_values_and_intervals():
@@ -199,7 +222,7 @@ def test_pictures_of_a_loop_share_a_number_and_are_named_by_what_stands_before_t
     later = new_code_cell("once()", outputs=[figure("fig04_curves")])
     cells = [new_markdown_cell("## Figure 4: ways"), cell, later]
     made = list(chapters.numbered(cells, "04_demo", tmp_path))
-    assert made[1].outputs == [named, printed]  # no picture follows that one
+    assert made[2].outputs == [named, printed]  # no picture follows that one
     figures = [c.metadata["mystnb"]["figure"] for c in made if "mystnb" in c.metadata]
     assert figures == [
         {"name": "figure-fig04_face", "caption": "**Figure 4 (1 of 2).** Ways"},

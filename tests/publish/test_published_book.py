@@ -4,48 +4,17 @@ Run after `make book`; skipped where there is no book, no Chromium or no playwri
 """
 
 import json
-import os
 import re
-import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from idinvert.study.run import ROOT
+from reading import HTML
 
-HTML = ROOT / "build" / "book" / "_build" / "html"
 PAGES = sorted(HTML.glob("*.html"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                None)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="no book: run `make book` first")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium")
-    with playwright.sync_playwright() as p:
-        # Chromium's own sandbox does not run as root, as in containers
-        browser = p.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def reader(browser):
-    """A page that collects what went wrong on it."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    page.set_default_timeout(120_000)
-    page.wrong = []
-    page.on("console", lambda m: m.type == "error" and page.wrong.append(m.text))
-    page.on("pageerror", lambda e: page.wrong.append(str(e)))
-    page.on("requestfailed", lambda r: page.wrong.append(f"failed: {r.url}"))
-    page.on("request", lambda r: urlsplit(r.url).scheme in ("http", "https", "ws")
-            and page.wrong.append(f"outside: {r.url}"))
-    yield page
-    page.close()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

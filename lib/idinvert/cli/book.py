@@ -25,10 +25,12 @@ class Command:
     """folder of the book's sources, and of _build/html"""
     vendor: Path = Path("build/vendor")
     """folder of JavaScript, which tools/vendor.py fetches"""
+    live: Path = Path("build/live")
+    """folder of the page on which networks run, which `python -m idinvert.publish.live` makes"""
 
 
 def main(arguments: list[str]) -> int:
     """Build the book; the status is that of Jupyter Book."""
     options = read_options(Command, arguments, __name__, __doc__)
-    book.assemble(options.target, options.vendor)
+    book.assemble(options.target, options.vendor, options.live)
     return book.build(options.target)

@@ -27,7 +27,7 @@ from idinvert.study.run import ROOT
 from idinvert.study.sections import generators
 from idinvert.training import zoo
 
-from . import chapters, drawings
+from . import chapters, drawings, live
 from .chapters import table
 
 PAGES = ROOT / "book"
@@ -52,18 +52,19 @@ def build(target: Path) -> int:
     return status
 
 
-def assemble(target: Path, vendor: Path) -> None:
+def assemble(target: Path, vendor: Path, live_files: Path) -> None:
     """Write the sources of the book into `target`, whose former sources are removed.
 
-    vendor: folder of the scripts that the book serves. What Jupyter Book built in `target` stays,
-    so that only changed pages are built again.
+    vendor: folder of the scripts that the book serves. live_files: folder that `live` made; without
+    it, the book has no such page. What Jupyter Book built in `target` stays, so that only changed
+    pages are built again.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         if path.name != "_build":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(PAGES, target, dirs_exist_ok=True)
-    shutil.copytree(vendor, target / "_vendor")
+    shutil.copytree(vendor, target / "_vendor", ignore=shutil.ignore_patterns(live.RUNTIME))
     shutil.copytree(RESULTS / "figures", target / "figures")
     drawings.draw(target / "drawings")
     draw_contact_sheets(target / "sheets")
@@ -71,9 +72,13 @@ def assemble(target: Path, vendor: Path) -> None:
     names = [name for name in chapters.sources() if chapters.executed_path(name).exists()]
     for name in names:
         nbformat.write(chapters.chapter(name, TABLES), target / f"{name}.ipynb")
+    live_page = live.page(live_files)
+    if live_page:
+        shutil.copytree(live_files, target / "_vendor" / "live")
+        (target / "live.md").write_text(live_page)
     generated = {
-        "_toc.yml": contents(names),
-        "title.md": title_page(names, TABLES),
+        "_toc.yml": contents(names, ["live"] if live_page else []),
+        "title.md": (live.INVITATION if live_page else "") + title_page(names, TABLES),
         "paper_and_ours.md": comparison_page(names, TABLES),
         "models.md": models_page(),
         "trainings.md": trainings_page(),
@@ -96,10 +101,10 @@ def draw_contact_sheets(folder: Path, columns: int = 12, rows: int = 4) -> None:
 # names: of the notebooks that have a chapter. tables: the folder of the CSV files of all notebooks.
 
 
-def contents(names: list[str]) -> str:
+def contents(names: list[str], live_pages: list[str]) -> str:
     """The table of contents, as Jupyter Book reads it."""
     parts = {
-        "The paper": ["method"],
+        "The paper": ["method", *live_pages],
         "Results": sorted(names, key=lambda name: (name == "explore", name)),
         "Evidence": ["paper_and_ours", "deviations", "settings"],
         "Use it": ["data", "models", "trainings", "your_own_generator", "where", "graph"],

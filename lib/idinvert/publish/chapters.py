@@ -8,6 +8,7 @@ of the paper; others are numbered by chapter and letter ("6-A").
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from string import ascii_uppercase
 import jupytext
 import nbformat
 import pandas as pd
+import yaml
 from nbformat import NotebookNode
 
 from idinvert import models
@@ -27,6 +29,7 @@ from idinvert.study import profiles, run
 from idinvert.study.profiles import ROOT
 
 PAPER_NUMBER = re.compile(r"(?:fig|table)0*(\d+[a-z]?)(?=_|$)")
+DESCRIPTIONS = ROOT / "book" / "descriptions.yml"  # of figures, by the beginning of their names
 OWN_HEADING = re.compile(r"(Figure|Table)s? \d+[a-z]?( and \d+)?[:.] ")
 
 
@@ -187,21 +190,27 @@ def results(name: str) -> list[Result]:
 
 
 def numbered(cells: list[NotebookNode], name: str, tables: Path) -> Iterator[NotebookNode]:
-    """The cells, each followed by a cell for each of its figures and tables, with its caption."""
-    for cell, found in labelled(cells, name):
-        added = []
+    """The cells, each followed by a cell for each of its figures and tables, with its caption; what
+    has figures or tables has an anchor, to which they link."""
+    for number, (cell, found) in enumerate(labelled(cells, name)):
+        added, anchor = [], f"code-{number}"
         if cell.cell_type == "code":
             if "parameters" not in cell.metadata.get("tags", []):
                 cell.metadata.setdefault("tags", []).append("hide-input")
-            added = split_off(cell, {id(output): result for output, result in found}, tables)
+            added = split_off(cell, {id(output): result for output, result in found}, tables,
+                              anchor)
+        if added:
+            yield nbformat.v4.new_markdown_cell(f'<span id="{anchor}"></span>')
         yield from [cell, *added]
 
 
-def split_off(cell: NotebookNode, found: dict[int, Result], tables: Path) -> list[NotebookNode]:
-    """Take the figures and tables out of a cell; returns a cell with a caption for each of them.
+def split_off(cell: NotebookNode, found: dict[int, Result], tables: Path, anchor: str
+              ) -> list[NotebookNode]:
+    """Take the figures and tables out of a cell; returns cells with a caption and links for each.
 
-    found: results by the id of their output. Markdown displayed right before a figure goes into its
-    caption. A table of the book replaces the frame displayed right after the mark of a table.
+    found: results by the id of their output. anchor: of the code. Markdown displayed right before
+    a figure goes into its caption. A table of the book replaces the frame displayed right after the
+    mark of a table.
     """
     left, cells = [], []
     for before, output in pairwise([{}, *cell.outputs]):
@@ -211,17 +220,41 @@ def split_off(cell: NotebookNode, found: dict[int, Result], tables: Path) -> lis
             left = left[:-1] if name else left
             figure = {"name": result.anchor,
                       "caption": f"{result.caption}: {name}" if name else result.caption}
-            metadata = {"tags": ["remove-input"], "mystnb": {"figure": figure}}
+            alt = f"{description(result)} ({name})" if name else description(result)
+            metadata = {"tags": ["remove-input"],
+                        "mystnb": {"figure": figure, "image": {"alt": alt.replace("*", "")}}}
             # Jupyter Book leaves out a cell without code, and its outputs with it.
             cells.append(nbformat.v4.new_code_cell("picture", outputs=[output], metadata=metadata))
+            cells.append(nbformat.v4.new_markdown_cell(links(result, tables, anchor)))
         elif result:
             frame = pd.read_csv(tables / f"{result.name}.csv")
             shown = table(frame, result.caption, result.anchor)
             cells.append(nbformat.v4.new_markdown_cell(shown))
+            cells.append(nbformat.v4.new_markdown_cell(links(result, tables, anchor)))
         elif marks(before).get("kind") != "table" or "text/html" not in output.get("data", {}):
             left.append(output)
     cell.outputs = left
     return cells
+
+
+def description(result: Result) -> str:
+    """What is to be seen in a figure, for those who do not see it; its caption if that is not
+    written down."""
+    known = yaml.safe_load(DESCRIPTIONS.read_text()) if DESCRIPTIONS.exists() else {}
+    fitting = [start for start in known if result.name.startswith(start)]
+    return known[max(fitting, key=len)] if fitting else f"{result.label}: {result.text}"
+
+
+def links(result: Result, tables: Path, anchor: str) -> str:
+    """Where the code of a figure or table stands, and its numbers, as a link that needs no file."""
+    parts = [f'<a href="#{anchor}">Code of this {result.kind}</a>']
+    words = result.name.split("_")
+    names = ["_".join(words[:end]) for end in range(len(words), 0, -1)]
+    if path := next(filter(Path.exists, (tables / f"{name}.csv" for name in names)), None):
+        content = base64.b64encode(path.read_bytes()).decode()
+        parts.append(f'<a download="{path.name}" href="data:text/csv;base64,{content}">Its data '
+                     "(CSV)</a>")
+    return f'<p class="made-by">{" · ".join(parts)}</p>'
 
 
 def table(frame: pd.DataFrame, text: str, anchor: str = "") -> str:

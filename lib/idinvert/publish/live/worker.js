@@ -1,0 +1,72 @@
+// The networks, in a worker, so that the page stays free. The runtime's script stands before this
+// one. A message {id, task, ...} is answered by {id, result} or {id, error}, and by {id, progress}
+// on the way.
+
+const sessions = {}; // by name of the network
+const RATE = 0.01, DECAY = 0.9, DECAY2 = 0.999, TINY = 1e-8; // Adam as in PyTorch
+let refining = 0; // number of the refinement that may go on
+
+const tasks = {
+  /** Make the networks ready; the first run of each compiles it. */
+  async load({ wasm, loader, networks }, report) {
+    ort.env.wasm.numThreads = 1;
+    ort.env.wasm.proxy = false;
+    ort.env.wasm.wasmBinary = wasm;
+    const script = new Blob([loader], { type: "text/javascript" });
+    ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(script) };
+    ort.env.logLevel = "error";
+    for (const { name, content, inputs } of networks) {
+      sessions[name] = await ort.InferenceSession.create(content, { executionProviders: ["wasm"] });
+      const zeros = Object.entries(inputs).map(
+        ([key, dims]) => [key, new Float32Array(dims.reduce((a, b) => a * b))]);
+      sessions[name].shapes = inputs;
+      await run(name, Object.fromEntries(zeros));
+      report(name);
+    }
+  },
+
+  run: ({ network, inputs }) => run(network, inputs),
+
+  /** Adam on Eq. (4) without its VGG term; reports every step, returns the last code. */
+  async refine({ codes, target, mask, lambda, steps }, report) {
+    const mine = ++refining;
+    const mean = new Float32Array(codes.length), square = new Float32Array(codes.length);
+    const lambda_dom = Float32Array.of(lambda);
+    for (let t = 1; t <= steps; t++) {
+      const found = await run("equation4", { codes, target, mask, lambda_dom });
+      report({ step: t - 1, image: found.image, pixel: found.pixel[0], code: found.code[0],
+               codes: codes.slice() });
+      const bias = 1 - DECAY ** t, bias2 = Math.sqrt(1 - DECAY2 ** t);
+      for (let i = 0; i < codes.length; i++) {
+        const g = found.gradient[i];
+        mean[i] += (1 - DECAY) * (g - mean[i]);
+        square[i] = DECAY2 * square[i] + (1 - DECAY2) * g * g;
+        codes[i] -= RATE / bias * mean[i] / (Math.sqrt(square[i]) / bias2 + TINY);
+      }
+      await new Promise(resolve => setTimeout(resolve)); // other messages come in between
+      if (mine !== refining) return null;
+    }
+    return codes;
+  },
+
+  /** End the refinement that runs, after its present step. */
+  stop() { refining++; },
+};
+
+/** Outputs of a network, by name, as plain arrays. */
+async function run(name, inputs) {
+  const session = sessions[name];
+  const tensors = Object.entries(inputs).map(
+    ([key, values]) => [key, new ort.Tensor("float32", values, session.shapes[key])]);
+  const found = await session.run(Object.fromEntries(tensors));
+  return Object.fromEntries(Object.entries(found).map(([key, tensor]) => [key, tensor.data]));
+}
+
+onmessage = async ({ data: { id, task, ...options } }) => {
+  try {
+    const result = await tasks[task](options, progress => postMessage({ id, progress }));
+    postMessage({ id, result });
+  } catch (error) {
+    postMessage({ id, error: String(error?.message ?? error) });
+  }
+};

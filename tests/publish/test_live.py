@@ -1,0 +1,196 @@
+"""The page on which networks run, in Chromium: from disk and from a server, without a network."""
+
+import functools
+import http.server
+import threading
+
+import numpy as np
+import pytest
+import torch
+from idinvert import data
+from idinvert.inversion import Settings, optimise
+from idinvert.inversion.model import Model
+from idinvert.inversion.optimiser import Networks
+from idinvert.publish import live
+from PIL import Image
+from reading import HTML
+
+pytestmark = pytest.mark.skipif(not (HTML / "live.html").exists(),
+                                reason="no live page: run `make book` first")
+STEPS = 20
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    handler = functools.partial(Quiet, directory=HTML)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}/live.html"
+        served.shutdown()
+
+
+def part(name):
+    return f'[data-live="{name}"]'
+
+
+def start(reader, address):
+    reader.goto(address)
+    reader.locator(part("steps")).evaluate("(slider, n) => { slider.value = n }", STEPS)
+    reader.click(part("start"))
+    finished(reader)
+
+
+def finished(reader):
+    """Wait until the refinement has ended."""
+    reader.wait_for_function(f"""() => document.querySelector('{part("inversion-caption")}')
+        .textContent === 'Inversion, {STEPS} steps'""")
+    reader.wait_for_function(f"document.querySelector('{part('stop')}').disabled")
+
+
+def pixels(reader, name):
+    """RGB of a canvas, [H, W, 3]."""
+    found = reader.locator(part(name)).evaluate("""canvas => [canvas.width, ...canvas
+        .getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]""")
+    return np.array(found[1:]).reshape(found[0], found[0], 4)[..., :3]
+
+
+def set_slider(reader, name, value):
+    """Move a slider, and wait for the picture."""
+    shown = int(reader.locator("#live").get_attribute("data-shown"))
+    reader.locator(f"#live-{name}").evaluate(
+        "(slider, value) => { slider.value = value; slider.oninput() }", value)
+    reader.wait_for_function(f"document.getElementById('live').dataset.shown > {shown}")
+
+
+@pytest.mark.parametrize("where", ["disk", "server"])
+def test_code_is_that_of_pytorch_and_sliders_edit_it(where, reader, server, tmp_path):
+    start(reader, server if where == "server" else (HTML / "live.html").as_uri())
+    with reader.expect_download() as download:
+        reader.click(part("save-code"))
+    download.value.save_as(tmp_path / "code.npy")
+    code = np.load(tmp_path / "code.npy")
+
+    model = Model(live.MODEL, "cpu")
+    target = data.to_float(data.load("face", "test", 1).images)
+    networks = Networks(model.generator, encoder=model.encoder)
+    wanted = optimise(networks, target, model.encode(target),
+                      Settings(iterations=STEPS, lambda_vgg=0), lambda_dom=2.0)
+    assert np.abs(code - wanted.codes.numpy()).max() < 1e-2
+    assert np.abs(code - model.encode(target).numpy()).max() > 0.05
+    assert (pixels(reader, "target") == data.load("face", "test", 1).images[0].permute(
+        1, 2, 0).numpy()).all()
+    image = data.to_uint8(wanted.images)[0].permute(1, 2, 0).numpy()
+    assert np.abs(pixels(reader, "inversion") - image).max() <= 3
+
+    for name in model.boundaries:
+        set_slider(reader, name, 3)
+        edited = model.render(model.edit(torch.from_numpy(code), **{name: 3}))
+        image = data.to_uint8(edited)[0].permute(1, 2, 0).numpy()
+        assert np.abs(pixels(reader, "edited") - image).max() <= 3, name
+        set_slider(reader, name, 0)
+    for name, value in (("way", 0.5), ("mix", 4)):
+        before = pixels(reader, "edited")
+        set_slider(reader, name, value)
+        assert np.abs(pixels(reader, "edited") - before).max() > 10, name
+    assert not reader.wrong
+
+
+def write(path, kind):
+    """A file that is not what the page wants, or a picture it takes."""
+    if kind == "text":
+        path.write_text("no picture")
+    elif kind == "heic":
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    elif kind == "huge":
+        Image.new("1", (10_000, 10_000)).save(path, "png")
+    elif kind == "damaged":
+        Image.new("RGB", (64, 64)).save(path, "png")
+        path.write_bytes(path.read_bytes()[:60])
+    elif kind == "animated":
+        frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+        frames[0].save(path, "gif", save_all=True, append_images=frames[1:])
+    return path
+
+
+@pytest.fixture(scope="module")
+def open_page(browser):
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.set_default_timeout(120_000)
+    start(page, (HTML / "live.html").as_uri())
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("kind, sentence", [
+    ("text", "f is not a picture: choose a JPEG, PNG or WebP file."),
+    ("heic", "f is a HEIC photograph, which browsers cannot read: save it as a JPEG file first."),
+    ("huge", "f has 100 megapixels, but at most 50 are read here: make it smaller first."),
+    ("damaged", "f is damaged, or a picture that this browser cannot read: choose a JPEG, PNG or "
+                "WebP file."),
+    ("animated", "f is an animated GIF: its first picture is taken."),
+])  # fmt: skip
+def test_files_that_are_no_pictures_get_a_sentence(kind, sentence, open_page, tmp_path):
+    before = pixels(open_page, "target")
+    open_page.set_input_files(part("file"), write(tmp_path / "f", kind))
+    open_page.wait_for_function("text => document.querySelector('[data-live=status]').textContent "
+                                "=== text", arg=sentence)
+    if kind == "animated":
+        finished(open_page)
+        assert (pixels(open_page, "target") == [255, 0, 0]).all()
+    else:
+        assert (pixels(open_page, "target") == before).all()
+
+
+def test_a_photograph_is_cut_to_a_square_and_reduced(open_page, tmp_path):
+    wide = np.zeros((320, 640, 3), np.uint8)
+    wide[:, 160:480, 1] = np.linspace(0, 255, 320).astype(np.uint8)[:, None]
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    open_page.set_input_files(part("file"), tmp_path / "wide.png")
+    finished(open_page)
+    found, side = pixels(open_page, "target"), 64
+    assert found.shape == (side, side, 3) and found[..., 0].max() == 0
+    wanted = wide[:, 160:480, 1].reshape(side, 5, 320).mean((1, 2))
+    assert np.abs(found[..., 1] - wanted[:, None]).max() <= 3
+
+
+def test_a_rectangle_is_diffused_into_the_second_face(open_page):
+    target = pixels(open_page, "target")
+    open_page.locator(part("target")).focus()
+    open_page.keyboard.press("ArrowRight")
+    assert open_page.locator(part("box")).is_visible()
+    open_page.click(part("diffuse"))
+    open_page.wait_for_function("document.querySelector('[data-live=encoding-caption]').textContent"
+                                " === 'Pasted'")
+    pasted = pixels(open_page, "encoding")
+    assert (pasted[16:48, 17:49] == target[16:48, 17:49]).all()
+    second = data.load("face", "test", 2).images[1].permute(1, 2, 0).numpy()
+    assert (pasted[:16] == second[:16]).all() and (pasted[:, 50:] == second[:, 50:]).all()
+    finished(open_page)
+
+
+@pytest.mark.parametrize("missing, script", [
+    ("DecompressionStream", "delete window.DecompressionStream"),
+    ("SIMD", "WebAssembly.validate = () => false"),
+])  # fmt: skip
+def test_old_browsers_get_a_sentence(missing, script, reader):
+    reader.add_init_script(script)
+    reader.goto((HTML / "live.html").as_uri())
+    reader.click(part("start"))
+    sentence = reader.locator(part("status")).inner_text()
+    assert missing in sentence and "use a recent" in sentence
+    assert not reader.wrong
+
+
+def test_nothing_is_loaded_before_the_button_is_pressed(reader):
+    loaded = []
+    reader.on("request", lambda request: loaded.append(request.url))
+    reader.goto((HTML / "live.html").as_uri())
+    assert not [url for url in loaded if "model.js" in url or "runtime.js" in url]
+    assert reader.evaluate("document.documentElement.scrollWidth") <= 1300
+    reader.set_viewport_size({"width": 390, "height": 800})
+    assert reader.evaluate("document.documentElement.scrollWidth") <= 390
