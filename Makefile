@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install study test book lint clean
+.PHONY: help install study test chaos release book lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -30,6 +30,12 @@ test: install lint ## check the style and run the tests (a few minutes)
 	@echo "Running the tests on every core, a few minutes on two. The pages of the book are tested where \`make book\`"
 	@echo "has built it and Chromium is installed; what is left out is named at the end."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical $(PYTEST_ARGS)
+
+chaos: install ## kill commands, fill disks and damage files many times (an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m "chaos or hostile" tests/chaos tests/hostile
+
+release: install ## try wheel, source archive and environment.yml in fresh environments (half an hour, 10 GB)
+	@$(BIN)/python -m pytest -m slow tests/test_packaging.py
 
 book: install $(VENV)/.book ## build the book from results/, executing what is out of date (EXECUTE=no: nothing)
 	@$(BIN)/snakemake --quiet --config execute=$(EXECUTE)

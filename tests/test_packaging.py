@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import idinvert
 import numpy as np
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from worlds.face.identity import PACK_PATH
@@ -114,21 +116,48 @@ def test_inverting_needs_the_core_packages_alone():
         assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.slow
-def test_wheel_is_enough_in_a_fresh_environment(wheel, tmp_path):
-    """Half a minute and the packages' download: invert and edit outside the checkout."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    binaries = tmp_path / "venv" / "bin"
-    subprocess.run([ROOT / "tools" / "install_torch.sh", binaries], cwd=ROOT, check=True)
-    subprocess.run([binaries / "pip", "install", "-q", wheel], check=True)
+def fresh_environment(folder):
+    """The programs of a new virtual environment that has PyTorch."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([ROOT / "tools" / "install_torch.sh", folder / "bin"], cwd=ROOT, check=True)
+    return folder / "bin"
+
+
+def run_there(*words, cwd):
+    """Run a program without what this process has set for Python."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH",)}
-    idinvert.write_image(tmp_path / "x.png", idinvert.load("face-stylegan-layerwise").render(
-        idinvert.load("face-stylegan-layerwise").sample(1))[0])
-    for words in (["invert", "x.png", "--iterations", "2"], ["edit", "x.png", "age=3",
-                                                             "--iterations", "2"]):
-        subprocess.run([binaries / "idinvert", *words], cwd=tmp_path, env=environment, check=True)
+    subprocess.run(words, cwd=cwd, env=environment, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_a_package_is_enough_in_a_fresh_environment(wheel, tmp_path, kind):
+    """Minutes, and the packages' download: invert and edit outside the checkout."""
+    binaries = fresh_environment(tmp_path / "venv")
+    run_there(binaries / "pip", "install", "-q", next(wheel.parent.glob(kind)), cwd=tmp_path)
+    model = idinvert.load("face-stylegan-layerwise")
+    idinvert.write_image(tmp_path / "x.png", model.render(model.sample(1))[0])
+    for command in (["invert", "x.png"], ["edit", "x.png", "age=3"]):
+        run_there(binaries / "idinvert", *command, "--iterations", "2", cwd=tmp_path)
     assert (tmp_path / "inverted" / "images" / "x.png").exists()
     assert (tmp_path / "edited.png").exists()
+
+
+@pytest.mark.slow
+def test_the_smoke_profile_runs_in_the_environment_of_conda(tmp_path):
+    """What environment.yml installs by pip, in a copy of the checkout; conda brings Python alone.
+    """
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = [line for line in environment["dependencies"] if isinstance(line, str)]
+    assert conda == ["python=3.11", "pip"]
+    copy = tmp_path / "checkout"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "build", ".venv"))
+    binaries = fresh_environment(tmp_path / "venv")
+    lines = next(line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
+    words = [word for line in lines for word in line.split()]
+    run_there(binaries / "pip", "install", "-q", *words, cwd=copy)
+    run_there(binaries / "idinvert", "run", "06_tradeoff", "--profile", "smoke", cwd=copy)
+    assert (copy / "build" / "smoke" / "06_tradeoff.ipynb").exists()
 
 
 def test_the_head_pack_is_as_small_as_its_writer_makes_it():
