@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialised
 
 from idinvert.files import replacing
@@ -37,8 +37,10 @@ def load(path: str | Path) -> dict[str, Boundary]:
     try:
         with safe_open(path, "pt") as file:
             notes = json.loads(file.metadata()["boundaries"])
-            tensors = {name: file.get_tensor(name) for name in notes}
-    except (SafetensorError, KeyError, TypeError) as error:
+            return {name: Boundary(name, file.get_tensor(name),
+                                   **note | {"layers": tuple(note["layers"])})
+                    for name, note in notes.items()}
+    except OSError:
+        raise
+    except Exception as error:  # damaged files raise many types
         raise ValueError(f"{path} is not a file of boundaries.") from error
-    return {name: Boundary(name, tensors[name], **note | {"layers": tuple(note["layers"])})
-            for name, note in notes.items()}

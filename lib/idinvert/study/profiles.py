@@ -224,7 +224,9 @@ def read_file(path: Path) -> dict[str, Any]:
     """The settings in a profile's file; SettingsError if it is not a list of settings."""
     try:
         values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML raises many types on damaged files
         raise SettingsError(f"{path} is no readable YAML file.") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path} is no profile: it lists no settings.")
