@@ -70,7 +70,10 @@ def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
 @pytest.mark.parametrize("words, status, message", [
     (["photo.png", "aeg=3"], 1, "own has no boundary 'aeg': did you mean 'age'?"),
     (["photo.png", "age=much"], 2, "'age=much' should be NAME=NUMBER"),
-    (["photo.png", "age=nan"], 2, "should have a finite number"),
+    (["photo.png", "age=nan"], 2, "should have a number from -20 to 20"),
+    (["photo.png", "age=300"], 2, "should have a number from -20 to 20"),
+    (["photo.png", "age=1", "--paste"], 2, "--paste needs photographs"),
+    (["photo.png", "age=1", "--face", "0"], 2, "--face is 0"),
     (["photo.png"], 2, "name an image and what to change"),
     (["age=3"], 2, "name an image and what to change"),
     (["nothing.png", "age=3"], 1, "nothing.png does not exist"),

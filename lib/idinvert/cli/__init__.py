@@ -31,7 +31,8 @@ Options = TypeVar("Options")
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where a package is not named like its module
+# Where a package is not named like its module
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "dlib": "dlib-bin"}
 
 
 class UsageError(ValueError):
@@ -93,7 +94,8 @@ def overview() -> str:
     return "\n".join((
         "usage: idinvert COMMAND ..", "", "In-domain GAN inversion of photographs.", "", *lines, "",
         "  idinvert invert photo.jpg              # inverted/images/photo.png and its code",
-        "  idinvert edit photo.jpg age=+3         # edited.png", "",
+        "  idinvert edit photo.jpg age=+3         # edited.png",
+        "  idinvert interpolate a.jpg b.jpg       # between.png", "",
         "`idinvert COMMAND --help` describes a command. Every command takes --traceback, which",
         "shows where an error comes from; `idinvert --version` shows the version."))
 

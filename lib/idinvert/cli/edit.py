@@ -1,22 +1,26 @@
 """Edit photographs: make somebody older, or smile less.
 
-    idinvert edit photo.jpg age=+3 smile=-2 --out older.png
-    idinvert edit inverted/codes/photo.npz eyeglasses=2
+    idinvert edit photo.jpg age=+3 smile=-2 eyeglasses=off --out older.png
+    idinvert edit photo.jpg age=+3 --paste --out older.jpg
+    idinvert edit inverted/codes/photo.npz eyeglasses=on
 
 inverts the photograph, or reads a code that `idinvert invert` wrote, moves the code across the
 boundary of each attribute, and writes the edited image to edited.png or --out. Positive numbers add
-the attribute, negative ones remove it; 1 changes little, 3 much. Several photographs become one
-image each in the folder --out. A wrong attribute is answered with those that the model has.
+the attribute, negative ones remove it: 1 changes little, 3 much. "on" and "off" go as far as
+samples of the generator that clearly have or lack it. --paste puts the edited face back into the
+whole photograph. Several photographs become one image each in the folder --out. Codes are kept: the
+next edit of the same photograph takes seconds. A wrong attribute is answered with those that the
+model has.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,60 +29,96 @@ from torch import Tensor
 from tyro.conf import Positional
 
 import idinvert
-from idinvert import devices
-from idinvert.data import load_images, open_source, to_float, write_image
-from idinvert.inversion import Inversion, Tuned, files
+from idinvert.boundaries import Boundary
+from idinvert.data import ImageError, Source, write_image
+from idinvert.inversion import Inversion, files
+from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
-from idinvert.inversion.methods.pivotal_tuning import with_weights
+from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
+from idinvert.photographs import Photographs
 
 from . import UsageError
 from .invert import Common, read_method
 
 CODES = (".npz", ".npy")
+LARGEST = 20.0  # strength of an edit; beyond it nothing is left of the image
+SWITCH = {"on": 0.95, "off": 0.05}  # share of samples that have less of the attribute
+SAMPLES = 1000  # of these
+
+Strength = float | str  # a number, or a word of SWITCH
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
     words: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHOTO.. NAME=NUMBER..")]]
     """images, folders, zips or LMDBs, or .npz and .npy files of codes; then each attribute and how
-    far to move it"""
+    far to move it, or on or off"""
     out: Path | None = None
     """image to write, or folder for several; edited.png or edited/ if not given"""
+    paste: bool = False
+    """put the edited face back into the whole photograph"""
 
 
 def main(arguments: list[str]) -> None:
     """Edit, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
     paths, strengths = sorted_words(options.words)
-    model = options.loaded(devices.pick(options.device))
-    model.edit(model.generator.w_avg[None], **strengths)  # refuses wrong attributes early
-    if all(path.suffix.lower() in CODES for path in paths):
-        names, found = read_codes(paths, model)
+    model, start = options.loaded_here(), time.monotonic()
+    model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
+    source = None if are_codes(paths) else options.source(*paths)
+    if options.paste and not isinstance(source, Photographs):
+        raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
+    if source is None:
+        names, parts = read_codes(paths, model)
+        found = zip(names, singles(parts))
     else:
-        names, found = inverted(paths, model, method, options)
-    images = [model.render(model.edit(part.codes, **strengths), part) for part in found]
-    for path, image in zip(targets(names, options.out), torch.cat(images)):
-        write_image(path, image)
-        print(path)
+        names, found = source.names, inverted(source, model, method, options)
+    places = dict(zip(names, targets(names, options.out)))
+    moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
+    for name, part in found:
+        steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
+        image, = model.render(model.edit(part.codes, **steps), part)
+        write_image(places[name], source.pasted(name, image) if options.paste else image)
+        print(places[name], flush=True)
+    print(f"idinvert edit: {time.monotonic() - start:.0f} s.", file=sys.stderr)
 
 
-def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, float]]:
+def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]:
     """The files among the words, and by how much to move each attribute; UsageError."""
     paths, strengths = [], {}
     for word in words:
-        name, is_edit, number = word.rpartition("=")
+        name, is_edit, value = word.rpartition("=")
         if not is_edit or Path(word).exists():
             paths.append(Path(word))
             continue
         try:
-            strengths[name] = float(number)
+            strengths[name] = value if value in SWITCH else float(value)
         except ValueError:
-            raise UsageError(f"{word!r} should be NAME=NUMBER, as age=+3.") from None
-        if not math.isfinite(strengths[name]):
-            raise UsageError(f"{word!r} should have a finite number.")
+            raise UsageError(f"{word!r} should be NAME=NUMBER, as age=+3, or NAME=on or NAME=off."
+                             ) from None
+        if value not in SWITCH and not abs(strengths[name]) <= LARGEST:
+            raise UsageError(f"{word!r} should have a number from -{LARGEST:g} to {LARGEST:g}: 1 "
+                             "changes little, 3 much, and beyond that images fall apart.")
     if not paths or not strengths:
         raise UsageError("name an image and what to change: idinvert edit photo.jpg age=+3.")
     return paths, strengths
+
+
+def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Strength) -> float:
+    """How far to move a code [1, L, D]: the strength if that is a number; "on" and "off" go to the
+    distance beyond which the samples of SWITCH lie, unless the code is beyond it already."""
+    if strength not in SWITCH:
+        return float(strength)
+    samples = boundary.distance(model.sample(SAMPLES))
+    missing = float(samples.quantile(SWITCH[strength]) - boundary.distance(code))
+    gain = boundary.distance(code + boundary.direction.to(code)) - boundary.distance(code)
+    wanted = max if strength == "on" else min
+    return max(-LARGEST, min(LARGEST, wanted(0.0, missing) / float(gain)))
+
+
+def are_codes(paths: Sequence[Path]) -> bool:
+    """Whether all files hold codes, not images."""
+    return all(path.suffix.lower() in CODES for path in paths)
 
 
 def read_codes(paths: Sequence[Path], model: idinvert.Model
@@ -109,30 +149,92 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
     return names, parts
 
 
-def inversion_of(codes: Tensor, model: idinvert.Model, weights: Mapping[str, Tensor]) -> Inversion:
-    """The inversion whose codes [N, L, D], and weights if the generator was tuned, a file holds."""
+def inversion_of(codes: Tensor, model: idinvert.Model, weights: Mapping[str, Tensor] | None = None
+                 ) -> Inversion:
+    """The inversion with codes [N, L, D], and weights if the generator was tuned to the image."""
     kept = codes, model.render(codes[:0]), {}, torch.zeros(len(codes), dtype=torch.bool)
     return Tuned(*kept, (with_weights(model.generator, weights),)) if weights else Inversion(*kept)
 
 
-def inverted(paths: Sequence[Path], model: idinvert.Model, method: Method, options: Command
-             ) -> tuple[list[str], list[Inversion]]:
-    """Names of photographs and their inversion; those that cannot be read are named and left out.
+def singles(parts: Sequence[Inversion]) -> Iterator[Inversion]:
+    """An inversion for each image of several."""
+    for part in parts:
+        generators = part.generators if isinstance(part, Tuned) else ()
+        for i, code in enumerate(part.codes):
+            kept = code[None], part.images[:0], {}, part.diverged[i:i + 1]
+            tuned = generators if len(generators) == 1 else generators[i:i + 1]
+            yield Tuned(*kept, tuned) if tuned else Inversion(*kept)
+
+
+def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, options: Common
+             ) -> Tensor:
+    """A code for each path [N, L, D]: that of its photograph, or the one that it holds.
+
+    ValueError or ImageError: a path has none, or several.
     """
-    source = open_source(*paths)
-    images, names, errors = load_images(source, model.generator.resolution,
-                                        crop=not options.squeeze, progress=False)
-    if not names:
-        raise errors[0]
+    codes = []
+    for path in paths:
+        if are_codes([path]):
+            found, = read_codes([path], model)[1]
+        else:
+            found = kept(model, method, images_of([path], model, options))
+        codes.append(one(found.codes, path))
+    return torch.stack(codes)
+
+
+def images_of(paths: Sequence[Path], model: idinvert.Model, options: Common) -> Tensor:
+    """The image of each path, [N, 3, r, r]; errors as `codes_of`."""
+    images = []
+    for path in paths:
+        source = options.source(path)
+        images.append(source.read(one(source.names, path), model.generator.resolution,
+                                  not options.squeeze))
+    return torch.stack(images).to(model.device)
+
+
+def one(found: Sequence, path: Path) -> Any:
+    """The only one of what a path holds; ValueError: there are several."""
+    if len(found) != 1:
+        raise ValueError(f"{path} holds {len(found)} images, but this takes one of each path.")
+    return found[0]
+
+
+def inverted(source: Source, model: idinvert.Model, method: Method, options: Common
+             ) -> Iterator[tuple[str, Inversion]]:
+    """Name and inversion of each image; those that cannot be read are named at the end.
+
+    ImageError: none can be read.
+    """
+    size, errors, names = model.generator.resolution, [], list(source.names)
+    batch = options.batch or model.advice.get("batch", 16)
     if source.others:
-        print(f"idinvert edit: {source.left_out()}", file=sys.stderr)
+        report(source.left_out())
+    for start in range(0, len(names), batch):
+        images = {}
+        for name in names[start:start + batch]:
+            try:
+                images[name] = source.read(name, size, not options.squeeze)
+            except ImageError as error:
+                errors.append(error)
+        if images:
+            targets = torch.stack(list(images.values())).to(model.device)
+            yield from zip(images, singles([kept(model, method, targets)]))
+    if len(errors) == len(names):
+        raise errors[0]
     for error in errors:
-        print(f"idinvert edit: left out: {error}", file=sys.stderr)
-    found = model.invert(to_float(images), method, batch=options.batch, progress=True)
-    for name, diverged in zip(names, found.diverged.tolist()):
-        if diverged:
-            print(f"idinvert edit: {name} has diverged and kept its start.", file=sys.stderr)
-    return names, [found]
+        report(f"left out: {error}")
+
+
+def kept(model: idinvert.Model, method: Method, images: Tensor) -> Inversion:
+    """The inversion of images [N, 3, r, r], from the cache where that has it."""
+    if getattr(method, "tunes", False):
+        return cached_tuning(model, method, images)
+    return inversion_of(cached_codes(model, method, images), model)
+
+
+def report(sentence: str) -> None:
+    """One line on standard error."""
+    print(f"idinvert edit: {sentence}", file=sys.stderr)
 
 
 def targets(names: Sequence[str], out: Path | None) -> list[Path]:

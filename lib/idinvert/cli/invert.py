@@ -1,19 +1,26 @@
 """Invert photographs: find codes from which the generator paints them again.
 
     idinvert invert photo.jpg
-    idinvert invert photos/ more.zip --model face-stylegan-layerwise --out inverted
+    idinvert invert photos/ more.zip --face 2 --out inverted
     idinvert invert photo.jpg --method image2stylegan --iterations 200
+    idinvert invert rendered.png --model face-stylegan-layerwise
 
-takes image files, folders, zips and LMDBs, and writes into the folder --out: the inverted images in
-images/, their codes in codes/ and codes.npy, the losses in losses.csv, and comparison.png, which
-shows photographs above their inversions. An image that cannot be read is named and left out. After
-an interruption, the same command continues. Several GPUs share the images:
-torchrun --nproc-per-node 4 -m idinvert invert photos/.
+The model `ffhq` knows faces of 1024 px: it finds the face of a photograph, whatever its size, and
+cuts it out as the images of FFHQ are. Other models take whole images; those of this study, such as
+face-stylegan-layerwise, know its rendered images of 64 px.
+
+The command takes image files, folders, zips and LMDBs, and writes into the folder --out: the
+inverted images in images/, their codes in codes/ and codes.npy, the losses in losses.csv, and
+comparison.png, which shows photographs above their inversions. An image that cannot be read is
+named and left out. After an interruption, the same command continues. Several GPUs share the
+images: torchrun --nproc-per-node 4 -m idinvert invert photos/.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
@@ -24,16 +31,18 @@ import tyro
 from tyro.conf import Positional
 
 import idinvert
-from idinvert import processes
-from idinvert.data import grid, open_source, read_image, write_image
+from idinvert import devices, models, processes
+from idinvert.data import Source, grid, open_source, read_image, write_image
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
+from idinvert.photographs import Photographs
 from idinvert.registry import nearest
 
 from . import UsageError, read_options
 
-DEFAULT_MODEL, DEFAULT = "face-stylegan-layerwise", "in-domain"
-SHOWN = 12  # images of the comparison
+DEFAULT_MODEL, DEFAULT = "ffhq", "in-domain"
+PHOTOGRAPH = "photograph"  # the domain of models whose images are aligned faces
+SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +53,38 @@ class Common:
     """generator, see `idinvert models`"""
     encoder: str | None = None
     """encoder to use instead of the generator's own"""
-    batch: int = 16
-    """images at a time"""
+    batch: int | None = None
+    """images at a time; as many as suit the model if not given"""
+    face: int = 1
+    """which face of a photograph, 1 for the largest"""
+    align: bool = True
+    """take photographs as they are: their faces are aligned as those of FFHQ already"""
     squeeze: bool = False
     """squeeze images that are not square into a square, instead of cutting out its centre"""
     device: str = "auto"
     """cuda if there is one, else cpu"""
 
     def __post_init__(self):
-        if self.batch < 1:
-            raise UsageError(f"--batch is {self.batch}, but should be at least 1.")
+        for name in ("batch", "face"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} is {value}, but should be at least 1.")
 
     def loaded(self, device: str) -> idinvert.Model:
         """The model, which loads each of its networks when it is first used."""
         chosen = {} if self.encoder is None else {"encoder": self.encoder}
         return idinvert.Model(self.model, device, **chosen)
+
+    def loaded_here(self) -> idinvert.Model:
+        """The model on the device that is chosen."""
+        return self.loaded(devices.pick(self.device))
+
+    def source(self, *paths: Path) -> Source:
+        """The images of paths; of a model of photographs, their faces."""
+        found = open_source(*paths)
+        if models.card(self.model).get("domain") != PHOTOGRAPH:
+            return found
+        return Photographs(**vars(found), face=self.face, align=self.align)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +100,17 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
-    share = processes.share()
+    share, start = processes.share(), time.monotonic()
     model = options.loaded(share.device(options.device))
-    source = open_source(*options.paths)
+    source = options.source(*options.paths)
     if share.first and source.others:
         files.report(source.left_out())
-    job = files.Job(model, method, source, options.out, options.batch, not options.squeeze)
+    batch = options.batch or model.advice.get("batch", 16)
+    job = files.Job(model, method, source, options.out, batch, not options.squeeze,
+                    steps=batch == 1 or len(source.names) == 1)
     counts = files.run(job, share)
     print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {options.out}")
+    print(f"idinvert invert: {time.monotonic() - start:.0f} s.", file=sys.stderr)
     if share.first and (sheet := comparison(job)):
         print(f"Photographs above their inversions: {sheet}")
 
@@ -89,32 +118,34 @@ def main(arguments: list[str]) -> None:
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str
                 ) -> tuple[Any, Method]:
     """Options of a command, and the method it names, with the settings of that method."""
-    name = named_method(arguments)
+    name = named("--method", arguments, DEFAULT)
     settings = re.sub(r"\W", "_", name)  # as the help calls them
     if name not in METHODS:
         raise UsageError(f"unknown method {name!r}: {nearest(name, METHODS)}")
     choice = Annotated[Literal[tuple(METHODS)], tyro.conf.arg(
         help="how to invert; --method NAME --help lists the settings of another method")]
+    model = named("--model", arguments, DEFAULT_MODEL)
     joined = make_dataclass("Joined", [
-        ("method", choice, DEFAULT), (settings, METHODS[name], METHODS[name]()),
+        ("method", choice, DEFAULT),
+        (settings, METHODS[name], idinvert.Model(model, "cpu").method(name)),
     ], bases=(kind,), frozen=True, kw_only=True)
     options = read_options(joined, arguments, module, described)
     return options, getattr(options, settings)
 
 
-def named_method(arguments: Sequence[str]) -> str:
-    """The method that a command line names."""
+def named(option: str, arguments: Sequence[str], default: str) -> str:
+    """What a command line gives an option, before it is read."""
     for word, after in zip(arguments, [*arguments[1:], ""]):
-        if word == "--method" or word.startswith("--method="):
+        if word == option or word.startswith(f"{option}="):
             return word.partition("=")[2] or after
-    return DEFAULT
+    return default
 
 
 def comparison(job: files.Job) -> Path | None:
     """Write comparison.png: the first photographs, above their inversions; None if there are none.
     """
     results = files.Results(job.out, job.source.names)
-    size = job.model.generator.resolution
+    size = min(job.model.whole.resolution, SHOWN_SIZE)
     done = [(name, path) for name in job.source.names if (path := results.image(name)).exists()
             and results.code(name).exists()][:SHOWN]
     if not done:

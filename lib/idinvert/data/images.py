@@ -16,6 +16,7 @@ from idinvert.files import replacing
 from .formats import BEGINNING, is_heic, readable
 
 SMALLEST_SIDE = 8  # px
+QUALITY = 95  # of JPEG and WebP
 LARGEST_FILE = 1 << 28  # bytes of one encoded image
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # 16 bits -> 8 bits
@@ -58,7 +59,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
         raise ImageError(f"{path} has no suffix of an image format such as .png or .jpg.")
     picture = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
     with replacing(path) as temporary:
-        picture.save(temporary, kind)
+        picture.save(temporary, kind, quality=QUALITY)
 
 
 def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,9 @@ from idinvert.settings import digest
 from .methods import Method, name_of
 from .methods.pivotal_tuning import PivotalTuning, Tuned, tune, tuned_together, with_weights
 from .model import Model
-from .optimiser import joined
+from .optimiser import Inversion, joined
 
-BATCH = 16  # images inverted together
+BATCH = 16  # images inverted together where a model says nothing
 # Modules on which no number depends
 APART = ("idinvert.registry", "idinvert.settings", "idinvert.nn.architecture",
          "idinvert.nn.protocols")
@@ -32,15 +33,20 @@ Codes = Mapping[int, Tensor]  # by the number of iterations
 def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = True) -> Tensor:
     """Codes [N, L, D] of images [N, 3, H, W] in [-1, 1], from the cache where they are known.
 
-    Batches are every BATCH images as they are given, whichever of them are known already, so that a
-    run that was interrupted ends with the very codes of one that was not. ValueError: the method
-    tunes the generator, so that codes alone do not tell its images.
+    Batches are every BATCH images (or as `Model.advice` has it) as they are given, whichever of
+    them are known already, so that a run that was interrupted ends with the very codes of one that
+    was not. The bar is over batches, or over the steps of the only one. Images that diverge are
+    counted in a warning. ValueError: the method tunes the generator, so that codes alone do not
+    tell its images.
     """
     if getattr(method, "tunes", False):
         raise ValueError(f"{method.title} tunes the generator: `cached_tuning` keeps its weights.")
     steps = getattr(method, "iterations", 0)
-    return cached(model, {steps: method}, images,
-                  lambda batch: {steps: method.invert(model, batch).codes}, progress)[steps]
+    alone = progress and len(images) <= batch_size(model)
+
+    def invert(batch: Tensor) -> Codes:
+        return {steps: told(method, method.invert(model, batch, progress=alone)).codes}
+    return cached(model, {steps: method}, images, invert, progress and not alone)[steps]
 
 
 def cached_along(model: Model, method: Method, images: Tensor, iterations: Sequence[int],
@@ -58,7 +64,7 @@ def cached_along(model: Model, method: Method, images: Tensor, iterations: Seque
         def keep(iteration: int, codes: Tensor, _: Tensor) -> None:
             if iteration in methods:
                 found[iteration] = codes.clone()
-        final = methods[last].invert(model, batch, on_step=keep).codes
+        final = told(method, methods[last].invert(model, batch, on_step=keep)).codes
         # An image that diverges ends with the code it started from.
         sound = {n: w.isfinite().flatten(1).all(1)[:, None, None] for n, w in found.items()}
         return {n: torch.where(sound[n], w, final) for n, w in found.items()} | {last: final}
@@ -69,11 +75,12 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
            invert: Callable[[Tensor], Codes], progress: bool) -> dict[int, Tensor]:
     """Codes by the number of iterations; `invert` makes those of a batch of images."""
     paths = {n: places(model, method, images, ".npy") for n, method in methods.items()}
-    starts = [i for i in range(0, len(images), BATCH)
-              if not all(path.exists() for of in paths.values() for path in of[i:i + BATCH])]
+    size = batch_size(model)
+    starts = [i for i in range(0, len(images), size)
+              if not all(path.exists() for of in paths.values() for path in of[i:i + size])]
     title = next(iter(methods.values())).title
     for start in tqdm(starts, desc=title, unit="batch", disable=not progress, mininterval=5):
-        batch = slice(start, start + BATCH)
+        batch = slice(start, start + size)
         for steps, codes in invert(images[batch]).items():
             for path, code in zip(paths[steps][batch], codes.cpu().numpy()):
                 if not path.exists():
@@ -81,6 +88,19 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
                         np.save(file, code)
     return {n: torch.from_numpy(np.stack([np.load(path) for path in of])).to(images.device)
             for n, of in paths.items()}
+
+
+def batch_size(model: Model) -> int:
+    """Images inverted together."""
+    return model.advice.get("batch", BATCH)
+
+
+def told(method: Method, found: Inversion) -> Inversion:
+    """The inversion; a warning counts the images that diverged."""
+    if found.diverged.any():
+        warnings.warn(f"{int(found.diverged.sum())} of {len(found.codes)} images diverged by "
+                      f"{method.title} and kept their start.", stacklevel=2)
+    return found
 
 
 def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress: bool = True

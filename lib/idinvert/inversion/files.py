@@ -58,6 +58,7 @@ class Job:
     out: Path
     batch: int = 16  # images inverted together
     crop: bool = True  # cut out the centre of an image that is not square, do not squeeze it
+    steps: bool = False  # show a bar over the steps of each batch
 
     def notes(self) -> dict:
         """What the results depend on, for settings.json."""
@@ -138,8 +139,9 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
                if (image := read(job, name, results)) is not None}
     names = [name for name in batch if name in images]
     targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
-    found = job.method.invert(job.model, targets)
+    found = job.method.invert(job.model, targets, progress=job.steps)
     errors = squared_error(found.images, targets)
+    rendered = job.model.render(found.codes, found)  # in full size
     for i, name in enumerate(names):
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}
@@ -147,7 +149,7 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
             if isinstance(found, Tuned):
                 row |= {f"{TUNED}{key}": value for key, value in found.weights(i).items()}
             told = identity(name, job.source.content(name))
-            save(results, name, found.images[i], row | losses, told)
+            save(results, name, rendered[i], row | losses, told)
             if found.diverged[i]:
                 report(f"{name} has diverged and kept its start.")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from idinvert.data import ImageError, Source, squared, to_float
+from idinvert.data import ImageError, Source, squared, to_float, to_uint8
 
 from .alignment import Square, align
 from .landmarks import Face, find_faces
@@ -26,12 +26,14 @@ class Photographs(Source):
 
     face: which one is taken where there are several, 1 for the largest.
     align: find and cut out the face; else pictures are taken as they are, as by `read_image`.
+    squares: where the faces were found, so that a photograph is searched once.
 
     What a user should know, such as that there are several faces, is a warning.
     """
 
     face: int = 1
     align: bool = True
+    squares: dict[str, Square] = field(default_factory=dict)
 
     def read(self, name: str, size: int, crop: bool = True) -> Tensor:
         """One aligned image [3, size, size] in [-1, 1]; ImageError says in a sentence why none."""
@@ -41,8 +43,20 @@ class Photographs(Source):
         return as_tensor(self.square(name, photograph).crop(photograph, size))
 
     def square(self, name: str, photograph: Image.Image) -> Square:
-        """Where the face is; ImageError: there is none, or none that can be inverted."""
-        return align(self.chosen(name, find_faces(photograph)))
+        """Where the face is, or the centre of a photograph that is aligned already; ImageError:
+        there is no face, or none that can be inverted."""
+        if not self.align:
+            width, height = photograph.size
+            return Square((width / 2, height / 2), (min(width, height) / 2, 0.0))
+        if name not in self.squares:
+            self.squares[name] = align(self.chosen(name, find_faces(photograph)))
+        return self.squares[name]
+
+    def pasted(self, name: str, image: Tensor) -> Tensor:
+        """The photograph [3, H, W] in [-1, 1] with an image [3, r, r] put where the face was."""
+        photograph, crop = self.open(name), Image.fromarray(
+            to_uint8(image).permute(1, 2, 0).cpu().numpy())
+        return as_tensor(self.square(name, photograph).paste(photograph, crop))
 
     def chosen(self, name: str, faces: list[Face]) -> Face:
         """The face that is wanted; ImageError: see `square`."""

@@ -1,0 +1,137 @@
+"""`idinvert mix`, `interpolate` and `diffuse`, and what commands make of faces in photographs."""
+
+import numpy as np
+import pytest
+import torch
+from idinvert import models, read_image, write_image
+from idinvert.boundaries import Boundary
+from idinvert.cli import main, mix
+from idinvert.nn import mobilestylegan, stylegan2
+from idinvert.photographs import Face, align, source
+from PIL import Image
+
+FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
+
+
+@pytest.fixture
+def codes(own_registry, tmp_path, monkeypatch):
+    """Two codes in files of the current folder, and their generator."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    found = torch.randn(2, 4, 4)
+    for name, code in zip("ab", found):
+        np.save(f"{name}.npy", code[None])
+    return found, models.load("own")
+
+
+def assert_shows(path, generator, code, box=None):
+    image = generator.synthesis(code[None])[0].detach().clip(-1, 1)
+    with Image.open(path) as file:
+        pixels = np.asarray(file.crop(box) if box else file)
+    shown = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 127.5 - 1
+    assert (shown - image).abs().max() < 0.01
+
+
+def test_mixed_image_has_the_fine_layers_of_the_second(codes, capsys):
+    (a, b), generator = codes
+    assert main(["mix", "a.npy", "b.npy", "--layers", "2-3", *FAST]) == 0
+    assert capsys.readouterr().out == "mixed.png\n"
+    assert_shows("mixed.png", generator, torch.cat([a[:2], b[2:]]))
+    assert main(["mix", "a.npy", "b.npy", "--layers", "3-9", *FAST]) == 2
+
+
+@pytest.mark.parametrize("generator, layers", [
+    (stylegan2.Generator(256, channel_base=256, channel_max=8, z_dim=4, w_dim=4), range(10, 14)),
+    (mobilestylegan.Generator(256, channel_base=1024, channel_max=8, z_dim=4, w_dim=4),
+     range(8, 12)),
+    (stylegan2.Generator(8, channel_base=64, channel_max=8, z_dim=4, w_dim=4), range(1, 4)),
+])
+def test_fine_layers_are_those_of_the_published_code(generator, layers):
+    assert mix.fine(generator) == layers
+
+
+def test_strip_and_film_go_from_the_first_code_to_the_second(codes):
+    (a, b), generator = codes
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", *FAST]) == 0
+    for place, code in enumerate((a, (a + b) / 2, b)):
+        assert_shows("between.png", generator, code, (8 * place, 0, 8 * place + 8, 8))
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", "--out", "x.gif", *FAST]) == 0
+    with Image.open("x.gif") as film:
+        assert film.n_frames == 4 and film.info["loop"] == 0  # there and back
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "1", *FAST]) == 2
+
+
+def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys):
+    torch.manual_seed(1)
+    for name in ("face", "context"):
+        write_image(f"{name}.png", torch.rand(3, 8, 8) * 2 - 1)
+    words = ["diffuse", "face.png", "context.png", *FAST, "--iterations", "200",
+             "--learning-rate", "0.1", "--box", "0.25,0.25,0.75,0.75"]
+    assert main(words) == 0
+    found, face = read_image("diffused.png", 8), read_image("face.png", 8)
+    error = (found - face).square().mean(0)
+    assert error[2:6, 2:6].mean() < 0.5 * error.mean()
+    assert main([*words[:3], *FAST, "--box", "0.5,0,0.4,1"]) == 2
+    assert "--box is 0.5,0,0.4,1, but should be" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_pair(codes, tmp_path, capsys):
+    for name in "12":
+        write_image(f"more/{name}.png", torch.zeros(3, 8, 8))
+    assert main(["mix", "more", "b.npy", *FAST]) == 1
+    assert "more holds 2 images, but this takes one of each path" in capsys.readouterr().err
+
+
+# --- photographs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photograph(own_registry, tmp_path, monkeypatch):
+    """A photograph in which a face is found, and a model of photographs with a boundary."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    models.save("own", models.load("own"), domain="photograph")
+    normal = torch.randn(4, 4)
+    models.save_boundaries("own", [Boundary("age", normal / normal.norm(), 0.0, (0, 1, 2, 3))])
+    write_image("photo.png", torch.rand(3, 90, 120) * 2 - 1)
+    face = Face(np.array([[50.0, 40.0], [70.0, 40.0]]), np.array([60.0, 50.0]),
+                np.array([60.0, 60.0]), 40.0)
+    monkeypatch.setattr(source, "find_faces", lambda image: [face])
+    return align(face)
+
+
+def test_face_is_edited_and_put_back(photograph):
+    assert main(["edit", "photo.png", "age=+3", "--out", "face.png", *FAST]) == 0
+    assert main(["edit", "photo.png", "age=+3", "--paste", "--out", "whole.png", *FAST]) == 0
+    with Image.open("photo.png") as photo, Image.open("face.png") as face:
+        expected = np.asarray(photograph.paste(photo, face))
+    with Image.open("whole.png") as whole:
+        assert np.abs(np.asarray(whole).astype(int) - expected).max() <= 1
+
+
+def test_inverted_face_is_compared_with_its_crop(photograph):
+    assert main(["invert", "photo.png", *FAST]) == 0
+    with Image.open("photo.png") as photo:
+        crop = np.asarray(photograph.crop(photo, 8))
+    with Image.open("inverted/comparison.png") as sheet:
+        assert np.array_equal(np.asarray(sheet)[:8], crop)
+    assert main(["invert", "photo.png", "--no-align", "--out", "plain", *FAST]) == 0
+    with Image.open("plain/comparison.png") as sheet:
+        assert not np.array_equal(np.asarray(sheet)[:8], crop)
+
+
+def test_on_and_off_go_to_either_side(photograph):
+    boundary = models.load_boundaries("own")["age"]
+    model = models.load("own")
+    samples = boundary.distance(model.mapping(torch.randn(4000, 4))).detach()
+    np.save("code.npy", np.zeros((1, 4, 4)))
+    from idinvert import Model
+    from idinvert.cli import edit
+
+    code = torch.zeros(1, 4, 4)
+    for word, share in (("on", 0.95), ("off", 0.05)):
+        moved = code + edit.step(Model("own", "cpu"), code, boundary, word) * boundary.direction
+        below = (samples < boundary.distance(moved)).float().mean()
+        assert abs(float(below) - share) < 0.03
+        assert edit.step(Model("own", "cpu"), moved, boundary, word) == pytest.approx(0, abs=1e-5)
