@@ -153,6 +153,15 @@ class Beyond:
     pivotal_tuning: list[Count]  # steps of tuning at which it is measured
 
 
+@NOTEBOOKS.register("11_photographs")
+@settings
+class Photographs(Reconstruction):
+    """Photographs of faces, or stand-ins for them, through a generator of photographs."""
+
+    num_real: Count  # other faces that edited ones are compared with
+    lambdas: tuple[NotNegative, ...]  # values of lambda_dom
+
+
 @NOTEBOOKS.register("explore")
 @settings
 class Explore(Tradeoff):
