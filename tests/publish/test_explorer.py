@@ -13,6 +13,7 @@ from idinvert.inversion import stitch
 from idinvert.inversion.model import Model
 from idinvert.nn.encoder import Encoder
 from idinvert.nn.stylegan import Generator
+from idinvert.photographs import Face, align, source
 from idinvert.publish import explorer
 from PIL import Image
 from torch import nn
@@ -21,16 +22,18 @@ SIDE = 16
 
 
 class Tiny(Model):
-    """A model of networks that no registry holds, without a perceptual term."""
+    """A model of networks that no registry holds, without a perceptual term; the name is that of a
+    model of rendered faces."""
 
     def __init__(self, generator, encoder, boundary):
-        self.name, self.device = "tiny", "cpu"
-        self.generator, self.encoder, self.features = generator, encoder, None
+        self.name, self.device, self.advice = "face-stylegan", "cpu", {}
+        self.whole = self.generator = generator
+        self.encoder, self.features = encoder, None
         self.boundaries = {boundary.name: boundary}
         self.classifier, self.attributes = Brightness(), [boundary.name]
 
     def has(self, role):
-        return role in ("encoder", "features")
+        return role in ("classifier", "encoder", "features")
 
 
 class Brightness(nn.Module):
@@ -162,12 +165,55 @@ def test_uploads_are_read_or_named(model, faces):
     panel = explorer.Panel(model, faces)
     file = io.BytesIO()
     Image.new("L", (40, 20), 255).save(file, "png")
-    image = explorer.read_upload(upload("white.png", file.getvalue()), SIDE)
+    image = explorer.read_upload(upload("white.png", file.getvalue()), SIDE, "face-stylegan")
     assert image.shape == (3, SIDE, SIDE) and (image == 1).all()
     panel.on_upload(type("Change", (), {"new": [upload("bad.png", b"no image")]}))
     assert panel.message.value == "bad.png is not an image of a known format."
     panel.on_upload(type("Change", (), {"new": [upload("white.png", file.getvalue())]}))
     assert (panel.session.target == 1).all()
+
+
+def test_uploaded_photograph_is_aligned_and_told_of(model, faces, monkeypatch):
+    found = [Face(np.array([[x - 9.0, 20.0], [x + 9.0, 20.0]]), np.array([x, 30.0]),
+                  np.array([x, 38.0]), 34.0) for x in (30.0, 90.0)]
+    monkeypatch.setattr(source, "find_faces", lambda image: found)
+    model.name = "ffhq"
+    panel = explorer.Panel(model, faces)
+    picture, file = Image.effect_noise((120, 60), 50).convert("RGB"), io.BytesIO()
+    picture.save(file, "png")
+    panel.on_upload(type("Change", (), {"new": [upload("two.png", file.getvalue())]}))
+    crop = np.array(align(found[0]).crop(picture, SIDE))
+    assert np.array_equal(to_uint8(panel.session.target[0]).permute(1, 2, 0).numpy(), crop)
+    assert "two.png shows 2 faces" in panel.message.value
+
+
+class Halved(nn.Module):
+    """A generator or an encoder whose images have half their size."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole, self.resolution = whole, SIDE // 2
+
+    def synthesis(self, codes):
+        return nn.functional.avg_pool2d(self.whole.synthesis(codes), 2)
+
+    def forward(self, images):
+        return self.whole(nn.functional.interpolate(images, scale_factor=2))
+
+
+def test_edit_is_shown_small_at_once_and_whole_a_little_later(model, faces, monkeypatch):
+    monkeypatch.setattr(explorer, "PAUSE", 0.2)
+    model.generator = Halved(model.whole)
+    model.encoder = Halved(model.encoder)
+    panel = explorer.Panel(model, nn.functional.avg_pool2d(faces, 2))
+    panel.attributes["bright"].value = 1
+    panel.attributes["bright"].value = 2
+    small = panel.session.edited({"bright": 2.0})
+    assert small.shape[-1] == SIDE // 2
+    assert torch.equal(shown(panel.views["edited"]), to_uint8(small[0]))
+    panel.refining.join(30)
+    whole = panel.session.edited({"bright": 2.0}, whole=True)
+    assert torch.equal(shown(panel.views["edited"]), to_uint8(whole[0]))
 
 
 def test_stack_follows_its_control():

@@ -31,17 +31,16 @@ import tyro
 from tyro.conf import Positional
 
 import idinvert
-from idinvert import devices, models, processes
+from idinvert import devices, processes
 from idinvert.data import Source, grid, open_source, read_image, write_image
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
-from idinvert.photographs import Photographs
+from idinvert.photographs import faces_of
 from idinvert.registry import nearest
 
 from . import UsageError, read_options
 
 DEFAULT_MODEL, DEFAULT = "ffhq", "in-domain"
-PHOTOGRAPH = "photograph"  # the domain of models whose images are aligned faces
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
 
 
@@ -81,10 +80,7 @@ class Common:
 
     def source(self, *paths: Path) -> Source:
         """The images of paths; of a model of photographs, their faces."""
-        found = open_source(*paths)
-        if models.card(self.model).get("domain") != PHOTOGRAPH:
-            return found
-        return Photographs(**vars(found), face=self.face, align=self.align)
+        return faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
 
 
 @dataclass(frozen=True, kw_only=True)

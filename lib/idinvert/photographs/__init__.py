@@ -7,6 +7,6 @@ cuts out the square in which a generator of FFHQ knows a face, and pastes such a
 
 from .alignment import Square, align
 from .landmarks import Face, find_faces
-from .source import Photographs
+from .source import Photographs, faces_of
 
-__all__ = ["Face", "Photographs", "Square", "align", "find_faces"]
+__all__ = ["Face", "Photographs", "Square", "align", "faces_of", "find_faces"]

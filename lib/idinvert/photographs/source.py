@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from idinvert import models
 from idinvert.data import ImageError, Source, squared, to_float, to_uint8
 
 from .alignment import Square, align
 from .landmarks import Face, find_faces
 
+DOMAIN = "photograph"  # of models that know aligned faces, as their cards have it
 NARROWEST = 32  # px, of a face
 TURNED = 0.5  # `Face.turn` of a face that is seen from the side
 ALIGNED = "--no-align takes the picture as it is"
@@ -78,6 +81,14 @@ class Photographs(Source):
             warnings.warn(f"{name} shows {counted(len(faces))}, and number {self.face} by size is "
                           f"taken, at {place}: --face {others} takes another.", stacklevel=2)
         return face
+
+
+def faces_of(source: Source, model: str, **options: Any) -> Source:
+    """The images of a source as a model of the registry wants them: faces, aligned, if it knows
+    photographs of faces; options are those of `Photographs`."""
+    if models.card(model).get("domain") != DOMAIN:
+        return source
+    return Photographs(**vars(source), **options)
 
 
 def counted(faces: int) -> str:

@@ -4,25 +4,28 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import ipywidgets as w
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from idinvert.codes import interpolate
-from idinvert.data import ImageError, grid, read_image, to_uint8
+from idinvert.codes import interpolate, render
+from idinvert.data import ImageError, Source, grid, to_uint8
 from idinvert.inversion import METHODS, Inversion, OnStep, Settings, diffuse, stitch
+from idinvert.inversion.methods.pivotal_tuning import Tuned
 from idinvert.inversion.model import Model
+from idinvert.photographs import faces_of
 from idinvert.settings import names
 
 LAMBDAS = (0.0, 0.5, 2.0, 5.0, 10.0, 40.0)
 REACH = 8.0  # largest step of an attribute slider, in units of codes
-SHOWN = "190px"  # side of a picture of the panel
+SHOWN, SHOWN_LARGE = "190px", "380px"  # side of a picture of the panel
+LARGE = 256  # px of images that are shown large
+PAUSE = 0.7  # seconds after the last change of an edit, before it is rendered in full size
 CELL = "padding:0 12px;white-space:nowrap"  # style of the cells of a table
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px
 
@@ -80,12 +83,18 @@ class Session:
 
     def inverted(self) -> Tensor:
         """Image of the code."""
-        return self.model.render(self.codes, self.found)
+        return self.render(self.codes)
 
-    def edited(self, strengths: dict[str, float], way: float = 0.0) -> Tensor:
+    def edited(self, strengths: dict[str, float], way: float = 0.0, whole: bool = False) -> Tensor:
         """Image of the code that goes `way` [0, 1] to the other code, then along boundaries."""
         between = torch.lerp(self.codes, self.other, way)
-        return self.model.render(self.model.edit(between, **strengths), self.found)
+        return self.render(self.model.edit(between, **strengths), whole)
+
+    def render(self, codes: Tensor, whole: bool = False) -> Tensor:
+        """Image of a code, at the size at which the model inverts; `whole`: in its full size."""
+        if whole or isinstance(self.found, Tuned):
+            return self.model.render(codes, self.found)
+        return render(self.model.generator, codes)
 
 
 # --- pictures and tables --------------------------------------------------------------------------
@@ -167,6 +176,7 @@ class Panel:
         self.worker: threading.Thread | None = None
         self.before: dict[str, Tensor] = {}  # attribute probabilities [1, A] before the edit
         self.stopping = False
+        self.refining: threading.Timer | None = None
         self.build()
         self.connect()
         self.widget = self.arrange()
@@ -206,7 +216,8 @@ class Panel:
         self.across, self.down = span("left, right"), span("top, bottom")
         self.context = choice(1, "into image")
         self.spread = w.Button(description="Diffuse", button_style="primary")
-        self.views = {name: w.Image(format="png", layout={"width": SHOWN, "height": SHOWN})
+        shown = SHOWN if side < LARGE else SHOWN_LARGE
+        self.views = {name: w.Image(format="png", layout={"width": shown, "height": shown})
                       for name in ("target", "inverted", "edited", "stitched")}
         self.scores = w.HTML()
 
@@ -250,13 +261,17 @@ class Panel:
 
     def on_upload(self, change) -> None:
         """Begin with an uploaded image; the message names one that cannot be read."""
-        if change.new:
+        if not change.new:
+            return
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             try:
-                image = read_upload(change.new[0], self.faces.shape[-1])
+                image = read_upload(change.new[0], self.faces.shape[-1], self.model.name)
             except ImageError as error:
                 self.message.value = str(error)
-            else:
-                self.choose(image[None].to(self.faces))
+                return
+        self.choose(image[None].to(self.faces))
+        self.message.value = " ".join(str(warning.message) for warning in told)
 
     def choose(self, image: Tensor) -> None:
         """Begin with another image, once no inversion runs."""
@@ -298,17 +313,38 @@ class Panel:
         """Show a new code."""
         inverted = self.session.inverted()
         self.show("inverted", inverted)
-        self.before = {"target": self.model.probabilities(self.session.target),
-                       "inverted": self.model.probabilities(inverted)}
+        self.before = self.judge(target=self.session.target, inverted=inverted)
         self.refresh_edit()
 
+    def judge(self, **images: Tensor) -> dict[str, Tensor]:
+        """Probabilities of attributes in images; none if the model has no classifier."""
+        return {name: self.model.probabilities(x) for name, x in images.items()
+                } if self.model.has("classifier") else {}
+
     def refresh_edit(self) -> None:
-        """Show what the edits make of the code, and the classifier's probabilities."""
-        strengths = {name: control.value for name, control in self.attributes.items()}
-        edited = self.session.edited(strengths, self.way.value)
+        """Show what the edits make of the code, and the classifier's probabilities; a little later,
+        the same in full size."""
+        edited = self.edited()
         self.show("edited", edited)
-        columns = self.before | {"edited": self.model.probabilities(edited)}
-        self.scores.value = score_table(self.model, columns)
+        if columns := self.before | self.judge(edited=edited):
+            self.scores.value = score_table(self.model, columns)
+        if self.refining is not None:
+            self.refining.cancel()
+        if self.model.whole.resolution > edited.shape[-1]:
+            self.refining = threading.Timer(PAUSE, self.refine)
+            self.refining.start()
+
+    def edited(self, whole: bool = False) -> Tensor:
+        """What the controls make of the code."""
+        strengths = {name: control.value for name, control in self.attributes.items()}
+        return self.session.edited(strengths, self.way.value, whole)
+
+    def refine(self) -> None:
+        """Show the edited image in full size, unless another was asked for meanwhile."""
+        mine = self.refining
+        image = self.edited(whole=True)
+        if mine is self.refining:
+            self.show("edited", image)
 
     def refresh_box(self) -> None:
         """Show the target's rectangle in the image into which it is diffused."""
@@ -369,12 +405,8 @@ class Panel:
             self.show("inverted", images.float())
 
 
-def read_upload(upload: dict, size: int) -> Tensor:
-    """Image [3, size, size] of a file that a FileUpload holds; ImageError names it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(upload["name"]).name
-        path.write_bytes(upload["content"])
-        try:
-            return read_image(path, size)
-        except ImageError as error:
-            raise ImageError(str(error).replace(f"{folder}/", "")) from error
+def read_upload(upload: dict, size: int, model: str) -> Tensor:
+    """Image [3, size, size], as a model wants it, of a file that a FileUpload holds; ImageError
+    names it."""
+    source = Source([upload["name"]], lambda _: bytes(upload["content"]))
+    return faces_of(source, model).read(upload["name"], size)
