@@ -40,7 +40,7 @@ from idinvert.registry import nearest
 
 from . import UsageError, read_options
 
-DEFAULT_MODEL, DEFAULT = "ffhq", "in-domain"
+DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
 
 
@@ -114,16 +114,16 @@ def main(arguments: list[str]) -> None:
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str
                 ) -> tuple[Any, Method]:
     """Options of a command, and the method it names, with the settings of that method."""
-    name = named("--method", arguments, DEFAULT)
+    model = idinvert.Model(named("--model", arguments, DEFAULT_MODEL), "cpu")
+    usual = DEFAULT if DEFAULT in model.available() else WITHOUT_ENCODER
+    name = named("--method", arguments, usual)
     settings = re.sub(r"\W", "_", name)  # as the help calls them
     if name not in METHODS:
         raise UsageError(f"unknown method {name!r}: {nearest(name, METHODS)}")
     choice = Annotated[Literal[tuple(METHODS)], tyro.conf.arg(
         help="how to invert; --method NAME --help lists the settings of another method")]
-    model = named("--model", arguments, DEFAULT_MODEL)
     joined = make_dataclass("Joined", [
-        ("method", choice, DEFAULT),
-        (settings, METHODS[name], idinvert.Model(model, "cpu").method(name)),
+        ("method", choice, usual), (settings, METHODS[name], model.method(name)),
     ], bases=(kind,), frozen=True, kw_only=True)
     options = read_options(joined, arguments, module, described)
     return options, getattr(options, settings)
