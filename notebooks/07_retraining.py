@@ -40,11 +40,9 @@ from idinvert.study.subjects import ready
 from IPython.display import display
 
 run = study.begin("07_retraining", profile, device, seed, num_images=num_images)
-generators = run.settings.generators
-found = {domain: retraining.encode_by_all(run, domain, generators[domain])}
-others = [d for d in generators if d != domain]
-if others:
-    found |= ready(others, lambda d: retraining.encode_by_all(run, d, generators[d]))
+first = retraining.encode_by_all(run, domain)
+found = ready([domain, *(d for d in run.settings.generators if d != domain)],
+              lambda d: first if d == domain else retraining.encode_by_all(run, d))
 run.settings
 
 # %% [markdown]
@@ -124,7 +122,8 @@ if scenes:
 # Each row says which of two is better, by what the paper found: at reconstruction the layer-wise generator and
 # StyleGAN2, at interpolation the generator of one code and StyleGAN. A positive value agrees. A claim is
 # *reproduced* if the whole 95 % interval agrees. The intervals resample images; rows that end with *over
-# trainings* compare pairs of trainings of one seed. Our KID stands beside the paper's FID.
+# trainings* compare pairs of trainings of one seed, all of the same length, where the encoders of the tables
+# have seen unequal numbers of images. Our KID stands beside the paper's FID.
 
 # %%
 compared = retraining.comparisons("C20", domain, retraining.RETRAINED, encoders, 5)

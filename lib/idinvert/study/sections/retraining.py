@@ -17,7 +17,7 @@ from idinvert.study.encoding import Encoded
 from idinvert.study.networks import StudyModel
 from idinvert.study.run import Run
 from idinvert.study.scores import PIXELS, ImageSet, image_set
-from idinvert.study.subjects import ready
+from idinvert.study.subjects import SubjectError, ready
 
 GENERATORS = {"stylegan": "StyleGAN, one code", "stylegan-layerwise": "StyleGAN, layer-wise",
               "stylegan2": "StyleGAN2, one code", "stylegan2-layerwise": "StyleGAN2, layer-wise"}
@@ -38,12 +38,20 @@ def load_generators(run: Run, domain: str, names: Mapping[str, str]) -> dict[str
     return ready(names, lambda kind: encoding.load_generator(run, domain, names[kind]))
 
 
-def encode_by_all(run: Run, domain: str, names: Mapping[str, str]
+def encode_by_all(run: Run, domain: str
                   ) -> tuple[dict[str, StudyModel], dict[str, Encoded], ImageSet, ImageSet]:
-    """What the base encoder of each generator makes of the first test images of a domain: models,
-    images, the targets, and as many other real images."""
-    models, count = load_generators(run, domain, names), run.settings.num_images
-    first, subject = next(iter(models.values())), run.subject(domain)
+    """What the base encoder of each generator that the run's settings name makes of the first test
+    images of a domain: models, images, the targets, and as many other real images.
+
+    SubjectError: the settings name no generator of the domain.
+    """
+    names = run.settings.generators.get(domain)
+    if not names:
+        raise SubjectError(f"The profile {run.profile!r} names no generators of {domain!r} for "
+                           f"{run.notebook!r}.")
+    subject, count = run.subject(domain), run.settings.num_images
+    models = load_generators(run, domain, names)
+    first = next(iter(models.values()))
     size = first.generator.resolution
     targets, others = (image_set(first, subject.photos(size, **part).to(run.device))
                        for part in ({"stop": count}, {"start": -count}))
