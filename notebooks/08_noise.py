@@ -90,7 +90,7 @@ run.figure("fig14a", logs.curves_together(lines))
 # %% [markdown]
 # ## Several trainings with maps
 #
-# Short trainings with several seeds, whose logs are kept (`idinvert train NAME --seed 1 --kimg 2`). All begin
+# Short trainings with several seeds, whose logs are kept (`idinvert train NAME --seed 1 --kimg 1.5`). All begin
 # as the same encoder without maps; the seed sets the weights of the new convolutions and the order of the
 # images. Lines are means over the seeds, bands reach from the lowest to the highest.
 
