@@ -106,3 +106,11 @@ def test_bad_target_is_one_sentence(tmp_path, capsys):
     assert main(["book", str(tmp_path / "file"), "--vendor", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("idinvert book: error: ") and error.count("\n") == 1
+
+
+def test_every_figure_of_the_paper_is_listed_with_ours():
+    rows = book.figure_rows(["06_tradeoff"]).set_index("figure")
+    assert list(rows.index) == [str(number) for number in range(1, 21)]
+    assert rows.loc["10", "ours"] == "{doc}`Figure 10 <06_tradeoff>`"
+    assert rows.loc["7", "ours"] == "{doc}`redrawn <method>`"
+    assert rows.loc["15", "ours"] == "not measured yet"

@@ -32,6 +32,7 @@ from .chapters import table
 
 PAGES = ROOT / "book"
 CLAIMS = PAGES / "claims.csv"
+FIGURES = PAGES / "figures.csv"
 RESULTS = ROOT / "results"
 TABLES = RESULTS / "tables"
 NOT_MEASURED = "not measured yet"
@@ -157,7 +158,27 @@ def comparison_page(names: list[str], tables: Path) -> str:
         path = tables / f"table{number}.csv"
         text.append(table(pd.read_csv(path), f"Our Table {number}.") if path.exists()
                     else "Ours: not measured yet.\n")
+    text += ["## The figures\n", table(figure_rows(names), "Every figure of the paper and ours.")]
     return "\n".join(text)
+
+
+def figure_rows(names: list[str]) -> pd.DataFrame:
+    """A row for each figure of the paper: what it shows, and where ours is. It may be redrawn on a
+    page, or be part of another figure."""
+    made: dict[str, dict[str, None]] = {}  # links by the paper's number, in order
+    for name in names:
+        for found in chapters.results(name):
+            if found.kind == "figure" and (number := re.match(r"Figure (\d+)[ab]?(?= |$)",
+                                                              found.label)):
+                link = f"{{doc}}`{number[0]} <{name}>`"
+                made.setdefault(number[1], {})[link] = None
+    rows = []
+    for f in pd.read_csv(FIGURES, dtype=str, keep_default_na=False).itertuples():
+        links = [f"{{doc}}`redrawn <{f.ours}>`"] if f.ours == "method" else \
+            made.get(f.ours or f.figure, [NOT_MEASURED])
+        rows.append({"figure": f.figure, "in": f.section, "the paper shows": f.shows,
+                     "ours": ", ".join(links)})
+    return pd.DataFrame(rows)
 
 
 def claim_rows(names: list[str], verdicts: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import seaborn as sns
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from idinvert.data import to_uint8
@@ -148,39 +149,49 @@ def lines_together(table: pd.DataFrame, x: str, group: str, panels: dict[str, st
 def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, str]],
            lower: Sequence[str]) -> Figure:
     """One panel per (column, axis label) over the column and label `x`: a point for each row with
-    its interval, a line through the rows of each `method`, and in grey the front that no row beats
-    (`front_COLUMN`). Axes of the columns `lower` are turned: upwards and to the right is better.
+    its interval, and in grey the front that no row beats (`front_COLUMN`). Axes of the columns
+    `lower` are turned: upwards and to the right is better. The rows of a `method` whose `setting`s
+    are numbers are joined by a line; in panels after the first, only their ends are named.
     """
     figure, axes = axes_grid(len(panels), columns=len(panels), inch=4.1)
-    names = list(table["method"].unique())
     for axis, (y, label) in zip(axes, panels):
         front = table[table[f"front_{y}"]].sort_values(x[0])
-        axis.plot(front[x[0]], front[y], drawstyle="steps-post" if x[0] in lower else "steps-pre",
-                  color="#d9d9d9", lw=7, solid_capstyle="round", zorder=0)
-        for name, colour in colours(names).items():
+        axis.plot(front[x[0]], front[y], drawstyle="steps-post", color="#dcdcdc", lw=8, zorder=0)
+        for name, colour in colours(list(table["method"].unique())).items():
             rows = table[table["method"] == name]
-            line = "" if (rows["steps"] == 0).all() else "-"
-            axis.plot(rows[x[0]], rows[y], line, color=colour, lw=1.1, alpha=0.7)
-            for column, ends in ((x[0], "x"), (y, "y")):
-                spread = np.abs(rows[[f"{column}_low", f"{column}_high"]].to_numpy().T
-                                - rows[column].to_numpy())
-                axis.errorbar(rows[x[0]], rows[y], **{f"{ends}err": spread}, fmt="none",
-                              ecolor=colour, elinewidth=0.7, alpha=0.3)
-            axis.scatter(rows[x[0]], rows[y], s=22, color=colour, label=name, zorder=3)
-            for _, row in rows.iterrows():
-                axis.annotate(row["setting"].removesuffix(" steps"), (row[x[0]], row[y]), (3, 3),
-                              textcoords="offset points", fontsize=6, color=colour)
-        axis.set(xlabel=x[1], ylabel=label)
+            swept = rows["setting"].str.contains(r"\d").all()
+            if swept:
+                axis.plot(rows[x[0]], rows[y], color=colour, lw=1.2, alpha=0.7)
+            ends = {f"{end}err": spread_around(rows, column)
+                    for end, column in (("x", x[0]), ("y", y))}
+            axis.errorbar(rows[x[0]], rows[y], **ends, fmt="none", ecolor=colour, elinewidth=0.6,
+                          alpha=0.3)
+            axis.scatter(rows[x[0]], rows[y], s=24, color=colour, label=name, zorder=3)
+            named = rows if axis is axes[0] else rows.iloc[[0, -1]] if swept else rows[:0]
+            for _, row in named.iterrows():
+                axis.annotate(row["setting"], (row[x[0]], row[y]), (4, 3), color=colour,
+                              textcoords="offset points", fontsize=6)
+        margin = 0.1 * np.ptp(table[y]) or 1
+        axis.set(xlabel=f"{x[1]} (better \N{RIGHTWARDS ARROW})",
+                 ylabel=f"{label} (better \N{RIGHTWARDS ARROW})",
+                 ylim=(table[y].min() - margin, table[y].max() + margin))
         if x[0] in lower:
             axis.set_xscale("log")
             axis.invert_xaxis()
-            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
-            axis.tick_params(axis="x", which="minor", labelsize=6, rotation=60)
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("")
         if y in lower:
             axis.invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def spread_around(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """Lengths [2, N] of the two halves of the intervals of a column."""
+    ends = rows[[f"{column}_low", f"{column}_high"]].to_numpy()
+    return np.abs(ends - rows[[column]].to_numpy()).T
 
 
 @theme()
