@@ -107,7 +107,7 @@ def contents(names: list[str], live_pages: list[str]) -> str:
     parts = {
         "The paper": ["method", *live_pages],
         "Results": sorted(names, key=lambda name: (name == "explore", name)),
-        "Evidence": ["paper_and_ours", "deviations", "settings"],
+        "Evidence": ["paper_and_ours", "deviations", "settings", "tested"],
         "Use it": ["data", "models", "trainings", "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
     }
