@@ -110,6 +110,17 @@ def test_face_is_edited_and_put_back(photograph):
         assert np.abs(np.asarray(whole).astype(int) - expected).max() <= 1
 
 
+def test_sheet_shows_photograph_inversion_and_edit(photograph):
+    assert main(["edit", "photo.png", "age=+3", "--sheet", "sheet.png", *FAST]) == 0
+    with Image.open("photo.png") as photo, Image.open("sheet.png") as sheet:
+        shown = np.asarray(sheet)
+        assert shown.shape == (8, 24, 3)
+        assert np.array_equal(shown[:, :8], np.asarray(photograph.crop(photo, 8)))
+    with Image.open("edited.png") as edited:
+        assert np.array_equal(shown[:, 16:], np.asarray(edited))
+        assert not np.array_equal(shown[:, 8:16], shown[:, 16:])
+
+
 def test_inverted_face_is_compared_with_its_crop(photograph):
     assert main(["invert", "photo.png", *FAST]) == 0
     with Image.open("photo.png") as photo:

@@ -24,13 +24,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
 import idinvert
 from idinvert.boundaries import Boundary
-from idinvert.data import ImageError, Source, write_image
+from idinvert.data import ImageError, Source, grid, write_image
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
@@ -38,7 +39,7 @@ from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.photographs import Photographs
 
 from . import UsageError
-from .invert import Common, read_method
+from .invert import SHOWN_SIZE, Common, read_method
 
 CODES = (".npz", ".npy")
 LARGEST = 20.0  # strength of an edit; beyond it nothing is left of the image
@@ -57,6 +58,8 @@ class Command(Common):
     """image to write, or folder for several; edited.png or edited/ if not given"""
     paste: bool = False
     """put the edited face back into the whole photograph"""
+    sheet: Path | None = None
+    """picture to write as well: a row of photograph, inversion and edited image for each"""
 
 
 def main(arguments: list[str]) -> None:
@@ -75,11 +78,20 @@ def main(arguments: list[str]) -> None:
         names, found = source.names, inverted(source, model, method, options)
     places = dict(zip(names, targets(names, options.out)))
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
+    rows = []
     for name, part in found:
         steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
         image, = model.render(model.edit(part.codes, **steps), part)
         write_image(places[name], source.pasted(name, image) if options.paste else image)
         print(places[name], flush=True)
+        if options.sheet and source is not None:
+            size = min(image.shape[-1], SHOWN_SIZE)
+            target = source.read(name, size, not options.squeeze).to(image)
+            made = torch.stack([*model.render(part.codes, part), image])
+            rows += [target, *F.adaptive_avg_pool2d(made, size)]
+    if rows:
+        write_image(options.sheet, grid(torch.stack(rows), 3))
+        print(options.sheet)
     print(f"idinvert edit: {time.monotonic() - start:.0f} s.", file=sys.stderr)
 
 
