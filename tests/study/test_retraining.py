@@ -103,6 +103,15 @@ def test_loss_falls_with_each_block_of_maps(keep):
     assert not noise.loss_claims("face", {"b1": "b1"})
 
 
+def test_single_trainings_are_compared_by_the_stretches_of_their_logs(keep, tmp_path):
+    for k in (1, 2):
+        keep(f"b{k}", 0, [3.0 / k, 2.0 / k, 2.5 / k], held_out_mse=1.0)
+        (tmp_path / "logs" / f"b{k}-seed0.jsonl").rename(tmp_path / "logs" / f"b{k}.jsonl")
+    (row,) = noise.training_claims("face", {"b1": "b1", "b2": "b2"})
+    assert (row["claim"], row["ours"], row["verdict"]) == ("C25", 1.25, "reproduced")
+    assert row["low"] == pytest.approx(bootstrap.mean([1.5, 1.0, 1.25]).low)
+
+
 def test_tradeoff_joins_the_generators_of_a_family():
     row = {f"{c}{end}": 1.0 for c in ("mse", "between_kid") for end in ("", "_low", "_high")}
     table = pd.DataFrame([{"kind": kind, **row} for kind in retraining.GENERATORS])

@@ -112,6 +112,15 @@ def smallest_gap(term: str, higher: str, lower: str) -> Estimate:
     return min(stretches, key=lambda found: found.low)
 
 
+def gap_in_one_training(term: str, higher: str, lower: str) -> Estimate:
+    """By how much a term of the loss is higher in the training of one model than in that of
+    another, of models that were trained once: mean over the stretches of their logs, with Student's
+    interval over these, which does not say what another training would give."""
+    a, b = (training_log(name).dropna(subset=[term]).set_index("kimg")[term]
+            for name in (higher, lower))
+    return bootstrap.mean((a - b).dropna().to_numpy())
+
+
 def spread_over_seeds(models: dict[str, str], columns: Sequence[str]) -> pd.DataFrame:
     """One row per model {label: name}: the length of its repetitions, and of each column the mean
     over them with Student's interval."""

@@ -49,3 +49,12 @@ def loss_claims(domain: str, repeated: dict[str, str]) -> list[dict]:
     return [*rows, claims.row("C25", f"{domain}: {title} lower in {VARIANTS[last]} than in "
                               f"{VARIANTS[first]} throughout", paper,
                               logs.smallest_gap("pixel", repeated[first], repeated[last]))]
+
+
+def training_claims(domain: str, names: dict[str, str]) -> list[dict]:
+    """C25 by the trainings of Table 6 themselves, which are longer, and one of each encoder
+    {variant: name}: the unit of the interval is a stretch of the log."""
+    return [claims.row("C25", f"{domain}: {logs.TITLES['pixel']} lower in {VARIANTS[more]} than in "
+                       f"{VARIANTS[fewer]}, stretches of one training", "lower and lower "
+                       "(Fig. 14a)", logs.gap_in_one_training("pixel", names[fewer], names[more]))
+            for fewer, more in pairwise(names)]
