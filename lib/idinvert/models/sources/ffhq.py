@@ -138,6 +138,7 @@ FFHQ = SOURCES.register("ffhq")(FetchedModel(
         "format": "MobileStyleGAN",
         "data": "FFHQ",
         "inversion": {"resolution": 256, "feature_resolution": 128, "batch": 1, "bf16": True,
+                      "learning_rate": 0.03,
                       "backbone": "pooled.Encoder"},
         "origin": "S. Belousov, MobileStyleGAN, arXiv 2104.04767, distilled from NVIDIA's "
                   "StyleGAN2 of FFHQ",
