@@ -155,7 +155,7 @@ class Beyond:
 
 @NOTEBOOKS.register("11_photographs")
 @settings
-class Photographs(Reconstruction):
+class Photographs(MethodsCompared):
     """Photographs of faces, or stand-ins for them, through a generator of photographs."""
 
     num_real: Count  # other faces that edited ones are compared with
