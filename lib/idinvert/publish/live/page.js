@@ -80,13 +80,6 @@ function addScript(file) {
   });
 }
 
-/** The bytes that a string of base64 of gzip stands for. */
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 async function load() {
   const bar = $("progress"), total = SCRIPTS.reduce((sum, [, bytes]) => sum + bytes, 0);
   bar.hidden = false;
@@ -97,17 +90,11 @@ async function load() {
   }
   const given = window.idinvertLive;
   model = given.model;
-  const wasm = await unpack(given.wasm);
-  const names = Object.keys(model.networks), networks = [];
-  for (const name of names) {
-    networks.push({ name, content: await unpack(given.networks[name]),
-                    inputs: model.networks[name].inputs });
-    bar.value += 0.1 / names.length;
-  }
+  const networks = Object.entries(model.networks).map(
+    ([name, { inputs }]) => ({ name, packed: given.networks[name], inputs }));
   engine = new Engine(`${given.runtime}\n${given.worker}`);
-  const buffers = [wasm, ...networks.map(network => network.content)].map(bytes => bytes.buffer);
-  await engine.call("load", { wasm, loader: given.loader, networks },
-                    () => { bar.value += 0.3 / names.length; }, buffers);
+  await engine.call("load", { wasm: given.wasm, loader: given.loader, networks },
+                    () => { bar.value += 0.4 / networks.length; });
   model.boundaries = Object.fromEntries(Object.entries(model.boundaries).map(
     ([name, { direction }]) => [name, Float32Array.from(direction.flat())]));
   delete given.networks, delete given.wasm, delete given.runtime;

@@ -11,12 +11,13 @@ const tasks = {
   async load({ wasm, loader, networks }, report) {
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.proxy = false;
-    ort.env.wasm.wasmBinary = wasm;
+    ort.env.wasm.wasmBinary = await unpack(wasm);
     const script = new Blob([loader], { type: "text/javascript" });
     ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(script) };
     ort.env.logLevel = "error";
-    for (const { name, content, inputs } of networks) {
-      sessions[name] = await ort.InferenceSession.create(content, { executionProviders: ["wasm"] });
+    for (const { name, packed, inputs } of networks) {
+      sessions[name] = await ort.InferenceSession.create(await unpack(packed),
+                                                         { executionProviders: ["wasm"] });
       const zeros = Object.entries(inputs).map(
         ([key, dims]) => [key, new Float32Array(dims.reduce((a, b) => a * b))]);
       sessions[name].shapes = inputs;
@@ -52,6 +53,13 @@ const tasks = {
   /** End the refinement that runs, after its present step. */
   stop() { refining++; },
 };
+
+/** The bytes that a string of base64 of gzip stands for. */
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
 
 /** Outputs of a network, by name, as plain arrays. */
 async function run(name, inputs) {
