@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from idinvert.boundaries.svm import fit
 from idinvert.codes import sample_codes
 from idinvert.nn.classifier import Classifier
 from idinvert.nn.stylegan import Generator
+from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
@@ -220,6 +222,27 @@ def test_files_of_another_kind_are_refused(tmp_path):
         boundaries.load(path)
     with pytest.raises(ValueError, match="different names"):
         boundaries.save([random_boundary("a", 1)] * 2, path)
+
+
+SOUND = {"intercept": 0.0, "layers": [0], "accuracy": 1.0, "space": "whole"}
+
+
+@pytest.mark.parametrize("notes, normal", [
+    ([], None), ({"age": None}, None), ({"age": {}}, None), ({"age": 3}, None), ("age", None),
+    ({"age": SOUND | {"layers": [float("inf")]}}, None), ({"age": SOUND | {"layers": 3}}, None),
+    ({"age": SOUND | {"layers": [7]}}, None), ({"age": SOUND | {"intercept": "x"}}, None),
+    ({"age": SOUND | {"more": 1}, "other": SOUND}, None), ({"age": SOUND}, torch.tensor(1.0)),
+    ({"age": SOUND}, torch.full((2, 3), torch.nan)), ({"age": SOUND | {"space": []}}, None),
+], ids=str)  # fmt: skip
+def test_damaged_notes_are_refused(tmp_path, notes, normal):
+    """Each in the one sentence, whatever it would raise."""
+    normal = torch.ones(2, 3) if normal is None else normal
+    save_file({"age": normal}, tmp_path / "b.safetensors", {"boundaries": json.dumps(notes)})
+    with pytest.raises(ValueError, match="is not a file of boundaries"):
+        boundaries.load(tmp_path / "b.safetensors")
+    save_file({"age": torch.ones(2, 3)}, tmp_path / "b.safetensors",
+              {"boundaries": json.dumps({"age": SOUND})})
+    assert list(boundaries.load(tmp_path / "b.safetensors")) == ["age"]
 
 
 def small_generator(layerwise):

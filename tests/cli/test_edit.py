@@ -1,6 +1,7 @@
 """`idinvert edit`, and what `idinvert invert` adds to the inversion of files."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +127,26 @@ def run_python(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), *sys.path]))
     return lambda *words: subprocess.run([sys.executable, "-m", "idinvert", *words], check=True,
                                          capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_edits_of_files_of_the_same_name_keep_apart(photo, tmp_path, capsys):
+    """Codes of two folders, and photographs that differ in their suffix."""
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "1.npy", np.random.default_rng(0).random((4, 4)))
+    assert main(["edit", "a/1.npy", "b/1.npy", "age=1", "--model", "own", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.split() == ["edited/a/1.png", "edited/b/1.png"]
+    write_image("photo.bmp", torch.rand(3, 9, 9) * 2 - 1)
+    assert main(["edit", "photo.png", "photo.bmp", "age=1", "--out", "two", *FAST]) == 0
+    assert capsys.readouterr().out.split() == ["two/photo.png.png", "two/photo.bmp.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", np.nan, 3.0], ids=str)
+def test_codes_that_are_none_are_named(photo, content, capsys):
+    if isinstance(content, bytes):
+        Path("code.npz").write_bytes(content)
+    else:
+        np.savez("code.npz", code=np.full((4, 4) if content != content else (), content))
+    assert main(["edit", "code.npz", "age=1", "--model", "own", "--device", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert "code.npz" in error and "codes" in error and "not foreseen" not in error

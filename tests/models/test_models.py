@@ -1,6 +1,7 @@
 """The registry gives back what was saved, and says in one sentence what is wrong with a file."""
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -308,3 +309,27 @@ def test_a_damaged_card_is_named(saved, tmp_path):
     (tmp_path / "face-tiny.json").write_text("[]")
     with pytest.raises(models.ModelsError, match="face-tiny.json is no card of a model"):
         models.load("face-tiny")
+
+
+@pytest.mark.parametrize("settings", [
+    {"resolution": 1 << 20}, {"mapping_depth": 10**9}, {"channel_base": 10**400},
+    {"resolution": 4096, "channel_base": 1 << 24, "channel_max": 1 << 14}, {"z_dim": "x"},
+    {"w_dim": -4}, {"w_dim": None},
+], ids=str)  # fmt: skip
+def test_cards_that_ask_for_more_than_any_model_are_refused(saved, tmp_path, settings):
+    """Before a network is built, which would take all memory."""
+    card = json.loads((tmp_path / "face-tiny.json").read_text())
+    (tmp_path / "face-tiny.json").write_text(
+        json.dumps(card | {"settings": card["settings"] | settings}))
+    with pytest.raises(models.ModelsError, match="describes no network|do not fit"):
+        models.load("face-tiny")
+
+
+@pytest.mark.parametrize("shape", [[1 << 20, 1 << 20], [-1, 4], [1 << 27, 4]])
+def test_small_streams_of_many_numbers_are_refused(shape):
+    """A hundred bytes of LZMA can be gigabytes."""
+    stream = torch.frombuffer(bytearray(lzma.compress(bytes(1 << 20))), dtype=torch.uint8)
+    tensors = {"w": stream, f"w{codec.SHAPE}": torch.tensor(shape),
+               f"w{codec.SCALES}": torch.ones(1)}
+    with pytest.raises(ValueError, match="the shapes are none of a model"):
+        codec.unpacked(tensors)

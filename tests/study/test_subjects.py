@@ -158,7 +158,11 @@ def test_the_profile_of_the_paper_names_its_data():
 
 def test_damaged_profiles_are_refused(tmp_path):
     path = tmp_path / "mine.yml"
-    for text, message in (("a: [", "no readable YAML"), ("- a", "lists no settings"),
+    merges = "".join(f"a{i + 1}: &a{i + 1} {{<<: [*a{i}, *a{i}, *a{i}]}}\n" for i in range(30))
+    for text, message in (("a: [", "no readable YAML"), ("[" * 2000, "no readable YAML"),
+                          ("a: 2020-99-99", "no readable YAML"), ("a: !!python/x 1", "no readable"),
+                          (f"a0: &a0 {{x: 1}}\n{merges}", "no readable YAML"),
+                          ("- a", "lists no settings"),
                           ("06_tradeof: {}", "'06_tradeof', which is no notebook: did you mean"),
                           ("subjects: [a]", "subjects should be listed by domain"),
                           ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1"),

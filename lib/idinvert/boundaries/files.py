@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save as serialised
+from torch import Tensor
 
 from idinvert.files import replacing
 
-from .boundary import Boundary
+from .boundary import SPACES, Boundary
 
 
 def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
@@ -32,15 +35,25 @@ def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
 def load(path: str | Path) -> dict[str, Boundary]:
     """Boundaries by name from a file written by `save`, in the order they were saved in.
 
-    FileNotFoundError: no such file. ValueError: a file of another kind.
+    FileNotFoundError: no such file. ValueError: a file of another kind, or damaged.
     """
     try:
         with safe_open(path, "pt") as file:
             notes = json.loads(file.metadata()["boundaries"])
-            return {name: Boundary(name, file.get_tensor(name),
-                                   **note | {"layers": tuple(note["layers"])})
+            return {name: boundary(name, file.get_tensor(name), note)
                     for name, note in notes.items()}
-    except OSError:
+    except (OSError, MemoryError):
         raise
-    except Exception as error:  # damaged files raise many types
+    except Exception as error:  # notes that are damaged raise many types
         raise ValueError(f"{path} is not a file of boundaries.") from error
+
+
+def boundary(name: str, normal: Tensor, note: dict[str, Any]) -> Boundary:
+    """A boundary of its normal and notes; ValueError, TypeError, KeyError: they do not fit."""
+    found = Boundary(name, normal.float(), float(note["intercept"]), tuple(note["layers"]),
+                     float(note["accuracy"]), note["space"])
+    if (normal.ndim != 2 or not normal.isfinite().all() or not math.isfinite(found.intercept)
+            or found.space not in SPACES
+            or not all(type(layer) is int and 0 <= layer < len(normal) for layer in found.layers)):
+        raise ValueError(f"{name} is no boundary")
+    return found

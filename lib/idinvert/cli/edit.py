@@ -15,11 +15,13 @@ model has.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from tyro.conf import Positional
 import idinvert
 from idinvert.boundaries import Boundary
 from idinvert.data import ImageError, Source, grid, write_image
+from idinvert.data.sources import text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
@@ -139,26 +142,35 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
     for each file; ValueError names a bad one."""
     names, parts = [], []
     shape = tuple(model.generator.w_avg.shape)
-    for path in paths:
+    for path, own in zip(paths, code_names(paths)):
         try:
             found = np.load(path, allow_pickle=False)
             values = found if path.suffix.lower() == ".npy" else found["code"]
             values = values.astype(np.float32).reshape(-1, *values.shape[-2:])
-        except (ValueError, KeyError, EOFError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except FileNotFoundError:
+            raise
+        except (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} holds no codes.") from error
         if values.shape[1:] != shape:
             raise ValueError(f"{path} has codes of {values.shape[1:]} layers and dimensions, but "
                              f"{model.name} takes {shape}.")
-        several = [f"{path.stem}-{i}" for i in range(len(values))]
-        names += several if len(several) > 1 else [path.stem]
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path} has codes that are not finite.")
+        several = [f"{own}-{i}" for i in range(len(values))]
+        names += several if len(several) > 1 else [own]
         codes = torch.from_numpy(values).to(model.device)
         weights = {} if path.suffix.lower() == ".npy" else {
             key.removeprefix(files.TUNED): torch.from_numpy(found[key])
             for key in found if key.startswith(files.TUNED)}
         parts.append(inversion_of(codes, model, weights))
     return names, parts
+
+
+def code_names(paths: Sequence[Path]) -> list[str]:
+    """Names of files of codes, without suffixes, from the folder on that they share."""
+    absolute = [path.absolute() for path in paths]
+    common = os.path.commonpath([path.parent for path in absolute])
+    return [text(path.relative_to(common).with_suffix("").as_posix()) for path in absolute]
 
 
 def inversion_of(codes: Tensor, model: idinvert.Model, weights: Mapping[str, Tensor] | None = None
@@ -256,4 +268,7 @@ def targets(names: Sequence[str], out: Path | None) -> list[Path]:
     folder = out or Path("edited")
     if folder.suffix:
         raise UsageError(f"--out {folder} should be a folder, for there are {len(names)} images.")
-    return [folder / PurePosixPath(name).with_suffix(".png") for name in names]
+    own = files.file_names(names)
+    if len(own) < len(names):
+        raise UsageError("two of the files have the same name: edit one after the other.")
+    return [folder / f"{own[name]}.png" for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields
 from functools import cached_property
 from typing import Any
@@ -239,8 +240,11 @@ class Model:
         ValueError unless they are floats in [-1, 1]."""
         if not isinstance(images, Tensor):
             raise ValueError(f"images must be a tensor [N, 3, r, r] in [-1, 1], not a "
-                             f"{type(images).__name__}: see idinvert.read_image.")
+                             f"{type(images).__name__}: see idinvert.read_image; "
+                             "idinvert.data.to_float(torch.from_numpy(array).permute(0, 3, 1, 2)) "
+                             "converts an array [N, r, r, 3] of bytes.")
         images, size = images.to(self.device), self.generator.resolution
+        images = images.float() if images.is_floating_point() else images
         if size < self.whole.resolution and images.shape[2:] == (self.whole.resolution,) * 2:
             images = F.adaptive_avg_pool2d(images, size)
         check_images(images, self.generator)
@@ -248,4 +252,7 @@ class Model:
             raise ValueError(f"images must be in [-1, 1], but reach {images.abs().max():.4g}: see "
                              "idinvert.read_image and idinvert.data.to_float, and clamp rendered "
                              "images.")
+        if images.numel() and images.min() >= 0:
+            warnings.warn("no image has a value below 0: images are in [-1, 1], and those in "
+                          "[0, 1] become so by 2 * images - 1.", stacklevel=3)
         return images

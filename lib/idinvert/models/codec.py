@@ -7,12 +7,16 @@ or the differences of a state from that of another model are stored in this way.
 from __future__ import annotations
 
 import lzma
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
+
+MEMORY = 1 << 27  # bytes that unpacking a tensor may take beside it
+MOST = 1 << 28  # numbers in one model
 
 # Endings of the keys under which the scales and the shape of a matrix in few bits are stored
 SCALES, SHAPE = "|scales", "|shape"
@@ -54,7 +58,12 @@ def packed(state: State, bits: float, coarsest: State | None = None) -> State:
 
 
 def unpacked(tensors: State) -> State:
-    """The state, in float32, of tensors as a file holds them."""
+    """The state, in float32, of tensors as a file holds them. ValueError: they are damaged, or have
+    more numbers than any model, as small files can say."""
+    shapes = [value.tolist() for key, value in tensors.items() if key.endswith(SHAPE)]
+    if any(not isinstance(n, int) or n < 0 for shape in shapes for n in shape) or sum(
+            math.prod(shape) for shape in shapes) > MOST:
+        raise ValueError("the shapes are none of a model")
     state = {}
     for key, value in tensors.items():
         if key + SHAPE in tensors:
@@ -70,7 +79,7 @@ def unpacked(tensors: State) -> State:
 def decompressed(stream: Tensor, shape: list[int]) -> bytes:
     """The bytes of a compressed tensor, of no more than its shape has numbers."""
     count = int(np.prod(shape, dtype=object))
-    reader = lzma.LZMADecompressor()
+    reader = lzma.LZMADecompressor(memlimit=MEMORY)
     numbers = reader.decompress(stream.numpy().tobytes(), max(count, 0) + 1)
     if len(numbers) != count or not reader.eof:
         raise ValueError(f"the shape {shape} has {count} numbers, the stream others")

@@ -159,7 +159,8 @@ def read_user_file(path: str | Path, title: str) -> State:
     """The state dict in a file of the user's; PretrainedError: there is none."""
     path = Path(path)
     if not path.is_file():
-        raise PretrainedError(f"There is no {title} file at {path}.")
+        raise PretrainedError(f"There is no {title} file at {path}: correct the path, or unset the "
+                              f"variable IDINVERT_{title.replace('-', '').upper()}.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -33,6 +33,8 @@ from .roles import DEFAULT, companion_name, with_role
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
 LARGE = 512  # px; features of such images take tens of MB
+LIMITS = {"resolution": 4096, "mapping_depth": 64}  # of settings
+LARGEST_SETTING = 1 << 24
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # name -> SHA-256 of the models that this process has loaded
@@ -255,9 +257,25 @@ def network_of(name: str, described: dict) -> nn.Module:
     process draws does not depend on what it has loaded."""
     with torch.random.fork_rng(devices=[]):
         try:
+            check_size(described)
             return build(described["architecture"], described["settings"])
-        except (ValueError, TypeError, KeyError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # constructors raise many types on settings that do not fit
             raise ModelsError(f"The card of {name} describes no network: {error}") from error
+
+
+def check_size(described: dict) -> None:
+    """ValueError if a card describes a network larger than any model: it would take all memory."""
+    settings = described["settings"]
+    for key, value in settings.items():
+        if isinstance(value, int | float) and abs(value) > LIMITS.get(key, LARGEST_SETTING):
+            raise ValueError(f"its {key} is {value:.6g}")
+    with suppress(NotImplementedError), torch.device("meta"):  # not every network can be outlined
+        outline = build(described["architecture"], settings)
+        count = sum(value.numel() for value in outline.state_dict().values())
+        if count > codec.MOST:
+            raise ValueError(f"it would have {count:.3g} numbers")
 
 
 def identity(described: dict) -> str:

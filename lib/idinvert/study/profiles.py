@@ -229,13 +229,26 @@ def profile_path(profile: str) -> Path:
     return PROFILES / f"{profile}.yml"
 
 
+class Loader(yaml.SafeLoader):
+    """Reads YAML whose aliases are few: merges of merges grow without bound."""
+
+    aliases = 20
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases -= 1
+            if self.aliases < 0:
+                raise yaml.YAMLError("too many aliases")
+        return super().compose_node(parent, index)
+
+
 def read_file(path: Path) -> dict[str, Any]:
     """The settings in a profile's file; SettingsError if it is not a list of settings."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text("utf-8"), Loader)
     except OSError:
         raise
-    except Exception as error:  # PyYAML raises many types on damaged files
+    except Exception as error:  # odd values raise many types
         raise SettingsError(f"{path} is no readable YAML file.") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path} is no profile: it lists no settings.")

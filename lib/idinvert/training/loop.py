@@ -100,7 +100,7 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
         if not start[0] and writes:
             log.unlink(missing_ok=True)
         return *start, {}
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    state = read_checkpoint(path)
     check_architecture(state["task"], task.state_dict(), path)
     task.load_state_dict(state["task"])
     if writes and log.exists():
@@ -110,6 +110,18 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
             temporary.write_text("".join(x + "\n" for x in lines))
     step = round(state["step"] * state.get("batch", task.batch) / task.batch)
     return step, state["seconds"], state.get("sums", {})
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What a checkpoint holds; ValueError: it is damaged."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        return {"step": int(state["step"]), "seconds": float(state["seconds"]), **state}
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged files raise many types
+        raise ValueError(f"{path} is damaged: remove it, and the training begins anew or goes on "
+                         "from the published model.") from error
 
 
 def check_architecture(found: dict, expected: dict, path: Path) -> None:

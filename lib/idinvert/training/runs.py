@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from idinvert import models
-from idinvert.files import replacing
+from idinvert.files import read_notes, replacing
 
 PLACES = ("path", "labels")  # settings that name a place, which can be spelled in several ways
 CHANGING = ("kimg", "schedule_kimg", "name", "notes")  # settings that may change during a run
@@ -106,7 +106,7 @@ def check_settings(name: str, settings: dict) -> None:
     path = run_folder(name) / "settings.json"
     now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
     if path.exists():
-        before = json.loads(path.read_text())
+        before = read_notes(path)
         before.setdefault("path", before.get("images"))  # as older versions called it
         for key in now.keys() & before.keys():
             if place(key, before[key]) != place(key, now[key]):
