@@ -138,7 +138,8 @@ def test_a_package_is_enough_in_a_fresh_environment(wheel, tmp_path, kind):
     model = idinvert.load("face-stylegan-layerwise")
     idinvert.write_image(tmp_path / "x.png", model.render(model.sample(1))[0])
     for command in (["invert", "x.png"], ["edit", "x.png", "age=3"]):
-        run_there(binaries / "idinvert", *command, "--iterations", "2", cwd=tmp_path)
+        run_there(binaries / "idinvert", *command, "--model", "face-stylegan-layerwise",
+                  "--iterations", "2", cwd=tmp_path)
     assert (tmp_path / "inverted" / "images" / "x.png").exists()
     assert (tmp_path / "edited.png").exists()
 
