@@ -218,8 +218,8 @@ def success_at(kept: float, success: np.ndarray, others: np.ndarray) -> float:
     attributes [N, S] is kept, on the line between two steps; 0 if even the inversion keeps fewer.
 
     >>> steps = np.array([[0.0, 0.4, 1.0]]), np.array([[1.0, 0.9, 0.7]])
-    >>> round(success_at(0.8, *steps), 3), success_at(0.95, *steps)
-    (0.7, 0.2)
+    >>> [round(success_at(kept, *steps), 3) for kept in (0.8, 0.95)]
+    [0.7, 0.2]
     >>> success_at(1.0, steps[0], 0.9 * steps[1])
     0.0
     """
