@@ -66,5 +66,5 @@ $(VENV)/.book: $(VENV)/.installed
 
 $(VENV)/.weights: $(VENV)/.installed
 	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 and the FFHQ generator into the cache (120 MB, a minute)"
-	@$(BIN)/python -m idinvert.models.pretrained
+	@$(BIN)/python -c "import sys; from idinvert.models.pretrained import main; sys.exit(main())"
 	@touch $@

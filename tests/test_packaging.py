@@ -56,7 +56,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     build(ROOT, folder, "build_sdist")
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     build(folder / f"idinvert-{idinvert.__version__}", folder, "build_wheel")
     return next(folder.glob("*.whl"))
 
