@@ -56,7 +56,8 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     build(ROOT, folder, "build_sdist")
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4
+        archive.extractall(folder, **safely)
     build(folder / f"idinvert-{idinvert.__version__}", folder, "build_wheel")
     return next(folder.glob("*.whl"))
 
