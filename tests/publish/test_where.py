@@ -23,7 +23,7 @@ from idinvert.study.sections import reconstruction
 
 run = begin("02_reconstruction", "smoke", "cpu", methods={"nearest-sample": {"samples": 5}})
 model = networks.load(run.subject("face"), run.device, needs=())
-faces = render(model.generator, sample_codes(model.generator, 8, seed=0))[3:7]
+faces = render(model.generator, sample_codes(model.generator, 8, seed=0))[3:7].clamp(-1, 1)
 
 panel = explorer.Panel(model, faces)  # the explorer's list
 assert ("Nearest sample", "nearest-sample") in panel.method.options
