@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,11 +63,13 @@ def test_damaged_file_is_fetched_again(toy, damage):
 
 
 def test_interrupted_write_leaves_nothing(toy, monkeypatch):
-    def interrupted(tensors, path):
-        path.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def interrupted(path, content):
+        write(path, content[:8])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pretrained.tensors("toy")
     assert list(cache_folder("pretrained").iterdir()) == []

@@ -34,6 +34,7 @@ OTHER = {
     "backbones.ResNet": {"resolution": 16, "w_dim": 5, "depth": 34, "widths": [4, 4, 4, 8, 8],
                          "head": 8},
     "backbones.MobileNet": {"resolution": 16, "w_dim": 5, "multiplier": 0.1, "head": 8},
+    "pooled.Encoder": {"resolution": 16, "num_layers": 3, "w_dim": 5, "rank": 4, "hidden": 8},
     "classifier.Classifier": {"resolution": 16, "attributes": 3, "channels": [4, 8],
                               "dropout": 0.2},
 }

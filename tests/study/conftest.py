@@ -26,6 +26,8 @@ def smooth_images():
 class CodeColours(torch.nn.Module):
     """A generator whose images have the first three numbers of a code as their colour."""
 
+    resolution = 16
+
     def synthesis(self, codes):
         return codes[:, 0, :3, None, None].expand(-1, -1, 16, 16)
 
@@ -35,7 +37,8 @@ class Shift(networks.StudyModel):
 
     def __init__(self):
         axes = torch.eye(4).unsqueeze(1)
-        self.generator, self.attributes = CodeColours(), ["bright", "red"]
+        self.generator = self.whole = CodeColours()
+        self.attributes = ["bright", "red"]
         self.boundaries = {name: Boundary(name, axis, 0.0, (0,))
                            for name, axis in zip(self.attributes, axes)}
 

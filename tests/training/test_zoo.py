@@ -343,7 +343,9 @@ def shrunk(entry):
 
 def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys):
     """In the order of the list, at a tiny size, and loaded again from what was published."""
-    tiny = {name: shrunk(entry) for name, entry in ENTRIES.items()}
+    # models of photographs have a generator of 1024 px: nn/test_pooled, boundaries/test_regression
+    tiny = {name: shrunk(entry) for name, entry in ENTRIES.items()
+            if getattr(entry, "generator", None) != "ffhq"}
     load = data.load
 
     def images(domain, split):
@@ -356,7 +358,7 @@ def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys)
     # what classifiers of two steps say of images is all but constant
     monkeypatch.setattr(svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
     assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
-    assert all(models.exists(name) for name in ENTRIES)
+    assert all(models.exists(name) for name in tiny)
     assert main(["train", "face-stylegan-boundaries", "--device", "cpu"]) == 0  # fitted anew
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():
