@@ -47,6 +47,14 @@ def test_every_claim_is_listed_measured_or_not(tmp_path):
     assert "[02 reconstruction]" not in page  # no link to a chapter that is not there
 
 
+def test_a_cause_is_told_only_of_a_contradiction(tmp_path):
+    cause = CLAIMS.set_index("id")["cause"]["C21"]
+    for verdict, times in (("contradicted", 1), ("reproduced", 0)):
+        found = book.read_verdicts(write_verdicts(tmp_path, ("C21", verdict)))
+        told = book.claim_rows([], found).set_index("claim")["cause"]
+        assert list(told[told != ""]) == [cause] * times
+
+
 def test_title_page_lists_the_claims_that_are_measured(tmp_path):
     text = book.title_page([], write_verdicts(tmp_path, ("C19", "reproduced"), ("-", "reproduced")))
     rows = [line for line in text.splitlines() if line.startswith("| C")]

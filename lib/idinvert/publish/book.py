@@ -182,11 +182,15 @@ def figure_rows(names: list[str]) -> pd.DataFrame:
 
 
 def claim_rows(names: list[str], verdicts: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim of the paper: what it says, where, and what we find."""
-    return pd.DataFrame([
-        {"claim": c.id, "the paper says": c.claim, "in": f"{c.section}, {c.source}",
-         "chapter": link(c.notebook, names), "we find": badge(standing(c.id, verdicts))}
-        for c in pd.read_csv(CLAIMS).itertuples()])
+    """A row for each claim of the paper: what it says, where, what we find, and why where a
+    contradiction has a cause that was measured."""
+    rows = []
+    for c in pd.read_csv(CLAIMS, keep_default_na=False).itertuples():
+        found = standing(c.id, verdicts)
+        rows.append({"claim": c.id, "the paper says": c.claim, "in": f"{c.section}, {c.source}",
+                     "chapter": link(c.notebook, names), "we find": badge(found),
+                     "cause": c.cause if "contradicted" in found else ""})
+    return pd.DataFrame(rows)
 
 
 def read_verdicts(tables: Path) -> pd.DataFrame:

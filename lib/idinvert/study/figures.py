@@ -151,7 +151,8 @@ def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, 
     """One panel per (column, axis label) over the column and label `x`: a point for each row with
     its interval, and in grey the front that no row beats (`front_COLUMN`). Axes of the columns
     `lower` are turned: upwards and to the right is better. The rows of a `method` whose `setting`s
-    are numbers are joined by a line; in panels after the first, only their ends are named.
+    are numbers are joined by a line, whose ends are named in every panel but the first; the first
+    names the rows of the others.
     """
     figure, axes = axes_grid(len(panels), columns=len(panels), inch=4.1)
     for axis, (y, label) in zip(axes, panels):
@@ -167,7 +168,8 @@ def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, 
             axis.errorbar(rows[x[0]], rows[y], **ends, fmt="none", ecolor=colour, elinewidth=0.6,
                           alpha=0.3)
             axis.scatter(rows[x[0]], rows[y], s=24, color=colour, label=name, zorder=3)
-            named = rows if axis is axes[0] else rows.iloc[[0, -1]] if swept else rows[:0]
+            tips = rows.iloc[[0, -1]] if swept else rows
+            named = tips if swept == (axis is not axes[0]) else rows[:0]
             for _, row in named.iterrows():
                 axis.annotate(row["setting"], (row[x[0]], row[y]), (4, 3), color=colour,
                               textcoords="offset points", fontsize=6)

@@ -68,25 +68,27 @@ class Way:
 
 def optimised(model: StudyModel, settings: Any) -> list[Way]:
     """Image2StyleGAN over steps, in-domain inversion over steps and over lambda_dom, and pivotal
-    tuning over steps: those whose networks there are. settings: `profiles.Beyond`."""
+    tuning over steps: those whose networks there are, longest first. settings: `profiles.Beyond`.
+    """
     available, ways = model.available(), []
 
-    def by_steps(method, steps: Sequence[int], images: Tensor, count: int) -> Inverted:
-        return Inverted(cached_along(model, method, images, steps)[count], model.render)
+    def by_steps(method, steps: Sequence[int], images: Tensor) -> Inverted:
+        return Inverted(cached_along(model, method, images, steps)[steps[0]], model.render)
 
     for name, family, method, steps in (
             ("image2stylegan", COPY, Image2StyleGAN(bf16=True), settings.image2stylegan),
             ("in-domain", DOMAIN, InDomain(bf16=True), settings.in_domain)):
         if name in available:
-            ways += [Way(family, f"{n} steps", n, n, partial(by_steps, method, steps, count=n))
-                     for n in sorted(steps)]
+            ordered = sorted(steps, reverse=True)  # the longest run has the codes of the others
+            ways += [Way(family, f"{n} steps", n, n, partial(by_steps, method, ordered[i:]))
+                     for i, n in enumerate(ordered)]
     if "in-domain" in available:
         for weight in sorted(settings.lambdas):
             method = InDomain(iterations=settings.iterations, lambda_dom=weight, bf16=True)
             ways.append(Way(f"{DOMAIN}, {WEIGHT}", f"lambda {weight:g}", weight,
                             settings.iterations, partial(from_codes, model, method)))
     if "pivotal-tuning" in available:
-        for count in sorted(settings.pivotal_tuning):
+        for count in sorted(settings.pivotal_tuning, reverse=True):
             method = PivotalTuning(iterations=count, pivot_iterations=settings.iterations,
                                    bf16=True)
             ways.append(Way(TUNING, f"{count} steps", count, count + settings.iterations,
@@ -372,13 +374,13 @@ def claims_of_front(outcomes: Sequence[Outcome], targets: Tensor, real: ImageSet
     usual_one = next((o for o in weighted if o.way.value == usual), None)
     copies = families.get(COPY, [])
     if usual_one and copies:
-        compare("C2", copies[-1], usual_one, ("mse", "ssim"))
+        compare("C2", copies[0], usual_one, ("mse", "ssim"))
         same = at_equal_error(outcomes, COPY, usual_one, targets)
         compare("C8", usual_one, same, ("success", "kid"))
-        compare("C8", usual_one, copies[-1], ("success", "kid"))
-        compare("-", usual_one, copies[-1], ("return_mse",))
+        compare("C8", usual_one, copies[0], ("success", "kid"))
+        compare("-", usual_one, copies[0], ("return_mse",))
     if usual_one and TUNING in families:
-        compare("-", families[TUNING][-1], usual_one, ("mse", "success", "kid", "return_mse"))
+        compare("-", families[TUNING][0], usual_one, ("mse", "success", "kid", "return_mse"))
     signs = {"C19": (weighted, "lambda_dom", {"mse": -1, "success": 1, "kid": 1}),
              "C24": (families.get(NOISE, []), "each block of noise maps",
                      {"success": -1, "kid": -1})}
