@@ -13,7 +13,7 @@ from idinvert import models
 from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.models import pretrained
-from idinvert.nn import encoder, stylegan2
+from idinvert.nn import encoder, stylegan, stylegan2
 from idinvert.training.e4e import OffsetEntry, Recipe
 from idinvert.training.images import OwnImages
 from idinvert.training.train import train_entry
@@ -38,6 +38,12 @@ def guided():
                  "--lambda-vgg", "0", *TRAINING])
 
 
+def noise():
+    """An encoder that predicts noise maps too."""
+    return main(["train", "encoder", "--generator", "old", "--name", "old-noise",
+                 "--backbone", "noise_encoder.NoiseEncoder", "--lambda-vgg", "0", *TRAINING])
+
+
 def e4e():
     """Its VGG-16 is one convolution."""
     torch.manual_seed(2)
@@ -54,15 +60,16 @@ def invert():
                  "--batch", "4", "--device", "cpu", "--out", "runs/inverted"])
 
 
-JOBS = {job.__name__: job for job in (gan, guided, e4e, invert)}
+JOBS = {job.__name__: job for job in (gan, guided, noise, e4e, invert)}
 
 
 def prepare(folder, photos=24):
-    """A folder to work in: a tiny generator "own" with its encoder, and photographs."""
+    """A folder to work in: tiny generators, "own" with its encoder and "old", and photographs."""
     torch.manual_seed(0)
     os.environ["IDINVERT_MODELS"] = str(folder / "weights")
     models.save("own", stylegan2.Generator(**SIZE))
     models.save("own-base", encoder.Encoder(8, 4, 4, 8))
+    models.save("old", stylegan.Generator(**SIZE))
     del os.environ["IDINVERT_MODELS"]
     for i in range(photos):
         write_image(folder / "photos" / f"{i:03}.png", torch.rand(3, 9, 12) * 2 - 1)

@@ -12,7 +12,7 @@ from idinvert.boundaries import svm
 from idinvert.cli import main
 from idinvert.models import pretrained
 from idinvert.models.sources import SOURCES
-from idinvert.nn import projected, stylegan
+from idinvert.nn import projected, stylegan, stylegan2
 from idinvert.nn.architecture import build
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
@@ -113,6 +113,12 @@ def test_noise_encoder_begins_as_its_parent():
                                 settings | {"noise_blocks": 2}, parent=parent)
     x = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(child.eval()(x), parent.eval()(x), rtol=1e-2, atol=1e-2)
+
+
+def test_noise_encoder_needs_two_maps_in_every_block():
+    generator = stylegan2.Generator(8, z_dim=6, w_dim=5, channel_base=32)
+    with pytest.raises(ValueError, match="two for each block.* takes 3 maps"):
+        encoder.new_encoder(generator, "noise_encoder.NoiseEncoder")
 
 
 def test_curve_has_the_last_evaluation_and_a_bounded_length(own_folders):

@@ -274,6 +274,7 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
 
     It begins with the weights of its parent, if any; those that the parent does not have are new.
     `average` adds the average code (Eq. 6). Noise maps are scaled as the generator weighs them.
+    ValueError: noise maps for a generator that does not take two in every block.
     """
     size = {name: getattr(generator, name) for name in ("resolution", "num_layers", "w_dim")
             if name in inspect.signature(NETWORKS[architecture]).parameters}
@@ -284,7 +285,12 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
     network.w_std.copy_(codes.std)
     network.w_avg.copy_(codes.mean if average else torch.zeros_like(codes.mean))
     if isinstance(network, noise_encoder.NoiseEncoder):
-        network.map_scale.copy_(noise_encoder.map_scales(generator)[:len(network.map_scale)])
+        scales = noise_encoder.map_scales(generator)
+        if network.to_noise and len(scales) % 2:  # StyleGAN2 begins with a single layer
+            raise ValueError("An encoder of noise maps predicts two for each block, as StyleGAN "
+                             f"takes them; this generator takes {len(scales)} maps, which "
+                             "StyleGAN2 does: train another encoder for it.")
+        network.map_scale.copy_(scales[:len(network.map_scale)])
     return network
 
 
