@@ -83,6 +83,7 @@ def assemble(target: Path, vendor: Path, live_files: Path) -> None:
         "paper_and_ours.md": comparison_page(names, TABLES),
         "models.md": models_page(),
         "trainings.md": trainings_page(),
+        "speed.md": speed_page(TABLES),
         "settings.md": settings_page(names),
     }
     for file, text in generated.items():
@@ -108,7 +109,7 @@ def contents(names: list[str], live_pages: list[str]) -> str:
         "The paper": ["method", *live_pages],
         "Results": sorted(names, key=lambda name: (name == "explore", name)),
         "Evidence": ["paper_and_ours", "deviations", "settings", "tested"],
-        "Use it": ["data", "models", "trainings", "your_own_generator", "where", "graph"],
+        "Use it": ["data", "models", "trainings", "speed", "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
     }
     listed = [{"caption": caption, "chapters": [{"file": page} for page in pages]}
@@ -267,6 +268,23 @@ def trainings_page() -> str:
         (PAGES / "trainings.md").read_text(),
         table(rows, "What the training of each generator cost, and what it brought."),
         "## Notes on single trainings\n", *notes, ""])
+
+
+def speed_page(tables: Path) -> str:
+    """The page on what inversion costs: two tables for each machine and each set of networks."""
+    text, path = [(PAGES / "speed.md").read_text()], tables / "bench.csv"
+    found = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["network", "machine"])
+    for (network, machine), rows in found.groupby(["network", "machine"], sort=False):
+        first = rows.iloc[0]
+        text.append(f"## {network}\n\nOn {machine}, {first['threads']} threads, PyTorch "
+                    f"{first['torch']}.\n")
+        for inverts, title in ((True, "A step of in-domain inversion."),
+                               (False, "Networks there and back to the gradient of their input, "
+                                       "and the encoder alone; products in GFLOP, and a second.")):
+            part = rows[(rows["part"] == "step of inversion") == inverts].dropna(axis=1, how="all")
+            text.append(table(part.drop(columns=["network", "machine", "threads", "torch", "load"]),
+                              title))
+    return "\n".join(text if path.exists() else [*text, f"{NOT_MEASURED.capitalize()}.", ""])
 
 
 def settings_page(names: list[str]) -> str:

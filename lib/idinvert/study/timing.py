@@ -11,15 +11,18 @@ from idinvert.metrics import bootstrap
 from idinvert.metrics.bootstrap import Estimate
 
 
+def now() -> float:
+    """The clock, in seconds, when the GPU has done what it was told too."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def elapsed(work: Callable, *arguments) -> float:
     """Seconds that a call takes, on the GPU too."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = now()
     work(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def median_seconds(repeats: int, work: Callable, *arguments) -> Estimate:

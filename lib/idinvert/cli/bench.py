@@ -1,0 +1,52 @@
+"""Measure what inversion costs here, beside the published loop.
+
+    idinvert bench
+    idinvert bench face-stylegan-layerwise --minutes 1
+    idinvert bench published face-stylegan-layerwise --out results/tables/bench.csv
+
+prints seconds a step and image of the published loop and of ours, alone and in batches, how many
+times as fast that is, the products a second of each network beside the machine's peak, and the
+encoder alone. `published` stands for the published networks of 256 px with random weights. --out
+adds the table to a CSV file. Measure on an idle machine; OMP_NUM_THREADS limits the cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from . import UsageError, read_options
+
+
+@dataclass(frozen=True)
+class Command:
+    names: Positional[tuple[str, ...]] = ("published",)
+    """generators of the registry, or published"""
+    minutes: float = 5
+    """for the steps of inversion of all of them; each way is measured once at least"""
+    out: Path | None = None
+    """CSV file to which the table is added"""
+    device: str = "auto"
+    """cuda if there is one, else cpu"""
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, and print a table for each generator."""
+    options = read_options(Command, arguments, __name__, __doc__)
+    if not options.minutes > 0:
+        raise UsageError(f"--minutes is {options.minutes:g}, but should be more than 0.")
+    from idinvert import devices
+    from idinvert.study import bench
+
+    device = devices.pick(options.device)
+    for name in options.names:
+        table = bench.measure(name, device, options.minutes / len(options.names))
+        shown = table.drop(columns=["network", *bench.machine(device)])
+        print(f"{name}: {', '.join(f'{k} {v}' for k, v in bench.machine(device).items())}",
+              shown.to_string(index=False, float_format="{:.3g}".format, na_rep=""), sep="\n",
+              flush=True)
+        if options.out:
+            bench.add(table, options.out)
+            print(options.out)

@@ -1,0 +1,264 @@
+"""What inversion costs on this machine: the published loop and ours, side by side.
+
+The published loop is written anew from its description: float32, one image at a time, gradients of
+all weights computed and thrown away, features of the target again in every step, losses read in
+every step. It runs on our networks, whose convolutions after upsampling need 2.25 times fewer
+products than the published ones below 128 px.
+
+Ways take turns in one process, so that whatever else the machine does slows all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from idinvert import devices
+from idinvert.codes import encode, frozen, render, sample_codes
+from idinvert.files import replacing
+from idinvert.inversion import InDomain, Networks, OnStep
+from idinvert.inversion.model import Model
+from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG
+from idinvert.nn import encoder, stylegan, vgg
+
+from .timing import elapsed, now
+
+PUBLISHED = "published"  # the published networks of 256 px, with random weights
+BATCHES = 1, 4, 16
+SELDOM = 3  # large batches take part in one round of so many
+LEAST = 0.5  # seconds over which steps are counted, unless one takes longer
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REPEATS = 5  # of a network there and back
+MATRIX = 2048  # rows of the matrices whose product tells the machine's peak
+
+Invert = Callable[[Networks, Tensor, OnStep], object]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to invert so many images together."""
+
+    name: str
+    batch: int
+    invert: Invert
+
+
+class Cost(NamedTuple):
+    """What a step took: seconds of the clock, and of all processor cores together."""
+
+    seconds: float
+    processor: float
+
+
+class Enough(Exception):
+    """Ends an inversion of which enough steps have been timed."""
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def networks_of(name: str, device: str) -> Networks:
+    """The networks of a model of the registry, or the published ones, frozen; ValueError: the model
+    is unknown or has no encoder."""
+    if name != PUBLISHED:
+        model = Model(name, device)
+        if not model.has("encoder"):
+            raise ValueError(f"{name} cannot be measured: it has no encoder, which "
+                             "`idinvert train encoder` makes.")
+        return Networks(model.generator, model.features, model.encoder)
+    devices.keep_freed_memory()
+    torch.manual_seed(0)
+    made = (stylegan.Generator(256, 512, 512, 64 * 256, 512, layerwise=True, tanh=True),
+            vgg.VGG16Features(), encoder.Encoder(256, 512, 64, 1024))
+    return Networks(*(network.to(device).eval().requires_grad_(False) for network in made))
+
+
+def published_loop(networks: Networks, images: Tensor, on_step: OnStep, iterations: int = 100
+                   ) -> Tensor:
+    """Codes [1, L, D] of one image [1, 3, H, W] as the published code finds them; see above."""
+    used = networks.generator, networks.features, networks.encoder
+    codes = encode(networks.encoder, images).requires_grad_(True)
+    optimizer = torch.optim.Adam([codes], lr=0.01)
+    with frozen(used):
+        for parameter in itertools.chain(*(network.parameters() for network in used)):
+            parameter.requires_grad_(True)
+        for iteration in range(iterations):
+            image = networks.generator.synthesis(codes)
+            on_step(iteration, codes.detach(), image.detach())
+            pixel = (images - image).square().mean()
+            wanted = networks.features(images).detach()
+            feature = (wanted - networks.features(image)).square().mean()
+            code = (codes - networks.encoder(image)).square().mean()
+            loss = pixel + LAMBDA_VGG * feature + LAMBDA_DOM * code
+            [term.item() for term in (pixel, feature, code, loss)]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        for parameter in itertools.chain(*(network.parameters() for network in used)):
+            parameter.grad = None
+    return codes.detach()
+
+
+def ours(**settings: bool) -> Invert:
+    """In-domain inversion with settings."""
+    def invert(networks: Networks, images: Tensor, on_step: OnStep) -> object:
+        return InDomain(**settings).invert(networks, images, on_step=on_step)
+    return invert
+
+
+def ways() -> list[Way]:
+    """All that is compared, the published loop first."""
+    kinds = {"float32": ours(bf16=False), "bfloat16": ours(bf16=True)}
+    return [Way("published loop", 1, published_loop),
+            *(Way(name, batch, kind) for batch in BATCHES for name, kind in kinds.items())]
+
+
+def step_cost(way: Way, networks: Networks, images: Tensor) -> Cost:
+    """What a step takes, without what comes before the first one and after the last."""
+    clock: list[Cost] = []
+
+    def on_step(*_: object) -> None:
+        clock.append(Cost(now(), time.process_time()))
+        if len(clock) > 1 and clock[-1].seconds - clock[0].seconds >= LEAST:
+            raise Enough
+    with contextlib.suppress(Enough):
+        way.invert(networks, images, on_step)
+    steps = len(clock) - 1
+    return Cost(*((last - first) / steps for first, last in zip(clock[0], clock[-1])))
+
+
+def taking_turns(networks: Networks, images: Tensor, minutes: float) -> dict[Way, list[Cost]]:
+    """Costs of a step of each way, measured in turn, each once and then until the time is over."""
+    end = time.monotonic() + 60 * minutes
+    found: dict[Way, list[Cost]] = {way: [] for way in ways()}
+    for number in itertools.count():
+        for way, costs in found.items():
+            if number and time.monotonic() > end:
+                return found
+            if number % SELDOM == 0 or way.batch < max(BATCHES):
+                costs.append(step_cost(way, networks, images[:way.batch]))
+    return found
+
+
+def peak(dtype: torch.dtype, device: str) -> float:
+    """The most GFLOP/s that products of large matrices reach here."""
+    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+    return 2e-9 * MATRIX**3 / min(elapsed(torch.mm, a, a) for _ in range(12))
+
+
+def there_and_back(network: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """A pass through a network, and one back to its input."""
+    x = x.detach().requires_grad_(True)
+    y = network(x * 1)  # the counter of products wants no leaf of the graph
+    torch.autograd.grad(y, x, torch.ones_like(y))
+
+
+def products(network: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """GFLOP of `there_and_back`, sums of products alone."""
+    with FlopCounterMode(display=False) as counter:
+        there_and_back(network, x)
+    return counter.get_total_flops() / 1e9
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def measure(name: str, device: str, minutes: float) -> pd.DataFrame:
+    """The table of a model, or of the published networks; about so many minutes for the steps.
+
+    A row is a part (a step of inversion, a network there and back, the encoder alone), a way to
+    compute it and a batch. Seconds are of one image, the median with the least and the most;
+    `factor` is how many times as fast as the published loop; `gflops` is GFLOP a second, and
+    `share` its part of the peak that products of matrices reach in the same type.
+
+    Errors as `networks_of`.
+    """
+    networks = networks_of(name, device)
+    count = max(BATCHES)
+    codes = sample_codes(networks.generator, count)
+    images = torch.cat([render(networks.generator, code[None]) for code in codes]).clamp(-1, 1)
+    rows = [*steps_of(taking_turns(networks, images, minutes)),
+            *rates(networks, codes, images, device)]
+    return pd.DataFrame(rows).assign(network=name, **machine(device))
+
+
+def steps_of(found: dict[Way, list[Cost]]) -> Iterator[dict]:
+    """Rows of steps of inversion; the first way is what the others are compared with."""
+    usual = statistics.median(cost.seconds for cost in next(iter(found.values())))
+    busy = statistics.median(cost.processor for cost in next(iter(found.values())))
+    for way, costs in found.items():
+        row = seconds_of([cost.seconds for cost in costs], way.batch)
+        processor = statistics.median(cost.processor for cost in costs) / way.batch
+        yield {"part": "step of inversion", "way": way.name, "batch": way.batch, **row,
+               "factor": usual / row["seconds"], "processor": processor,
+               "processor_factor": busy / processor}
+
+
+def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Iterator[dict]:
+    """Rows of each network there and back, and of the encoder alone."""
+    parts = {"generator": (networks.generator.synthesis, codes),
+             "features": (networks.features, images), "encoder": (networks.encoder, images)}
+    peaks = {way: peak(dtype, device) for way, dtype in TYPES.items()}
+    for part, (network, x) in parts.items():
+        work = products(network, x[:1])
+        for way, batch in itertools.product(TYPES, BATCHES[:2]):
+            with torch.autocast(torch.device(device).type, enabled=way == "bfloat16"):
+                row = seconds_of(repeated(there_and_back, network, x[:batch]), batch)
+            rate = work / row["seconds"]
+            yield {"part": part, "way": way, "batch": batch, **row, "gflop": work, "gflops": rate,
+                   "peak": peaks[way], "share": rate / peaks[way]}
+    for batch in BATCHES:
+        row = seconds_of(repeated(encode, networks.encoder, images[:batch]), batch)
+        yield {"part": "encoder alone", "way": "float32", "batch": batch, **row}
+
+
+def repeated(work: Callable, *arguments: object) -> list[float]:
+    """Seconds of some runs after a first one, which is not counted."""
+    elapsed(work, *arguments)
+    return [elapsed(work, *arguments) for _ in range(REPEATS)]
+
+
+def seconds_of(found: list[float], batch: int) -> dict[str, float]:
+    """Seconds of an image: the median, the least and the most."""
+    median, low, high = statistics.median(found), min(found), max(found)
+    return {"seconds": median / batch, "seconds_low": low / batch, "seconds_high": high / batch,
+            "runs": len(found)}
+
+
+def machine(device: str) -> dict[str, object]:
+    """What the figures were measured on."""
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else processor()
+    return {"machine": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None}
+
+
+def processor() -> str:
+    """The name of the processor and its number of cores."""
+    listed = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in listed.read_text().splitlines()
+             if line.startswith("model name")] if listed.exists() else []
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+
+
+def add(table: pd.DataFrame, path: Path) -> None:
+    """Write a table into a CSV file, in place of what that has of the same network and machine."""
+    if path.exists():
+        kept, keys = pd.read_csv(path), ["network", "machine", "threads"]
+        same = kept[keys].apply(tuple, axis=1).isin(set(table[keys].itertuples(index=False)))
+        table = pd.concat([kept[~same], table])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4g")

@@ -1,0 +1,63 @@
+"""The bench compares ways that do the same, and counts products rightly."""
+
+import pandas as pd
+import pytest
+import torch
+from idinvert import cli
+from idinvert.inversion import InDomain, Networks
+from idinvert.nn import encoder, stylegan, vgg
+from idinvert.publish import book
+from idinvert.study import bench
+
+
+@pytest.fixture
+def networks():
+    torch.manual_seed(0)
+    made = stylegan.Generator(8, 8, 8, 64, 8), vgg.VGG16Features(), encoder.Encoder(8, 8, 4, 4)
+    return Networks(*(network.eval().requires_grad_(False) for network in made))
+
+
+def test_published_loop_takes_the_steps_of_ours(networks):
+    image, seen = torch.rand(1, 3, 8, 8) * 2 - 1, []
+    codes = bench.published_loop(networks, image, lambda *step: seen.append(step[1].clone()), 5)
+    ours = InDomain(iterations=5).invert(networks, image)
+    assert torch.allclose(codes, ours.codes, atol=1e-4) and len(seen) == 5
+    assert (codes - seen[0]).abs().max() > 0.02  # five steps of 0.01
+    assert all(p.grad is None and not p.requires_grad for p in networks.generator.parameters())
+
+
+def test_steps_are_timed_one_by_one(networks, monkeypatch):
+    """A step of one second, whatever comes before the first."""
+    clock = iter(range(100, 200))
+    monkeypatch.setattr(bench, "now", lambda: next(clock))
+    monkeypatch.setattr(bench, "LEAST", 7)
+    way = bench.Way("float32", 2, bench.ours(bf16=False))
+    assert bench.step_cost(way, networks, torch.zeros(2, 3, 8, 8)).seconds == 1
+    assert next(clock) == 108  # it stopped after seven steps
+
+
+def test_products_of_a_convolution():
+    conv = torch.nn.Conv2d(4, 8, 3, padding=1).requires_grad_(False)
+    there = 2 * 8 * 4 * 9 * 16 * 16
+    assert bench.products(conv, torch.zeros(1, 4, 16, 16)) == pytest.approx(2 * there / 1e9)
+
+
+def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "networks_of", lambda *_: networks)
+    monkeypatch.setattr(bench, "MATRIX", 64)
+    monkeypatch.setattr(bench, "LEAST", 0.001)
+    for _ in range(2):  # the second takes the place of the first
+        assert cli.main(["bench", "tiny", "--minutes", "0.001", "--device", "cpu",
+                         "--out", str(tmp_path / "bench.csv")]) == 0
+    table = pd.read_csv(tmp_path / "bench.csv")
+    steps = table[table["part"] == "step of inversion"]
+    assert len(steps) == len(bench.ways()) and steps["factor"].iloc[0] == 1
+    assert (table["seconds_low"] <= table["seconds"]).all()
+    assert "## tiny" in book.speed_page(tmp_path)
+    assert book.NOT_MEASURED.capitalize() in book.speed_page(tmp_path / "none")
+
+
+def test_what_cannot_be_measured_is_refused(capsys):
+    assert cli.main(["bench", "published", "--minutes", "0"]) == 2
+    assert cli.main(["bench", "no-such"]) == 1
+    assert "no-such" in capsys.readouterr().err
