@@ -66,7 +66,8 @@ def test_module_and_version():
     (["train", "x", "--kmg", "1"], "Unrecognized options: --kmg, 1: perhaps you meant: --kimg"),
     (["train", "x", "--kimg", "many"], "Error parsing --kimg: could not convert"),
     (["data", "render", "dog"], "invalid choice 'dog' for argument"),
-    (["boundaries", "--model", "x", "--labels", "y"], "--images, --inverted"),
+    (["boundaries", "--model", "x", "--labels", "y"], "--labels needs --images or --inverted"),
+    (["boundaries", "--model", "x"], "give either --labels or --unsupervised"),
     (["train"], "name at least one model, or use --all or --list"),
 ])  # fmt: skip
 def test_a_command_line_that_does_not_fit_is_one_sentence(words, message, capsys):

@@ -5,10 +5,16 @@
 fits, for every column of 0 and 1 in the CSV file, the boundary between the codes of both groups of
 images, adds it to the boundaries of the model, and prints its accuracy on codes that were held out.
 `idinvert edit` then takes the attribute by the column's name, for instance smile=2.
+
+    idinvert boundaries --model mine --unsupervised 5 --layers 2 3
+
+needs no labels: it adds the five directions, sefa-1 to sefa-5, that change most of what these layers
+render (SeFa). What that is, you see in `idinvert edit photo.png sefa-1=3`.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +24,20 @@ import torch
 from tyro.conf import create_mutex_group
 
 from idinvert import boundaries, devices, models
-from idinvert.boundaries import labelled
+from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.data import open_source
+from idinvert.settings import Whole
 
-from . import read_options
+from . import UsageError, read_options
 
-Where = create_mutex_group(required=True, title="where the codes come from")
+Where = create_mutex_group(required=False, title="where the codes come from")
 
 
 @dataclass(frozen=True)
 class Command:
     model: str
     """generator, see `idinvert models`"""
-    labels: Path
+    labels: Path | None = None
     """CSV: a column 'image', and one of 0 and 1 for each attribute"""
     images: Annotated[Path | None, Where] = None
     """folder, zip or LMDB of the labelled images, which the encoder encodes"""
@@ -38,6 +45,8 @@ class Command:
     """folder that `idinvert invert` wrote for these images: its codes are taken"""
     encoder: str | None = None
     """encoder of --images; MODEL-base if not given"""
+    unsupervised: Whole = 0
+    """add so many directions that need no labels"""
     space: Literal[boundaries.SPACES] = "whole"
     """one plane for all layers, or one for each"""
     layers: tuple[int, ...] = ()
@@ -53,14 +62,34 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Fit the boundaries and save them."""
     options = read_options(Command, arguments, __name__, __doc__)
+    if bool(options.labels) == bool(options.unsupervised):
+        raise UsageError("give either --labels or --unsupervised.")
+    if options.labels and not (options.images or options.inverted):
+        raise UsageError("--labels needs --images or --inverted, where the codes come from.")
+    for boundary in (fit_labels if options.labels else fit_unsupervised)(options):
+        print(f"{boundary.name:24} " + ("" if math.isnan(boundary.accuracy) else
+                                        f"accuracy {boundary.accuracy:.3f} on held-out codes"))
+
+
+def fit_labels(options: Command) -> list[Boundary]:
+    """A boundary for each column of the labels."""
     labels = labelled.read_labels(options.labels)
-    check(options, labels)
+    check(options, list(labels))
     codes, names = codes_of(options, labels)
     fitted = labelled.fit_labels(codes, labels.loc[names], options.space, options.layers or None,
                                  options.seed)
     models.save_boundaries(options.model, fitted, add=True)
-    for boundary in fitted:
-        print(f"{boundary.name:24} accuracy {boundary.accuracy:.3f} on held-out codes")
+    return fitted
+
+
+def fit_unsupervised(options: Command) -> list[Boundary]:
+    """As many directions as --unsupervised says."""
+    generator = models.load(options.model)
+    layers = options.layers or range(len(generator.layers))
+    fitted = sefa.fit(generator, layers, options.unsupervised)
+    check(options, [boundary.name for boundary in fitted])
+    models.save_boundaries(options.model, fitted, add=True)
+    return fitted
 
 
 def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
@@ -91,14 +120,14 @@ def report_unlabelled(count: int, everything: int) -> None:
               "out.", file=sys.stderr)
 
 
-def check(options: Command, labels) -> None:
+def check(options: Command, names: list[str]) -> None:
     """ValueError if a boundary would be overwritten, or a layer does not exist."""
     depth = models.load(options.model).num_layers
     if any(not 0 <= layer < depth for layer in options.layers):
         raise ValueError(f"--layers must be from 0 to {depth - 1}.")
     fitted = models.companions(options.model, "boundaries")
     known = models.load_boundaries(options.model) if fitted else {}
-    for name in labels:
+    for name in names:
         if name in known and not options.replace:
             raise ValueError(f"{options.model} has a boundary {name!r}: name the column "
                              "differently, or --replace.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, replace
 from typing import ClassVar
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from idinvert import models
-from idinvert.boundaries import Boundary, regression, svm
+from idinvert.boundaries import Boundary, regression, sefa, svm
 from idinvert.codes import sample_codes
 from idinvert.data import standins, to_float
 from idinvert.settings import Count, NotNegative, Share, settings
@@ -52,6 +54,17 @@ class BoundariesEntry(Entry):
 # Layers of `ffhq` that are moved for an attribute: those in which it is, and little else of a face
 LAYERS = {"age": range(8), "gender": range(8), "smile": range(3, 7), "eyeglasses": range(5),
           "pose": range(8)}
+# Directions of `ffhq` that need no score, by what they are seen to change: layers, number and sign
+SEEN = {"hair_length": (range(2, 4), 4, -1), "hair_brightness": (range(6, 8), 3, -1),
+        "hard_light": (range(6, 8), 4, 1), "warm_light": (range(8, 12), 5, 1)}
+
+
+def seen(generator: nn.Module) -> Iterator[Boundary]:
+    """The boundaries of SEEN."""
+    for name, (layers, number, sign) in SEEN.items():
+        found = sefa.fit(generator, layers, number)[-1]
+        yield replace(found, name=name, normal=sign * found.normal,
+                      intercept=sign * found.intercept)
 
 
 @task("boundaries_of_photographs")
@@ -67,6 +80,6 @@ class PhotographBoundariesEntry(BoundariesEntry):
         found = standins.load(self.generator, generator, "train", self.stand_ins)
         judged = [faces.scores(to_float(part)) for part in tqdm(found.images.split(20), "scores")]
         scores = dict(zip(faces.ATTRIBUTES, torch.cat(judged).T))
-        fitted = regression.fit(found.codes, scores, LAYERS)
+        fitted = [*regression.fit(found.codes, scores, LAYERS), *seen(generator)]
         models.save_boundaries(self.generator, fitted)
         return fitted
