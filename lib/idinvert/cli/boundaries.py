@@ -8,8 +8,8 @@ images, adds it to the boundaries of the model, and prints its accuracy on codes
 
     idinvert boundaries --model mine --unsupervised 5 --layers 2 3
 
-needs no labels: it adds the five directions, sefa-1 to sefa-5, that change most of what these layers
-render (SeFa). What that is, you see in `idinvert edit photo.png sefa-1=3`.
+needs no labels: it adds the five directions, sefa-1 to sefa-5, that change most of what these
+layers render (SeFa). What that is, you see in `idinvert edit photo.png sefa-1=3`.
 """
 
 from __future__ import annotations
