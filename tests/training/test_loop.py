@@ -183,6 +183,15 @@ def test_missing_and_unknown_tensors_are_named(tmp_path, found, message):
     loop.check_architecture(expected | {"optimizer": moments}, expected, tmp_path)
 
 
+def test_damaged_lines_of_a_log_are_left_out(tmp_path):
+    run(Walk(), tmp_path, kimg=0.2)
+    sound = log(tmp_path)
+    with open(tmp_path / "log.jsonl", "ab") as file:
+        file.write(b'3\n{}\n\xff\n{"kimg": "1"}\n{"kimg": 0.1')
+    run(Walk(), tmp_path, kimg=0.3)
+    assert log(tmp_path)[:len(sound)] == sound and log(tmp_path)[-1]["kimg"] == 0.3
+
+
 def test_a_run_goes_on_with_another_batch_size(tmp_path):
     """200 images in 20 steps of 10 are 4 steps of 50, and the log goes on from there."""
     run(Walk(), tmp_path, kimg=0.2)

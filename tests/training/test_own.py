@@ -146,6 +146,52 @@ def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
     assert "was made with seed 0, not 3" in capsys.readouterr().err
 
 
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "another file": lambda path: path.write_text("<html>"),
+    "without parts": lambda path: torch.save({"step": 2, "seconds": 1.0}, path),
+    "other parts": lambda path: torch.save(
+        torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_loses_nothing(folder, capsys, damage):
+    gan(folder)
+    path = folder / "runs" / "own" / "checkpoint.pt"
+    DAMAGES[damage](path)
+    files = [path, path.with_name("log.jsonl"), models.folder() / "own.json"]
+    before = [file.read_bytes() for file in files]
+    capsys.readouterr()
+    assert gan(folder, kimg=0.032) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"error: {path} is damaged: remove it, and the training goes on from the" in error
+    assert [file.read_bytes() for file in files] == before
+    path.unlink()  # as it says
+    assert gan(folder, kimg=0.032) == 0
+    kimg = [line["kimg"] for line in runs.read_log("own")]
+    assert kimg[0] <= 0.016 < kimg[-1] == models.card("own")["kimg"] == 0.032
+
+
+@pytest.mark.parametrize("content", ["", '{"seed": ', "[]", "\udcff"])
+def test_damaged_settings_of_a_run_are_named_and_lose_nothing(folder, capsys, content):
+    gan(folder)
+    path = folder / "runs" / "own" / "settings.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert gan(folder, kimg=0.032) == 1
+    assert f"error: {path} is damaged: remove it if you know" in capsys.readouterr().err
+    path.unlink()
+    assert gan(folder, kimg=0.032) == 0 and models.card("own")["kimg"] == 0.032
+
+
+def test_settings_of_another_type_are_another_value(folder, capsys):
+    gan(folder)
+    (folder / "runs" / "own" / "settings.json").write_text('{"path": 3}')
+    assert gan(folder, kimg=0.032) == 1
+    assert "was made with path 3, not " in capsys.readouterr().err
+
+
 def test_a_generator_without_discriminator_gets_a_new_one(folder):
     """As published inversion generators have none."""
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}

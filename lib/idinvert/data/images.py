@@ -18,6 +18,9 @@ from .formats import BEGINNING, is_heic, readable
 SMALLEST_SIDE = 8  # px
 QUALITY = 95  # of JPEG and WebP
 LARGEST_FILE = 1 << 28  # bytes of one encoded image
+# Million pixels, below Pillow's limit, where the decoder itself takes 16 bytes for each
+LARGEST_DECODED = {"WEBP": 64, "JPEG2000": 64}
+BAND = 256  # rows that are converted at once
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # 16 bits -> 8 bits
 EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
@@ -71,7 +74,8 @@ def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
     antialiasing Lanczos filter. Of an animation the first frame is read.
 
     ImageError (a ValueError): the file is missing, truncated, of none of `formats.FORMATS`, larger
-    than Pillow's limit against decompression bombs, or less than 8 px wide or high.
+    than Pillow's limit against decompression bombs or LARGEST_DECODED, or less than 8 px wide or
+    high.
     """
     return squared(open_image(path), str(path), size, crop)
 
@@ -99,6 +103,9 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=readable()) as image:
+                if image.width * image.height > LARGEST_DECODED.get(image.format, 1 << 30) * 1e6:
+                    raise ImageError(f"has more than {LARGEST_DECODED[image.format]} million "
+                                     f"pixels, too many for {image.format}: save it as PNG.")
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
                 return _to_rgb(image)
@@ -142,16 +149,21 @@ def _unknown(beginning: bytes) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in SIXTEEN_BIT_MODES:
-        return _from_sixteen_bits(image)
+    """The image as RGB on white, converted band by band: no copy of it is made in between."""
     if image.mode == "F":
         raise ImageError("has floating-point pixels, whose range is not known.")
-    if image.mode in ("PA", "La", "RGBa") or image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
+    white = Image.new("RGB", image.size, "white")
+    for top in range(0, image.height, BAND):
+        box = (0, top, image.width, min(top + BAND, image.height))
+        band = image.crop(box)
+        if band.mode in SIXTEEN_BIT_MODES:
+            white.paste(_from_sixteen_bits(band), box)
+        elif band.mode in ("PA", "La", "RGBa") or band.has_transparency_data:
+            band = band if band.mode == "RGBA" else band.convert("RGBA")
+            white.paste(band, box, mask=band.getchannel("A"))
+        else:
+            white.paste(band.convert("RGB"), box)
+    return white
 
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
@@ -159,8 +171,7 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     if grey.min() < 0 or grey.max() > 65535:
         raise ImageError("has pixels of more than 16 bits, whose range is not known.")
-    rows = [EIGHT_BITS[part] for part in np.array_split(grey, min(64, len(grey)))]  # saves memory
-    return Image.fromarray(np.concatenate(rows)).convert("RGB")
+    return Image.fromarray(EIGHT_BITS[grey]).convert("RGB")
 
 
 def _centred_square(width: int, height: int) -> tuple[int, int, int, int]:

@@ -27,7 +27,7 @@ from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
 from idinvert.nn.reduced import ReducedGenerator
 
-from . import codec, pretrained, sources
+from . import codec, sources
 from .roles import DEFAULT, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
@@ -223,6 +223,8 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     loaded[name] = described["sha256"]
     if getattr(network, "resolution", 0) >= LARGE and torch.device(device).type == "cpu":
         keep_freed_memory()
+    from . import pretrained  # not above: `python -m idinvert.models.pretrained` imports this first
+
     return pretrained.attached(copy.deepcopy(network).to(device), device)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from idinvert import processes
+from idinvert import devices, processes
 from idinvert.data import write_image
 from idinvert.files import replacing
 
@@ -102,26 +102,36 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
         return *start, {}
     state = read_checkpoint(path)
     check_architecture(state["task"], task.state_dict(), path)
-    task.load_state_dict(state["task"])
+    with undamaged(path):
+        task.load_state_dict(state["task"])
     if writes and log.exists():
         kimg = state["step"] * state.get("batch", task.batch) / 1000
-        lines = [x for x in log.read_text().splitlines() if complete(x, kimg)]
+        lines = log.read_text("utf-8", "replace").splitlines()
+        lines = [line for line in lines if complete(line, kimg)]
         with replacing(log) as temporary:
             temporary.write_text("".join(x + "\n" for x in lines))
     step = round(state["step"] * state.get("batch", task.batch) / task.batch)
-    return step, state["seconds"], state.get("sums", {})
+    return step, state["seconds"], state["sums"]
 
 
 def read_checkpoint(path: Path) -> dict:
     """What a checkpoint holds; ValueError: it is damaged."""
-    try:
+    with undamaged(path):
         state = torch.load(path, weights_only=True, map_location="cpu")
-        return {"step": int(state["step"]), "seconds": float(state["seconds"]), **state}
-    except (OSError, MemoryError):
-        raise
+        return {**state, "step": int(state["step"]), "seconds": float(state["seconds"]),
+                "task": dict(state["task"]), "sums": dict(state.get("sums", {}))}
+
+
+@contextmanager
+def undamaged(path: Path):
+    """Inside the block, what cannot be taken from a checkpoint is a ValueError: it is damaged."""
+    try:
+        yield
     except Exception as error:  # damaged files raise many types
-        raise ValueError(f"{path} is damaged: remove it, and the training begins anew or goes on "
-                         "from the published model.") from error
+        if isinstance(error, OSError) or devices.is_out_of_memory(error):
+            raise
+        raise ValueError(f"{path} is damaged: remove it, and the training goes on from the saved "
+                         "model, or begins anew if there is none.") from error
 
 
 def check_architecture(found: dict, expected: dict, path: Path) -> None:
@@ -152,7 +162,7 @@ def complete(line: str, kimg: float) -> bool:
     """Whether a log line is whole and not beyond so many thousand images."""
     try:
         return json.loads(line)["kimg"] <= kimg + 1e-6
-    except json.JSONDecodeError:
+    except (ValueError, KeyError, TypeError):
         return False
 
 

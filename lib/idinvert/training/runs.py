@@ -36,6 +36,12 @@ def begun(name: str) -> bool:
     return (run_folder(name) / "checkpoint.pt").exists()
 
 
+def is_of(name: str, kind: str) -> bool:
+    """Whether a published model of a kind of training comes from the run that is here."""
+    return begun(name) or ((run_folder(name) / "settings.json").exists()
+                           and models.card(name).get("kind") == kind)
+
+
 def kept_log(name: str) -> Path:
     """Where the log of a published model is kept; one that took no step has none."""
     return models.folder().with_name("logs") / f"{name}.jsonl"
@@ -126,4 +132,5 @@ def flat(settings: dict) -> dict:
 
 def place(key: str, value: object) -> object:
     """A setting as it is compared: a path as the place that it names."""
-    return str(Path(value).resolve()) if key in PLACES and value else value
+    named = key in PLACES and value and isinstance(value, str)
+    return str(Path(value).resolve()) if named else value

@@ -87,7 +87,7 @@ def is_finished(entry: Entry) -> bool:
 def check_name(entry: Entry) -> None:
     """ValueError if a model of images of one's own takes the name of another one."""
     models.check_name(entry.name)
-    if entry.images and models.exists(entry.name) and not runs.begun(entry.name):
+    if entry.images and models.exists(entry.name) and not runs.is_of(entry.name, entry.kind):
         raise ValueError(f"There is a model {entry.name!r} already: take another name.")
 
 
