@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from idinvert.data import standins
+from idinvert.cli import main
+from idinvert.data import read_image, standins, to_uint8
 from idinvert.nn.mobilestylegan import Generator
 
 
@@ -21,6 +22,8 @@ def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch):
     again = standins.load("tiny", None, "train", 8, progress=False)  # nothing is rendered again
     assert torch.equal(first.images, again.images[:6])
     assert torch.equal(first.distorted(3), again.distorted(3))
+    made = standins.make(generator, "train", range(4))  # together as in the file of the cache
+    assert torch.equal(made[3], first.distorted(3))
     other = standins.code(generator, "test", 5)
     assert not torch.equal(other, first.codes[5])
 
@@ -29,6 +32,15 @@ def test_even_codes_are_in_w_and_odd_ones_beyond(generator):
     even, odd = (torch.stack([standins.code(generator, "train", i) for i in range(start, 60, 2)])
                  for start in (0, 1))
     assert even.std(1).max() < 1e-6 < odd.std(1).min()
+
+
+def test_command_writes_pictures(ffhq, tmp_path, capsys):
+    assert main(["data", "stand-ins", str(tmp_path / "new"), "--images", "5"]) == 0
+    path = tmp_path / "new" / "00005.png"
+    assert capsys.readouterr().out == f"{path}\n"
+    made = standins.make(ffhq, "test", [5])[0]
+    assert torch.equal(to_uint8(read_image(path, 256)), made)
+    assert main(["data", "stand-ins", str(tmp_path), "--images", "-1"]) == 2
 
 
 def test_blur_and_crop_keep_an_even_area_and_light_does_not():

@@ -1,4 +1,4 @@
-"""Render images of the embedded worlds, or write the archives of their test images.
+"""Render the embedded worlds, write archives of their test images, or stand-ins for photographs.
 
     idinvert data render face --size 64
 
@@ -8,6 +8,10 @@ renders the training images of the domain "face" into the cache before they are 
 
 writes the archive of its test images, as the library carries it. Domains: face, tower, church and
 bedroom.
+
+    idinvert data stand-ins faces/
+
+writes three pictures of people who do not exist, on which inverting photographs can be tried.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from typing import Literal
 from tyro.conf import Positional
 from worlds import dataset
 
-from idinvert.data import archive, sets
+from idinvert import models
+from idinvert.data import archive, sets, standins, to_float, write_image
 from idinvert.files import cache_folder
 
-from . import read_options
+from . import UsageError, read_options
 
 Domain = Literal[sets.DOMAINS]
 
@@ -56,9 +61,29 @@ class Archive:
         print(write_archive(self.domain, self.source, self.out))
 
 
+@dataclass(frozen=True)
+class StandIns:
+    """Write stand-ins for photographs: pictures of people who do not exist."""
+
+    folder: Positional[Path]
+    images: tuple[int, ...] = (1, 5, 9)
+    """their numbers, from 0; the codes of the odd ones are beyond W"""
+
+    def run(self) -> None:
+        """Write them and print their paths."""
+        if not self.images or min(self.images) < 0:
+            raise UsageError("--images takes numbers from 0.")
+        made = standins.make(models.load("ffhq"), "test", self.images)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, image in zip(self.images, made):
+            path = self.folder / f"{number:05d}.png"
+            write_image(path, to_float(image))
+            print(path)
+
+
 def main(arguments: list[str]) -> None:
-    """Run one of the two commands."""
-    read_options(Render | Archive, arguments, __name__, __doc__).run()
+    """Run one of the three commands."""
+    read_options(Render | Archive | StandIns, arguments, __name__, __doc__).run()
 
 
 def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,13 @@ def render(generator: Generator, codes: list[Tensor]) -> dict[str, Tensor]:
         for part in codes.split(BATCH):
             images.append(to_uint8(generator.synthesis(part, size=SIZE)).cpu())
     return {"images": torch.cat(images), "codes": codes.cpu()}
+
+
+def make(generator: Generator, split: str, index: Sequence[int]) -> Tensor:
+    """Stand-ins uint8 [N, 3, 256, 256] of some images of a split, without the cache."""
+    images = render(generator, [code(generator, split, i) for i in index])["images"]
+    return torch.stack([distorted(image, random(split, i, "image"))
+                        for i, image in zip(index, images)])
 
 
 # --- what no code does ----------------------------------------------------------------------------

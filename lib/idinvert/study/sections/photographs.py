@@ -116,11 +116,7 @@ def begin(run: Run, generator: str, photos: str | None) -> list[Faces]:
 
 def stand_ins(model: StudyModel, index: Sequence[int]) -> Tensor:
     """Stand-ins [N, 3, r, r]; the odd ones are beyond W."""
-    whole = model.whole
-    shown = standins.render(whole, [standins.code(whole, SPLIT, i) for i in index])["images"]
-    return to_float(torch.stack([
-        standins.distorted(image, standins.random(SPLIT, i, "image"))
-        for i, image in zip(index, shown)])).to(model.device)
+    return to_float(standins.make(model.whole, SPLIT, index)).to(model.device)
 
 
 def astronaut(model: StudyModel) -> Tensor:
