@@ -63,6 +63,35 @@ def test_inversion_is_that_of_the_method_in_every_batch(model, images):
     torch.testing.assert_close(model.invert(images, "domain-guided").codes, model.encode(images))
 
 
+@pytest.mark.parametrize("method", [InDomain(iterations=3), "domain-guided"])
+def test_out_of_memory_halves_every_batch_from_then_on(model, images, monkeypatch, method):
+    """Networks whose memory is that of three images, in the way of a GPU and of a CPU."""
+    expected, sizes = model.invert(images, method, batch=4), []
+    codes, rendered = model.encode(images[:4]), model.render(expected.codes[:4])
+    errors = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+              RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+
+    def limited(module, inputs):
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 3:
+            raise errors[len(sizes) % 2]
+
+    for network in (model.encoder, model.generator):
+        network.register_forward_pre_hook(limited)
+    plain = model.generator.synthesis
+    monkeypatch.setattr(model.generator, "synthesis",
+                        lambda codes, *more: limited(None, [codes]) or plain(codes, *more))
+    with pytest.warns(UserWarning, match="out of memory: .* a batch of 2 instead of 4") as told:
+        found = model.invert(images, method, batch=4)
+    assert len(told) == 1 and max(sizes) == 4 and sizes.count(4) == 1
+    torch.testing.assert_close(found.codes, expected.codes, atol=1e-5, rtol=0)
+    assert found.diverged.shape == (5,)
+    torch.testing.assert_close(model.encode(images[:4]), codes)
+    torch.testing.assert_close(model.render(expected.codes[:4]), rendered)
+    with pytest.raises(RuntimeError, match="memory"):  # half of it is too much as well
+        model.encode(torch.cat([images, images]))
+
+
 def test_methods_and_networks_that_there_are(model):
     assert model.available() == ["domain-guided", "image2stylegan", "in-domain",
                                  "pivotal-tuning"]

@@ -53,6 +53,27 @@ def test_codes_are_kept_image_by_image(mean, model):
     assert torch.equal(again.flip(0)[:18], first)
 
 
+def test_out_of_memory_halves_the_batches_and_keeps_what_is_done(mean, model, monkeypatch):
+    images = torch.rand(40, 3, 4, 4)
+    plain, limit = Mean.invert, 8
+
+    def invert(self, networks, images, **options):
+        if len(images) > limit and len(self.seen):
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return plain(self, networks, images, **options)
+
+    monkeypatch.setattr(Mean, "invert", invert)
+    with pytest.warns(UserWarning, match="with a batch of 8 instead of 16") as told:
+        codes = cached_codes(model, mean, images, progress=False)
+    assert Mean.seen == [16, 8, 8, 4, 4] and len(told) == 1
+    batches = [images[:16], *images[16:].split(8)[:2], *images[32:].split(4)]
+    expected = [plain(mean, None, batch).codes for batch in batches]
+    torch.testing.assert_close(codes, torch.cat(expected))
+    limit = 0
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        cached_codes(model, mean, images.flip(1), progress=False)
+
+
 def test_interrupted_run_ends_with_the_very_codes_of_another(mean, model, tmp_path, monkeypatch):
     images = torch.rand(40, 3, 4, 4)
     whole = cached_codes(model, mean, images, progress=False)

@@ -81,8 +81,10 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
     title = next(iter(methods.values())).title
     for start in tqdm(starts, desc=title, unit="batch", disable=not progress, mininterval=5):
         batch = slice(start, start + size)
-        for steps, codes in invert(images[batch]).items():
-            for path, code in zip(paths[steps][batch], codes.cpu().numpy()):
+        parts = model.sparing(invert, images[batch])
+        for steps in methods:
+            codes = torch.cat([part[steps] for part in parts]).cpu().numpy()
+            for path, code in zip(paths[steps][batch], codes):
                 if not path.exists():
                     with replacing(path) as temporary, open(temporary, "wb") as file:
                         np.save(file, code)

@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from idinvert import devices
 from idinvert.codes import device_of
 from idinvert.data import ImageError, Source, write_image
 from idinvert.files import check_notes, locked, replacing
@@ -107,19 +106,11 @@ def check_images(job: Job, results: Results, names: list[str]) -> None:
 
 
 def invert_all(job: Job, results: Results, names: list[str], bar: tqdm) -> None:
-    """Invert batch by batch; where memory runs out, once, the rest in batches of half the size."""
-    size, start = job.batch, 0
-    while start < len(names):
-        try:
-            invert(job, names[start:start + size], results)
-        except (MemoryError, RuntimeError) as error:
-            if size < max(job.batch, 2) or not devices.is_out_of_memory(error):
-                raise
-            size //= 2
-            report(f"out of memory: going on with --batch {size}.")
-        else:
-            bar.update(min(size, len(names) - start))
-            start += size
+    """Invert batch by batch."""
+    for start in range(0, len(names), job.batch):
+        batch = names[start:start + job.batch]
+        invert(job, batch, results)
+        bar.update(len(batch))
 
 
 def finished(out: Path) -> set[Path]:
@@ -139,7 +130,7 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
                if (image := read(job, name, results)) is not None}
     names = [name for name in batch if name in images]
     targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
-    found = job.method.invert(job.model, targets, progress=job.steps)
+    found = job.model.inverted(targets, job.method, progress=job.steps)
     errors = squared_error(found.images, targets)
     rendered = job.model.render(found.codes, found)  # in full size
     for i, name in enumerate(names):

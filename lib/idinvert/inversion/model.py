@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import fields
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,9 @@ from idinvert.registry import nearest
 
 from .methods import METHODS, Method
 from .methods.pivotal_tuning import Tuned, tuned_together
-from .optimiser import Inversion, OnStep, in_batches
+from .optimiser import Inversion, OnStep, in_batches, joined
+
+Made = TypeVar("Made")
 
 LARGEST = 1.5  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
 
@@ -39,7 +42,8 @@ class Model:
     images is worked with at a smaller size, `generator.resolution`, if its card says so under
     "inversion": it takes images of either size; only `render` gives whole ones.
     ValueError: an unknown model (the nearest are named), a device that there is not. What a model
-    lacks is an error, in one sentence, when it is first used.
+    lacks is an error, in one sentence, when it is first used. Where memory runs out, a batch is
+    done in two halves, and so are all that follow: a warning says so once.
 
     >>> model = Model("face-stylegan-layerwise", "cpu")
     >>> model.available()
@@ -48,6 +52,8 @@ class Model:
     >>> model.render(codes).shape
     torch.Size([2, 3, 64, 64])
     """
+
+    short_of_memory = False  # whether it ran out, so that batches are halved
 
     def __init__(self, name: str, device: str = "auto", **companions: str):
         for known in (name, *companions.values()):
@@ -175,10 +181,30 @@ class Model:
         parts: list[Inversion] = []
 
         def inverted(part: Tensor, progress: bool) -> Inversion:
-            parts.append(method.invert(self, part, on_step=on_step, progress=progress))
+            parts.append(self.inverted(part, method, on_step=on_step, progress=progress))
             return parts[-1]
         return tuned_together(in_batches(inverted, images, progress=progress,
                                          size=batch or self.advice.get("batch", 16)), parts)
+
+    def inverted(self, images: Tensor, method: Method, **options: Any) -> Inversion:
+        """A batch of images by a method, in two halves where memory is short; `options` are those
+        of `Method.invert`."""
+        parts = self.sparing(lambda part: method.invert(self, part, **options), images)
+        return parts[0] if len(parts) == 1 else tuned_together(joined(parts), parts)
+
+    def sparing(self, work: Callable[[Tensor], Made], batch: Tensor) -> list[Made]:
+        """What `work` makes of a batch: in a list of one, or where memory runs out, once, of each
+        half of it and of every later batch, which a warning says. Errors as `work` raises them."""
+        if not self.short_of_memory:
+            try:
+                return [work(batch)]
+            except (MemoryError, RuntimeError) as error:
+                if len(batch) < 2 or not devices.is_out_of_memory(error):
+                    raise
+            self.short_of_memory = True
+            warnings.warn(f"out of memory: going on with a batch of {-(-len(batch) // 2)} instead "
+                          f"of {len(batch)}.", stacklevel=2)
+        return [work(half) for half in batch.split(max(1, -(-len(batch) // 2)))]
 
     def method(self, name: str, **settings: Any) -> Method:
         """An inversion method of `available` with its settings: those that are given, those of
@@ -220,11 +246,15 @@ class Model:
         if isinstance(of, Tuned):
             return of.render(codes)
         at_once = min(64, max(1, PIXELS // self.whole.resolution**2))
-        return render(self.whole, codes, at_once)
+        parts = [part for some in codes.split(at_once)
+                 for part in self.sparing(partial(render, self.whole), some)]
+        return torch.cat(parts)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes E(x), [N, L, D], of images [N, 3, r, r] in [-1, 1]; errors as `invert`."""
-        return encode(self.encoder, self.checked(images))
+        parts = [part for some in self.checked(images).split(64)
+                 for part in self.sparing(partial(encode, self.encoder), some)]
+        return torch.cat(parts)
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """Codes [count, L, D] of random latents; only the seed chooses them."""
@@ -233,7 +263,8 @@ class Model:
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N, A] of `attributes` in images [N, 3, r, r], by the classifier."""
-        return torch.cat([self.classifier(part).sigmoid() for part in images.split(64)])
+        parts = [part for some in images.split(64) for part in self.sparing(self.classifier, some)]
+        return torch.cat(parts).sigmoid()
 
     def checked(self, images: Tensor) -> Tensor:
         """The images on the model's device, reduced to the size at which they are inverted;
