@@ -8,8 +8,6 @@ import pytest
 from idinvert import models
 from idinvert.study.profiles import PROFILES, ROOT
 
-# The generator of 1024 px takes minutes on one core; without it, its chapter says what it lacks.
-PARAMETERS = {"11_photographs": {"generator": "missing"}}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
@@ -28,12 +26,12 @@ def test_notebook_has_one_cell_of_parameters(script):
 
 
 @pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_in_the_smoke_profile(script, tmp_path, monkeypatch, vgg16, efficientnet):
+def test_notebook_runs_in_the_smoke_profile(script, tmp_path, monkeypatch, vgg16, efficientnet,
+                                             ffhq):
     monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path / "build"))  # what earlier runs left is not
     papermill.execute_notebook(
         script.with_suffix(".ipynb"), tmp_path / "out.ipynb",
-        {"profile": "smoke"} | PARAMETERS.get(script.stem, {}), kernel_name="python3",
-        progress_bar=False, cwd=tmp_path)
+        {"profile": "smoke"}, kernel_name="python3", progress_bar=False, cwd=tmp_path)
     folder = tmp_path / "build" / "smoke"
     assert (folder / "settings" / f"{script.stem}.json").exists()
     executed = jupytext.read(tmp_path / "out.ipynb")
