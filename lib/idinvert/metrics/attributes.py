@@ -49,7 +49,12 @@ def average_precision(scores: Any, labels: Any) -> float:
     scores, labels = as_numpy(scores), as_numpy(labels)
     if labels.min() == labels.max():
         return float("nan")
-    return float(sklearn_metrics.average_precision_score(labels, scores))
+    # as sklearn's average_precision_score, whose checks take twenty times as long as its sums
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))  # equal scores are one threshold
+    gains = np.diff(hits[ends], prepend=0)
+    return float((gains * hits[ends] / (ends + 1)).sum() / hits[-1])
 
 
 class EditEffect(NamedTuple):
