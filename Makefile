@@ -29,7 +29,7 @@ study: install ## execute notebooks/06_tradeoff.ipynb with papermill on the embe
 test: install lint ## check the style and run the tests (a few minutes)
 	@echo "Running the tests on every core, a few minutes on two. The pages of the book are tested where \`make book\`"
 	@echo "has built it and Chromium is installed; what is left out is named at the end."
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal $(PYTEST_ARGS)
 
 chaos: install ## kill commands, fill disks and damage files many times (an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m "chaos or hostile" tests/chaos tests/hostile

@@ -1,6 +1,8 @@
 """Networks as ONNX files, the gradient of Eq. (4) included: onnxruntime and PyTorch agree."""
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -25,12 +27,13 @@ FAMILIES = {"stylegan": stylegan, "stylegan2": stylegan2}
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def exported(request, tmp_path_factory):
-    """A small model with an encoder and boundaries, and the folder it was exported to."""
+    """A small model with an encoder and boundaries, the folder it was exported to, and what the
+    command printed."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDINVERT_MODELS", str(folder / "weights"))
         torch.manual_seed(0)
-        size = {"resolution": 16, "w_dim": 8, "channel_base": 128}
+        size = {"resolution": 8, "w_dim": 8, "channel_base": 128}
         made = FAMILIES[request.param].Generator(**size, channel_max=16, z_dim=8)
         torch.nn.init.normal_(made.const)  # ones have no deviation to divide by
         models.save("own", made)
@@ -42,8 +45,10 @@ def exported(request, tmp_path_factory):
         normal = torch.randn(made.num_layers, 8)
         models.save_boundaries("own", [Boundary("age", normal / normal.norm(), 0.5, (0, 1))])
         model = Model("own", "cpu")
-        export.export(model, folder / "to", "float32", count=3)
-        yield model, folder / "to"
+        with redirect_stdout(StringIO()) as printed:
+            assert main(["export", "own", "--to", str(folder / "to"), "--storage", "float32",
+                         "--codes", "3"]) == 0
+        yield model, folder / "to", printed.getvalue()
 
 
 def run(path, **inputs):
@@ -55,7 +60,7 @@ def run(path, **inputs):
 
 
 def test_files_give_what_pytorch_gives(exported):
-    model, folder = exported
+    model, folder, _ = exported
     codes = model.sample(1, seed=7)
     image = model.render(codes)
     assert torch.allclose(run(folder / "generator.onnx", codes=codes)["image"], image, atol=1e-4)
@@ -69,11 +74,11 @@ def test_files_give_what_pytorch_gives(exported):
 
 @pytest.mark.parametrize("masked", (False, True))
 def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
-    model, folder = exported
+    model, folder, _ = exported
     target, start = model.render(model.sample(1, seed=3)), model.sample(1, seed=4)
-    mask = torch.ones(1, 1, 16, 16)
+    mask = torch.ones(1, 1, 8, 8)
     if masked:
-        mask[..., 8:] = 0
+        mask[..., 4:] = 0
     networks = Networks(model.generator, encoder=model.encoder)
     wanted = optimise(networks, target, start, Settings(iterations=5, lambda_vgg=0),
                       lambda_dom=3.0, mask=mask if masked else None)
@@ -91,9 +96,9 @@ def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
 
 
 def test_description_and_differences(exported):
-    model, folder = exported
+    model, folder, _ = exported
     described = json.loads((folder / "model.json").read_text())
-    assert described["resolution"] == 16 and described["layers"] == model.generator.num_layers
+    assert described["resolution"] == 8 and described["layers"] == model.generator.num_layers
     assert np.allclose(described["boundaries"]["age"]["direction"],
                        model.boundaries["age"].direction)
     measured = pd.read_csv(folder / "differences.csv")
@@ -103,7 +108,7 @@ def test_description_and_differences(exported):
 
 
 def test_graphs_have_constant_weights_and_a_batch_of_one(exported):
-    model, folder = exported
+    model, folder, _ = exported
     graph = onnx.load(folder / "generator.onnx").graph
     shape = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
     assert len(graph.input) == 1 and shape == [1, model.generator.num_layers, 8]
@@ -111,7 +116,7 @@ def test_graphs_have_constant_weights_and_a_batch_of_one(exported):
 
 @pytest.mark.parametrize("storage, share", [("float16", 0.65), ("int8", 0.5)])
 def test_compact_files_are_smaller_and_close(exported, storage, share, tmp_path, monkeypatch):
-    model, folder = exported
+    model, folder, _ = exported
     path = folder / "generator.onnx"
     monkeypatch.setattr(compact, "SMALLEST", 256)
     small = compact.compact(onnx.load(path), storage)
@@ -135,8 +140,10 @@ def test_weights_on_whole_steps_lose_nothing():
     assert np.abs(whole * scales - values).max() < 1e-6 and whole.dtype == np.int8
 
 
-def test_command_prints_the_table(own_registry, tmp_path, capsys):
-    assert main(["export", "own", "--to", str(tmp_path / "to"), "--codes", "1"]) == 0
-    assert "largest difference" in capsys.readouterr().out
+def test_command_prints_the_table(exported):
+    assert "largest difference" in exported[2]
+
+
+def test_command_names_the_nearest_model(own_registry, tmp_path, capsys):
     assert main(["export", "owm", "--to", str(tmp_path / "to")]) == 1
     assert "own" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_other_architecture_is_refused(tmp_path):
 @pytest.mark.parametrize("projecting", [False, True])
 def test_a_taught_generator_renders_more_and_more_like_its_teacher(projecting):
     """Codes, discriminator and teacher stay as they are meanwhile; then the usual steps follow."""
-    task = gan(stylegan2, projecting=projecting, teacher_kimg=0.8, learning_rate=1e-2)
+    task = gan(stylegan2, projecting=projecting, teacher_kimg=0.32, learning_rate=1e-2)
     kept = [copy.deepcopy(network.state_dict()) for network in
             (task.generator.mapping, task.discriminator, task.teacher)]
     codes = task.generator.mapping(torch.randn(16, 4)).detach()
@@ -91,11 +91,11 @@ def test_a_taught_generator_renders_more_and_more_like_its_teacher(projecting):
         return losses.squared_error(*images).mean().item()
 
     before = distance()
-    names = [set(task.step(step)) for step in range(200)]
+    names = [set(task.step(step)) for step in range(80)]
     assert distance() < 0.5 * before and set.union(*names) == {"imitation", "lod"}
     for network, state in zip((task.generator.mapping, task.discriminator, task.teacher), kept):
         assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
-    assert {"d_loss", "g_loss", "imitation"} <= set(task.step(200))
+    assert {"d_loss", "g_loss", "imitation"} <= set(task.step(80))
 
 
 def test_the_teacher_goes_on_beside_the_adversarial_loss():
@@ -104,7 +104,7 @@ def test_the_teacher_goes_on_beside_the_adversarial_loss():
     for weight in (0.0, 100.0):
         task = gan(stylegan2, teacher_kimg=0.0, teacher_weight=weight, learning_rate=1e-2)
         torch.manual_seed(0)
-        distances.append([task.step(step)["imitation"].item() for step in range(100)])
+        distances.append([task.step(step)["imitation"].item() for step in range(50)])
     assert distances[0][0] == distances[1][0] and distances[1][-1] < 0.7 * distances[0][-1]
 
 
