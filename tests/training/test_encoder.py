@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from idinvert import losses
+from idinvert.codes import code_statistics, encode, render, sample_codes
 from idinvert.data import to_float
 from idinvert.metrics import kid
 from idinvert.nn import encoder as nets
-from idinvert.nn import noise_encoder, projected, stylegan
+from idinvert.nn import noise_encoder, pooled, projected, stylegan
 from idinvert.nn.vgg import VGG16Features
 from idinvert.training import encoder as training
 from idinvert.training import steps
@@ -212,3 +213,18 @@ def test_a_longer_run_goes_on_with_the_schedule_that_it_began_with(tmp_path):
     assert train(second, tmp_path, Schedule(0.08), progress=False)
     rate = second.optimizers[0].param_groups[0]["lr"]  # of the tenth step, after nine of five
     assert rate == pytest.approx(1e-2 * 0.8 ** (4 * 9 / 5))
+
+
+def test_an_encoder_with_a_closed_form_begins_with_eq_1(efficientnet):
+    """On samples that it was not fitted to, its codes are nearer than the average code."""
+    torch.manual_seed(0)
+    generator = stylegan.Generator(resolution=32, z_dim=4, w_dim=4, channel_base=128,
+                                   channel_max=16)
+    encoder = pooled.Encoder(32, generator.num_layers, 4, rank=8, hidden=8).attach(efficientnet)
+    codes = sample_codes(generator, 64, seed=1)
+    images = render(generator, codes)
+    statistics = code_statistics(generator)
+    encoder.w_std.copy_(statistics.std), encoder.w_avg.copy_(statistics.mean)
+    training.fit_to_samples(encoder, generator, "cpu", count=200)
+    error = losses.squared_error(codes, encode(encoder, images)).mean()
+    assert error < 0.5 * losses.squared_error(codes, statistics.mean.expand_as(codes)).mean()

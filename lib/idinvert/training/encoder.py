@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from idinvert import losses, models
 from idinvert.codes import (
@@ -37,6 +38,7 @@ from .parallel import synchronise
 from .runs import curve
 from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
 
+START_BATCH = 4  # samples rendered at once before the first step
 HELD_OUT = 200  # training images on which encoders are judged, an eighth of all at most
 
 
@@ -294,6 +296,19 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
     return network
 
 
+@torch.no_grad()
+def fit_to_samples(encoder: nn.Module, generator: nn.Module, device: str, count: int = 400) -> None:
+    """Begin with the solution of Eq. (1) on `count` samples, for an encoder that has one in closed
+    form: from random weights its codes would be far from any that the generator knows."""
+    encoder.to(device), freeze(generator, device)
+    codes, found = sample_codes(generator, count), []
+    for part in tqdm(codes.split(START_BATCH), desc="Eq. (1)", unit=f"{START_BATCH} img"):
+        with autocast(device):
+            images = generator.synthesis(part)
+        found.append(encoder.features(images.float()))
+    encoder.fit(torch.cat(found), codes)
+
+
 @settings
 class EncoderEntry(Entry):
     """What the entries of all kinds of encoders say."""
@@ -321,6 +336,8 @@ class EncoderEntry(Entry):
         parent = models.load(self.parent) if self.parent else None
         torch.manual_seed(self.seed)
         network = new_encoder(generator, self.architecture, self.settings, self.average, parent)
+        if parent is None and hasattr(network, "fit"):
+            fit_to_samples(network, generator, device)
         guides = self.guides(generator, device)
         images = self.training_images(generator.resolution, share)
         judge = None if self.images else pretrained.load_efficientnet_lite0()
