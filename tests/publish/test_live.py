@@ -17,7 +17,7 @@ from reading import HTML
 
 pytestmark = pytest.mark.skipif(not (HTML / "live.html").exists(),
                                 reason="no live page: run `make book` first")
-STEPS = 20
+STEPS = 10
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
