@@ -18,7 +18,8 @@ def pick(name: str = "auto") -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        if torch.empty(0, device=name).is_meta:
+            raise RuntimeError("there is no such device")
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch built without CUDA
         raise ValueError(f"The device {name!r} cannot be used here.") from error
     return name

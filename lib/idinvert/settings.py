@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
+import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
@@ -20,12 +22,16 @@ from pydantic import ConfigDict, Field, ValidationError
 from .registry import RegistryError, nearest
 
 Kind = TypeVar("Kind")
+Function = TypeVar("Function", bound=Callable)
 
-Count = Annotated[int, Field(ge=1)]  # 1, 2, ..
-Whole = Annotated[int, Field(ge=0)]  # 0, 1, ..
+Count = Annotated[int, Field(ge=1, lt=1 << 63)]  # 1, 2, ..
+Whole = Annotated[int, Field(ge=0, lt=1 << 63)]  # 0, 1, ..
+Pixels = Annotated[int, Field(ge=1, le=1 << 16)]  # of the side of an image
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]  # of confidence
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -65,6 +71,68 @@ def settings(kind: type[Kind]) -> type[Kind]:
     return kind
 
 
+def checked(function: Function) -> Function:
+    """Let a function check its arguments by their types, as `settings` does for a class: numbers,
+    texts and tensors; containers and what has a type of its own are left to the function.
+
+    >>> @checked
+    ... def draw(count: Count):
+    ...     return [0] * count
+    >>> draw(0)
+    Traceback (most recent call last):
+    ...
+    idinvert.settings.SettingsError: draw: count is 0, but should be greater than or equal to 1.
+    """
+    signature = inspect.signature(function)
+
+    several = {name for name, parameter in signature.parameters.items()
+               if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}
+
+    @functools.wraps(function)
+    def call(*arguments, **options):
+        bound = signature.bind(*arguments, **options)
+        for name in bound.arguments.keys() & adapters(function).keys() - several:
+            bound.arguments[name] = fitting(function, name, bound.arguments[name],
+                                            function.__name__)
+        return function(*bound.args, **bound.kwargs)
+    return call
+
+
+def check_values(values: Any) -> None:
+    """SettingsError: a value of a plain dataclass does not fit its type, as `checked` has it."""
+    for name in names(type(values)):
+        if name in adapters(type(values)):
+            fitting(type(values), name, getattr(values, name), f"--{name}")
+
+
+@functools.cache
+def adapters(of: Any) -> dict[str, pydantic.TypeAdapter]:
+    """What checks the arguments of a function, or the fields of a class, that `is_plain`."""
+    config = ConfigDict(arbitrary_types_allowed=True)
+    return {name: pydantic.TypeAdapter(hint, config=config)
+            for name, hint in typing.get_type_hints(of, include_extras=True).items()
+            if is_plain(hint)}
+
+
+def fitting(of: Any, name: str, value: Any, where: str) -> Any:
+    """A value as its type has it; SettingsError."""
+    try:
+        return adapters(of)[name].validate_python(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        shown = " ".join(repr(value).split())
+        place = where if where.startswith("--") else f"{where}: {name}"
+        raise SettingsError(f"{place} is {shown:.60}, but {reason(fault)}.") from None
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether a type is one that `checked` checks."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return all(map(is_plain, typing.get_args(hint)))
+    return typing.get_origin(hint) is Annotated or isinstance(hint, type) and not (
+        dataclasses.is_dataclass(hint) or getattr(hint, "_is_protocol", False))
+
+
 def read(kind: type[Kind], values: Any, where: str) -> Kind:
     """Settings of a type from the mapping that a file holds; `where` names the place in messages.
 
@@ -91,11 +159,16 @@ def sentence(kind: type, where: str, error: ValidationError) -> str:
         return f"{where}: the setting {name!r} is missing."
     if isinstance(cause := fault.get("ctx", {}).get("error"), SettingsError | RegistryError):
         return f"{where}: {cause}"  # a sentence already
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = message[:1].lower() + message[1:]
+    message = reason(fault)
     if not name:
         return f"{where}: {message}."
     return f"{where}: {name} is {fault['input']!r:.60}, but {message}.".replace("..", ".")
+
+
+def reason(fault: Mapping[str, Any]) -> str:
+    """What a value should be, as the end of a sentence."""
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return message[:1].lower() + message[1:]
 
 
 def at(kind: Any, place: list[str]) -> Any:

@@ -68,6 +68,13 @@ def test_module_and_version():
     (["data", "render", "dog"], "invalid choice 'dog' for argument"),
     (["boundaries", "--model", "x", "--labels", "y"], "--labels needs --images or --inverted"),
     (["boundaries", "--model", "x"], "give either --labels or --unsupervised"),
+    (["export", "own", "--to", "x", "--codes", "0"], "--codes is 0, but should be greater than or"),
+    (["export", "own", "--to", "x", "--codes", "-1"], "--codes is -1, but should be"),
+    (["boundaries", "--model", "x", "--unsupervised", "-1"], "--unsupervised is -1, but should"),
+    (["boundaries", "--model", "x", "--seed", "-1"], "--seed is -1, but should be"),
+    (["boundaries", "--model", "x", "--seed", "99999999999"], "but should be less than 4294967296"),
+    (["train", "gan", "x", "--images", "y", "--seed", "99999999999"], "should be less than"),
+    (["interpolate", "a", "b", "--model", "face-stylegan", "--steps", "99999999999"], "2 to 10000"),
     (["train"], "name at least one model, or use --all or --list"),
 ])  # fmt: skip
 def test_a_command_line_that_does_not_fit_is_one_sentence(words, message, capsys):

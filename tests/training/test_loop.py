@@ -183,6 +183,19 @@ def test_missing_and_unknown_tensors_are_named(tmp_path, found, message):
     loop.check_architecture(expected | {"optimizer": moments}, expected, tmp_path)
 
 
+def test_a_training_that_diverges_stops_and_keeps_what_was_saved(tmp_path):
+    run(Walk(), tmp_path, kimg=0.2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    class Fall(Walk):
+        def step(self, step):
+            return super().step(step) | {"loss": float("nan")}
+
+    with pytest.raises(ValueError, match="has diverged, for its loss is nan: what was saved"):
+        run(Fall(), tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
 def test_damaged_lines_of_a_log_are_left_out(tmp_path):
     run(Walk(), tmp_path, kimg=0.2)
     sound = log(tmp_path)

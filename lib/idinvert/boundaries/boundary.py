@@ -28,6 +28,8 @@ class Boundary:
     layers: those that a manipulation moves.
     accuracy: share of validation codes on their own side, in [0, 1]; NaN if not measured.
     space: "whole" or "layer".
+
+    ValueError: another shape or type, numbers that are not finite, layers that there are not.
     """
 
     name: str
@@ -37,11 +39,23 @@ class Boundary:
     accuracy: float = math.nan
     space: str = "whole"
 
+    def __post_init__(self):
+        normal, at = self.normal, f"Boundary {self.name!r}"
+        if not isinstance(normal, Tensor) or normal.ndim != 2 or not normal.is_floating_point():
+            raise ValueError(f"{at}: the normal must be a tensor of floats [L, D].")
+        if not (normal.isfinite().all() and isinstance(self.intercept, int | float)
+                and math.isfinite(self.intercept)):
+            raise ValueError(f"{at} has numbers that are not finite.")
+        check_layers(self.layers, len(normal), at)
+        if self.space not in SPACES:
+            raise ValueError(f"{at}: unknown space {self.space!r}: expected one of "
+                             f"{', '.join(SPACES)}.")
+
     def distance(self, codes: Tensor) -> Tensor:
         """Signed distance [N] of codes [N, L, D] to the hyperplane, in units of codes.
 
         The score of section 4.2 (Figure 3). In the space "layer" the hyperplane is the one of all
-        layers together. ValueError: codes of another shape.
+        layers together. ValueError: codes of another shape or type.
         """
         self.check(codes)
         normal = self.normal.to(codes)
@@ -55,11 +69,21 @@ class Boundary:
         return direction
 
     def check(self, codes: Tensor) -> None:
-        """ValueError unless `codes` are [N, L, D] with the L and D of the boundary."""
+        """ValueError unless `codes` are floats [N, L, D] with the L and D of the boundary."""
+        if not isinstance(codes, Tensor) or not codes.is_floating_point():
+            raise ValueError(f"Boundary {self.name!r} is for a tensor of floats, not "
+                             f"{getattr(codes, 'dtype', type(codes).__name__)}.")
         if codes.ndim != 3 or codes.shape[1:] != self.normal.shape:
             layers, size = self.normal.shape
             raise ValueError(f"Boundary {self.name!r} is for codes [N, {layers}, {size}], "
                              f"not {list(codes.shape)}.")
+
+
+def check_layers(layers: Sequence[int], count: int, where: str) -> None:
+    """ValueError unless these are layers of a code of so many."""
+    if not all(type(layer) is int and 0 <= layer < count for layer in layers):
+        raise ValueError(f"{where}: layers are {list(layers)}, but should be within 0 to "
+                         f"{count - 1}.")
 
 
 def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Boundary:

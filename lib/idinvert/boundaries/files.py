@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from idinvert.files import replacing
 
-from .boundary import SPACES, Boundary
+from .boundary import Boundary
 
 
 def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
@@ -50,10 +49,5 @@ def load(path: str | Path) -> dict[str, Boundary]:
 
 def boundary(name: str, normal: Tensor, note: dict[str, Any]) -> Boundary:
     """A boundary of its normal and notes; ValueError, TypeError, KeyError: they do not fit."""
-    found = Boundary(name, normal.float(), float(note["intercept"]), tuple(note["layers"]),
-                     float(note["accuracy"]), note["space"])
-    if (normal.ndim != 2 or not normal.isfinite().all() or not math.isfinite(found.intercept)
-            or found.space not in SPACES
-            or not all(type(layer) is int and 0 <= layer < len(normal) for layer in found.layers)):
-        raise ValueError(f"{name} is no boundary")
-    return found
+    return Boundary(name, normal.float(), float(note["intercept"]), tuple(note["layers"]),
+                    float(note["accuracy"]), note["space"])

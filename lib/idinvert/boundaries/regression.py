@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .boundary import Boundary
-from .svm import TRAIN_SHARE, check_samples
+from idinvert.settings import checked
+
+from .boundary import Boundary, check_layers
+from .svm import TRAIN_SHARE, check_samples, check_share
 
 
+@checked
 def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequence[int]],
         share: float = 0.1) -> list[Boundary]:
     """Boundaries in the space "layer" of the attributes that are scored, each [N], of codes
@@ -26,9 +29,12 @@ def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequen
     lowest scores, on which accuracy is measured; they are the last 30 %, which are not fitted to.
     ValueError: other shapes, or values that are not finite.
     """
+    check_share(share)
+    for name, chosen in layers.items():
+        check_layers(chosen, codes.shape[1] if codes.ndim == 3 else 0, f"Boundary {name!r}")
     cut = round(TRAIN_SHARE * len(codes))
     columns = []
-    for values in scores.values():
+    for values in map(torch.as_tensor, scores.values()):
         check_samples(codes, values, "layer")
         # Ranks as normal quantiles: no outlier of a score has a say of its own
         ranks = (values.argsort().argsort().double() + 0.5) / len(values)

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from idinvert.codes import device_of
+from idinvert.settings import Positive, Seed, checked
 
-from .boundary import SPACES, Boundary
+from .boundary import SPACES, Boundary, check_layers
 
 TRAIN_SHARE = 0.7  # of the selected codes; the others validate
 
 
+@checked
 def fit(codes: Tensor, scores: Tensor, share: float = 0.02, space: str = "whole",
-        layers: Sequence[int] | None = None, cost: float = 0.01, seed: int = 0, name: str = ""
+        layers: Sequence[int] | None = None, cost: Positive = 0.01, seed: Seed = 0, name: str = ""
         ) -> Boundary:
     """Boundary between the codes [N, L, D] of highest and of lowest scores [N] (InterFaceGAN).
 
@@ -39,6 +41,9 @@ def fit(codes: Tensor, scores: Tensor, share: float = 0.02, space: str = "whole"
     """
     check_samples(codes, scores, space)
     layers = tuple(range(codes.shape[1])) if layers is None else tuple(layers)
+    check_layers(layers, codes.shape[1], "fit")
+    if not layers:
+        raise ValueError("There is no layer to fit a boundary to.")
     train, test = extremes(scores, share, seed)
     groups = [list(layers)] if space == "whole" else [[layer] for layer in layers]
     normal = torch.zeros(codes.shape[1:], dtype=torch.float64)
@@ -56,6 +61,8 @@ def check_samples(codes: Tensor, scores: Tensor, space: str) -> None:
     """ValueError unless these are finite codes [N, L, D] and scores [N], and `space` is known."""
     if space not in SPACES:
         raise ValueError(f"Unknown space {space!r}: expected one of {', '.join(SPACES)}.")
+    if not codes.is_floating_point():
+        raise ValueError(f"Codes must be floats, not {codes.dtype}.")
     if codes.ndim != 3 or scores.shape != codes.shape[:1]:
         raise ValueError(f"Codes must be [N, L, D] and scores [N], not {list(codes.shape)} "
                          f"and {list(scores.shape)}.")
@@ -63,10 +70,15 @@ def check_samples(codes: Tensor, scores: Tensor, space: str) -> None:
         raise ValueError("Codes or scores contain values that are not finite.")
 
 
-def extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Indices ([high, low] to train on, [high, low] to validate)."""
+def check_share(share: float) -> None:
+    """ValueError unless this can be the share of samples at either end."""
     if not 0 < share <= 0.5:
         raise ValueError(f"share must be above 0 and at most 0.5, not {share}.")
+
+
+def extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Indices ([high, low] to train on, [high, low] to validate)."""
+    check_share(share)
     count = round(share * len(scores))
     if count < 4:
         raise ValueError(f"A share of {share} of {len(scores)} samples is {count}, but at least 4 "

@@ -124,19 +124,26 @@ def read_options(kind: type[Options], arguments: Sequence[str], module: str,
     """
     import tyro
 
+    from idinvert.settings import SettingsError, check_values
+
     name = module.rpartition(".")[2].rstrip("_")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, prog=f"idinvert {name}", args=list(arguments),
-                            description=described, config=(
-                                tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes,
-                                tyro.conf.OmitSubcommandPrefixes, tyro.conf.DisallowNone,
-                                tyro.conf.PositionalMetavarFromFieldName))
+            found = tyro.cli(kind, prog=f"idinvert {name}", args=list(arguments),
+                             description=described, config=(
+                                 tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes,
+                                 tyro.conf.OmitSubcommandPrefixes, tyro.conf.DisallowNone,
+                                 tyro.conf.PositionalMetavarFromFieldName))
     except SystemExit as stop:
         if not stop.code:
             raise
         raise UsageError(usage_sentence(errors.getvalue(), f"idinvert {name}")) from None
+    try:
+        check_values(found)
+    except SettingsError as error:
+        raise UsageError(f"{error} See `idinvert {name} --help`.") from None
+    return found
 
 
 def usage_sentence(box: str, command: str) -> str:

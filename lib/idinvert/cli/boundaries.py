@@ -26,7 +26,7 @@ from tyro.conf import create_mutex_group
 from idinvert import boundaries, devices, models
 from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.data import open_source
-from idinvert.settings import Whole
+from idinvert.settings import Seed, Whole
 
 from . import UsageError, read_options
 
@@ -51,7 +51,7 @@ class Command:
     """one plane for all layers, or one for each"""
     layers: tuple[int, ...] = ()
     """layers that the boundary moves, counted from 0; all if not given"""
-    seed: int = 0
+    seed: Seed = 0
     """chooses the held-out codes"""
     replace: bool = False
     """replace boundaries that the model has under the same names"""
@@ -105,7 +105,8 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = labelled.match(labels, source.names)
     report_unlabelled(len(source.names) - len(pairs), len(source.names))
-    encoder = models.load(options.encoder or models.companion(options.model, "encoder"),
+    encoder = models.load(models.companion(options.model, "encoder")
+                          if options.encoder is None else options.encoder,
                           devices.pick(options.device))
     codes, names, errors = labelled.encoded_codes(encoder, source, list(pairs))
     for error in errors:

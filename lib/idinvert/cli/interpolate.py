@@ -32,6 +32,7 @@ from .edit import codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
 STRIP, FILM = 5, 24  # images, both ends included
+LONGEST = 10_000  # images
 SECONDS = 2.0  # of a film, one way
 
 
@@ -46,8 +47,8 @@ class Command(Common):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.steps is not None and self.steps < 2:
-            raise UsageError(f"--steps is {self.steps}, but should be at least 2.")
+        if self.steps is not None and not 2 <= self.steps <= LONGEST:
+            raise UsageError(f"--steps is {self.steps}, but should be 2 to {LONGEST}.")
 
 
 def main(arguments: list[str]) -> None:

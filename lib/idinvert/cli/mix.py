@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> None:
     """Mix, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
     model, start = options.loaded_here(), time.monotonic()
-    layers = chosen(options.layers, model.generator) if options.layers else fine(model.whole)
+    layers = (fine(model.whole) if options.layers is None
+              else chosen(options.layers, model.generator))
     content, style = codes_of(options.pair, model, method, options)
     image, = model.render(mix(content[None], style[None], layers))
     write_image(options.out, image)

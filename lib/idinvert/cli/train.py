@@ -23,7 +23,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from idinvert import models, processes
-from idinvert.settings import Count, NotNegative, Positive, Whole, settings
+from idinvert.settings import Count, NotNegative, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
@@ -53,7 +53,7 @@ class Models(Budget):
     kimg: NotNegative | None = None  # thousand images; as the study has them if not given
     # repeat a training with this seed and keep its log alone, results/logs/NAME-seedSEED.jsonl:
     # the study compares such logs where it asks what another seed gives
-    seed: Whole | None = None
+    seed: Seed | None = None
 
 
 @settings
@@ -63,7 +63,7 @@ class OfImages(Budget):
     _: KW_ONLY
     images: str  # folder, zip or LMDB
     split: Literal["ffhq", "lsun", "all"] = "all"  # whose training images are used
-    seed: Whole = 0  # of the first weights and of every step
+    seed: Seed = 0  # of the first weights and of every step
 
     def common(self) -> dict:
         """What entries of every kind say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from idinvert.files import replacing
+from idinvert.settings import Count, Pixels, checked
 
 from .formats import BEGINNING, is_heic, readable
 
 SMALLEST_SIDE = 8  # px
 QUALITY = 95  # of JPEG and WebP
 LARGEST_FILE = 1 << 28  # bytes of one encoded image
+LONGEST = 4095  # bytes of a path
 # Million pixels, below Pillow's limit, where the decoder itself takes 16 bytes for each
 LARGEST_DECODED = {"WEBP": 64, "JPEG2000": 64}
 BAND = 256  # rows that are converted at once
@@ -30,42 +33,71 @@ class ImageError(ValueError):
     """An image that cannot be used; the message is one sentence that names the file."""
 
 
+@checked
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images 0..255 of any shape as float32 in [-1, 1]."""
+    """uint8 images 0..255 of any shape as float32 in [-1, 1]; ValueError: floats."""
+    if images.is_floating_point():
+        raise ValueError(f"to_float takes bytes 0 to 255, but these images are {images.dtype}.")
     return images.float() / 127.5 - 1
 
 
+@checked
 def to_uint8(images: Tensor) -> Tensor:
     """Float images in [-1, 1] (values beyond are clamped) as uint8 0..255, rounded.
 
-    The exact inverse of `to_float` on uint8 images.
+    The exact inverse of `to_float` on uint8 images. ValueError: bytes.
     """
+    if not images.is_floating_point():
+        raise ValueError(f"to_uint8 takes floats in [-1, 1], but these images are {images.dtype}.")
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def grid(images: Tensor, columns: int) -> Tensor:
-    """Images [N, 3, H, W], row by row, as one picture [3, rows H, columns W]; gaps are white."""
+def looks_like_bytes(images: Tensor) -> bool:
+    """Whether the values go from 0 to far above 1, or are far outside [-1, 1] on average.
+
+    A generator's images may leave [-1, 1] by some units, in both directions.
+    """
+    return bool(images.min() >= 0 and images.max() > 4) or bool(images.abs().mean() > 10)
+
+
+@checked
+def grid(images: Tensor, columns: Count) -> Tensor:
+    """Images [N, 3, H, W], row by row, as one picture [3, rows H, columns W]; gaps are white.
+    ValueError: another shape."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be [N, 3, H, W], not {list(images.shape)}.")
     rows = -(-len(images) // columns)
     blank = images.new_ones(rows * columns - len(images), *images.shape[1:])
     table = torch.cat([images, blank]).unflatten(0, (rows, columns))
     return table.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)
 
 
+@checked
 def write_image(path: str | Path, image: Tensor) -> None:
     """Save one image [3, H, W] in [-1, 1]; the suffix names the format. Whole or not at all.
 
-    ImageError: no image format has this suffix.
+    ImageError: no image format has this suffix; an image of another shape, type or range, or with
+    values that are not finite.
     """
     path = Path(path)
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise ImageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        raise ImageError(f"{path} is not written: an image must be [3, H, W], not "
+                         f"{list(image.shape)}.")
+    if not image.isfinite().all():
+        raise ImageError(f"{path} is not written: the image has values that are not finite.")
+    if not image.is_floating_point() or looks_like_bytes(image):
+        raise ImageError(f"{path} is not written: an image must be floats in [-1, 1], as "
+                         "idinvert.data.to_float makes them of bytes.")
     picture = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
     with replacing(path) as temporary:
         picture.save(temporary, kind, quality=QUALITY)
 
 
-def read_image(path: str | Path, size: int, crop: bool = True) -> Tensor:
+@checked
+def read_image(path: str | Path, size: Pixels, crop: bool = True) -> Tensor:
     """One image file as a float32 tensor [3, size, size], RGB in [-1, 1].
 
     Turned upright by its EXIF orientation; transparency is composited on white, 16-bit grey is
@@ -125,7 +157,7 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
 
 def file_content(path: Path) -> bytes:
     """The bytes of a file; ImageError: it is missing, or no file, or larger than any image."""
-    if not path.exists():
+    if len(os.fsencode(path)) > LONGEST or not path.exists():
         raise ImageError(f"{path} does not exist.")
     if not path.is_file():
         raise ImageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, not an image "

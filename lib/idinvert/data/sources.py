@@ -23,6 +23,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from idinvert.settings import Pixels, checked
+
 from .formats import BEGINNING, is_image
 from .images import (
     LARGEST_FILE,
@@ -321,8 +323,10 @@ def split(count: int, kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return np.sort(train), np.sort(test)
 
 
+@checked
 def read_images(
-    source: str | Path | Sequence[str | Path], size: int, crop: bool = True, progress: bool = True
+    source: str | Path | Sequence[str | Path], size: Pixels, crop: bool = True,
+    progress: bool = True
 ) -> tuple[Tensor, list[Path], list[ImageError]]:
     """Every readable image of a folder (with its subfolders, in natural order), a file or a list of
     files.
@@ -357,7 +361,8 @@ def image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
     return [files[name] for name in sorted(files, key=natural)]
 
 
-def load_images(source: Source, size: int, names: Sequence[str] | None = None, crop: bool = True,
+@checked
+def load_images(source: Source, size: Pixels, names: Sequence[str] | None = None, crop: bool = True,
                 progress: bool = True) -> tuple[Tensor, list[str], list[ImageError]]:
     """Images uint8 [N, 3, size, size], their names, and an error for each that is left out.
 

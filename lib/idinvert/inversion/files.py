@@ -132,7 +132,8 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
     targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
     found = job.model.inverted(targets, job.method, progress=job.steps)
     errors = squared_error(found.images, targets)
-    rendered = job.model.render(found.codes, found)  # in full size
+    # In full size; an encoder's code may not be finite, and its image has diverged
+    rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found)
     for i, name in enumerate(names):
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}

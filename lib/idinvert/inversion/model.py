@@ -6,26 +6,31 @@ import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 
 from idinvert import devices, models
 from idinvert.boundaries import Boundary
 from idinvert.codes import check_images, encode, manipulate, render, sample_codes
+from idinvert.data.images import looks_like_bytes
 from idinvert.models import pretrained
 from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNetwork, Generator
 from idinvert.nn.reduced import PIXELS, ReducedFeatures, ReducedGenerator
 from idinvert.registry import nearest
+from idinvert.settings import Count, Seed, Whole, checked
 
 from .methods import METHODS, Method
 from .methods.pivotal_tuning import Tuned, tuned_together
 from .optimiser import Inversion, OnStep, in_batches, joined
 
 Made = TypeVar("Made")
+Device = Annotated[str, BeforeValidator(str)]
 
+ENCODERS = ("encoder", "conventional")  # roles that an encoder can have
 LARGEST = 1.5  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
 
 
@@ -55,9 +60,14 @@ class Model:
 
     short_of_memory = False  # whether it ran out, so that batches are halved
 
-    def __init__(self, name: str, device: str = "auto", **companions: str):
-        for known in (name, *companions.values()):
-            models.card(known)
+    @checked
+    def __init__(self, name: str, device: Device = "auto", **companions: str):
+        models.card(name)
+        for role, other in companions.items():
+            models.companion_name(name, role)  # refuses unknown roles
+            alike = ENCODERS if role in ENCODERS else (role,)
+            if not isinstance(other, str) or models.card(other)["role"] not in alike:
+                raise ValueError(f"{other!r:.60} is no {role}, and cannot be that of {name}.")
         self.name, self.device = name, devices.pick(device)
         self.chosen = {"generator": name, **companions}
 
@@ -151,8 +161,9 @@ class Model:
         """
         return [name for name, method in METHODS.items() if all(map(self.has, method.needs))]
 
-    def invert(self, images: Tensor, method: str | Method = "in-domain", *,
-               batch: int | None = None, on_step: OnStep | None = None, progress: bool = False,
+    @checked
+    def invert(self, images: Any, method: str | Method = "in-domain", *,
+               batch: Count | None = None, on_step: OnStep | None = None, progress: bool = False,
                **settings: Any) -> Inversion:
         """Invert images [N, 3, r, r] in [-1, 1], `batch` at a time: 16 unless `advice` says less.
 
@@ -177,6 +188,9 @@ class Model:
         """
         if isinstance(method, str):
             method = self.method(method, **settings)
+        elif isinstance(method, type) or not hasattr(method, "invert") or settings:
+            raise ValueError("the method must be a name with its settings, or an object that has "
+                             "them, as InDomain(iterations=100).")
         images = self.checked(images)
         parts: list[Inversion] = []
 
@@ -230,11 +244,13 @@ class Model:
         ...
         ValueError: face-stylegan-layerwise has no boundary 'beard': expected one of ...
         """
+        codes = self.checked_codes(codes)
         for attribute, strength in strengths.items():
             if attribute not in self.boundaries:
                 raise ValueError(f"{self.name} has no boundary {attribute!r}: "
                                  f"{nearest(attribute, self.boundaries)}")
-            codes = manipulate(codes, self.boundaries[attribute].direction, strength)
+            codes = manipulate(codes, self.boundaries[attribute].direction,
+                               finite(attribute, strength))
         return codes
 
     def render(self, codes: Tensor, of: Inversion | None = None) -> Tensor:
@@ -243,6 +259,7 @@ class Model:
         of: the inversion from which the codes are, edited or not. If its method tuned the generator
         to each image, as pivotal tuning does, this generator renders the codes of the image.
         """
+        codes = self.checked_codes(codes)
         if isinstance(of, Tuned):
             return of.render(codes)
         at_once = min(64, max(1, PIXELS // self.whole.resolution**2))
@@ -250,32 +267,33 @@ class Model:
                  for part in self.sparing(partial(render, self.whole), some)]
         return torch.cat(parts)
 
-    def encode(self, images: Tensor) -> Tensor:
+    @checked
+    def encode(self, images: Any) -> Tensor:
         """Codes E(x), [N, L, D], of images [N, 3, r, r] in [-1, 1]; errors as `invert`."""
         parts = [part for some in self.checked(images).split(64)
                  for part in self.sparing(partial(encode, self.encoder), some)]
         return torch.cat(parts)
 
-    def sample(self, count: int, seed: int = 0) -> Tensor:
+    @checked
+    def sample(self, count: Whole, seed: Seed = 0) -> Tensor:
         """Codes [count, L, D] of random latents; only the seed chooses them."""
         return sample_codes(self.generator, count, seed)
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Probabilities [N, A] of `attributes` in images [N, 3, r, r], by the classifier."""
+        """Probabilities [N, A] of `attributes` in images [N, 3, r, r] in about [-1, 1], by the
+        classifier, of whose size they are; errors as `invert`."""
+        images = self.floats(images)
+        check_images(images, self.classifier)
+        if images.numel() and looks_like_bytes(images):
+            raise ValueError("images must be in [-1, 1]: see idinvert.data.to_float.")
         parts = [part for some in images.split(64) for part in self.sparing(self.classifier, some)]
         return torch.cat(parts).sigmoid()
 
     def checked(self, images: Tensor) -> Tensor:
         """The images on the model's device, reduced to the size at which they are inverted;
-        ValueError unless they are floats in [-1, 1]."""
-        if not isinstance(images, Tensor):
-            raise ValueError(f"images must be a tensor [N, 3, r, r] in [-1, 1], not a "
-                             f"{type(images).__name__}: see idinvert.read_image; "
-                             "idinvert.data.to_float(torch.from_numpy(array).permute(0, 3, 1, 2)) "
-                             "converts an array [N, r, r, 3] of bytes.")
-        images, size = images.to(self.device), self.generator.resolution
-        images = images.float() if images.is_floating_point() else images
+        ValueError unless they are finite floats in [-1, 1]."""
+        images, size = self.floats(images), self.generator.resolution
         if size < self.whole.resolution and images.shape[2:] == (self.whole.resolution,) * 2:
             images = F.adaptive_avg_pool2d(images, size)
         check_images(images, self.generator)
@@ -285,5 +303,47 @@ class Model:
                              "images.")
         if images.numel() and images.min() >= 0:
             warnings.warn("no image has a value below 0: images are in [-1, 1], and those in "
-                          "[0, 1] become so by 2 * images - 1.", stacklevel=3)
+                          "[0, 1] become so by 2 * images - 1.", stacklevel=4)
         return images
+
+    def floats(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W] as float32 on the model's device; ValueError: they are no finite
+        floats."""
+        if not isinstance(images, Tensor):
+            raise ValueError(f"images must be a tensor [N, 3, r, r] in [-1, 1], not a "
+                             f"{type(images).__name__}: see idinvert.read_image; "
+                             "idinvert.data.to_float(torch.from_numpy(array).permute(0, 3, 1, 2)) "
+                             "converts an array [N, r, r, 3] of bytes.")
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floats in [-1, 1], not {images.dtype}: see "
+                             "idinvert.data.to_float.")
+        images = images.to(self.device).float()
+        if not images.isfinite().all():
+            raise ValueError("images have values that are not finite.")
+        return images
+
+    def checked_codes(self, codes: Tensor) -> Tensor:
+        """Codes [N, L, D] as float32 on the model's device; ValueError: they are no finite floats,
+        or not those of the generator."""
+        if not isinstance(codes, Tensor) or not codes.is_floating_point():
+            raise ValueError(f"codes must be a tensor of floats [N, L, D], not "
+                             f"{getattr(codes, 'dtype', type(codes).__name__)}.")
+        layers, size = self.whole.num_layers, self.whole.w_dim
+        if codes.ndim != 3 or codes.shape[1:] != (layers, size):
+            raise ValueError(f"codes of {self.name} must be [N, {layers}, {size}], not "
+                             f"{list(codes.shape)}.")
+        if not codes.isfinite().all():
+            raise ValueError("codes have values that are not finite.")
+        return codes.to(self.device).float()
+
+
+def finite(name: str, strength: float | Tensor) -> Tensor:
+    """A strength, or one for each code, as a tensor; ValueError: they are no finite numbers."""
+    try:
+        values = torch.as_tensor(strength)
+        if values.isfinite().all():
+            return values
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ValueError(f"the strength of {name} is {strength!r:.60}, but should be a finite number, "
+                     "or one for each code.")

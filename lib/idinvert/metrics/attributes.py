@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from sklearn import metrics as sklearn_metrics
+
+from idinvert.settings import Whole, checked
 
 from .bootstrap import as_numpy
 
@@ -70,7 +72,9 @@ class EditEffect(NamedTuple):
     absolute_change: np.ndarray
 
 
-def edit_effect(before: Any, after: Any, target: int, direction: int = 1) -> EditEffect:
+@checked
+def edit_effect(before: Any, after: Any, target: Whole, direction: Literal[1, -1] = 1
+                ) -> EditEffect:
     """Success and side effects of an edit.
 
     before, after [N, A]: a classifier's probabilities in [0, 1] for the same images before and

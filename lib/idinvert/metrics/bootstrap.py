@@ -27,6 +27,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from idinvert.settings import Count, Level, Seed, checked
+
 CHUNK = 4_000_000  # resampled values held at a time
 
 
@@ -49,8 +51,9 @@ class Estimate(NamedTuple):
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
+@checked
 def interval(statistic: Callable[..., float], *arrays: Any, units: Any = None,
-             resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Estimate:
+             resamples: Count = 1000, level: Level = 0.95, seed: Seed = 0) -> Estimate:
     """Percentile bootstrap interval of `statistic(*arrays)`.
 
     `arrays` (tensors or arrays, [N, ...] each) are resampled along their first axis by the same
@@ -123,7 +126,8 @@ def percentiles(value: float, values: np.ndarray, level: float = 0.95) -> Estima
 # --- half samples ----------------------------------------------------------------------------
 
 
-def half_weights(a: Any, b: Any, paired: bool, resamples: int, seed: int = 0
+@checked
+def half_weights(a: Any, b: Any, paired: bool, resamples: Count, seed: Seed = 0
                  ) -> tuple[Tensor, Tensor]:
     """0-1 weights [resamples, N] and [resamples, M], float64, each row picking half of the units.
 
@@ -149,7 +153,8 @@ def unit_halves(units: Any, resamples: int, generator: torch.Generator) -> Tenso
     return (order < count // 2).double()[:, numbers]
 
 
-def half_estimate(value: float, half_values: Any, level: float = 0.95) -> Estimate:
+@checked
+def half_estimate(value: float, half_values: Any, level: Level = 0.95) -> Estimate:
     """`Estimate` around `value` from the spread of the half samples' values [resamples]."""
     spread = NormalDist().inv_cdf((1 + level) / 2) * float(as_numpy(half_values).std(ddof=1))
     return Estimate(float(value), float(value) - spread, float(value) + spread)
@@ -158,7 +163,8 @@ def half_estimate(value: float, half_values: Any, level: float = 0.95) -> Estima
 # --- few values ------------------------------------------------------------------------------
 
 
-def median(values: Sequence[float], level: float = 0.95) -> Estimate:
+@checked
+def median(values: Sequence[float], level: Level = 0.95) -> Estimate:
     """Median of measured times or other values [R >= 6], its interval between two of them.
 
     Order statistics: it covers the true median with at least the probability `level` whatever the
@@ -174,7 +180,8 @@ def median(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(float(np.median(values)), float(ends[0]), float(ends[1]))
 
 
-def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
+@checked
+def mean(values: Sequence[float], level: Level = 0.95) -> Estimate:
     """Mean over training runs [R >= 2] with Student's interval.
 
     >>> print(mean([1.0, 2.0, 3.0]))
@@ -185,7 +192,8 @@ def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(float(np.mean(values)), float(low), float(high), float(result.pvalue))
 
 
-def difference_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Estimate:
+@checked
+def difference_of_means(a: Sequence[float], b: Sequence[float], level: Level = 0.95) -> Estimate:
     """Mean over the training runs of `a` less that over those of `b`, with Welch's interval.
 
     >>> print(difference_of_means([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]))

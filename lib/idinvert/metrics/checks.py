@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.data.images import looks_like_bytes
+
 
 def clipped(batch: Tensor, name: str = "images") -> Tensor:
     """Images [N, 3, H, W] as float32, clipped to [-1, 1], the range that a saved file can show.
@@ -28,14 +30,6 @@ def clipped(batch: Tensor, name: str = "images") -> Tensor:
     return batch.float().clamp(-1, 1)
 
 
-def looks_like_bytes(batch: Tensor) -> bool:
-    """Whether the values go from 0 to far above 1, or are far outside [-1, 1] on average.
-
-    A generator's images may leave [-1, 1] by some units, in both directions.
-    """
-    return bool(batch.min() >= 0 and batch.max() > 4) or bool(batch.abs().mean() > 10)
-
-
 def pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Two batches of images of one shape, each as `clipped`; ValueError: two shapes."""
     a, b = clipped(a, "The first images"), clipped(b, "The second images")
@@ -51,7 +45,8 @@ def feature_sets(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     ValueError: other shapes, or values that are not finite.
     """
     a, b = (torch.as_tensor(x).double() for x in (a, b))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, len(b) - 1) < 1 \
+            or len(a) < 2:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"Features must be [N, F] and [M, F] with N, M >= 2, found {shapes}.")
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):

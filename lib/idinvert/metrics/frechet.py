@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from idinvert.settings import Count, checked
+
 from . import metric
 from .checks import feature_sets
 
@@ -30,7 +32,8 @@ def in_leading_components(sets: Sequence[Tensor], real: Tensor) -> tuple[list[Te
 
 
 @metric("fd", title="FD", kind="set", of="features", prepare=in_leading_components)
-def fd(features: Tensor, real: Tensor, components: int | None = None) -> float:
+@checked
+def fd(features: Tensor, real: Tensor, components: Count | None = None) -> float:
     """Frechet distance between Gaussians fitted to `features` [N, F] and `real` [M, F].
 
     |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), in squared units of the features, >= 0,

@@ -43,6 +43,7 @@ def mmd2(features: Tensor, real: Tensor) -> float:
     >>> mmd2(points[:100], points[100:]) < mmd2(points[:100], points[100:] + 1)
     True
     """
+    features, real = feature_sets(features, real)
     whole = (torch.ones(1, len(x)) for x in (features, real))
     return resampled_mmd2(features, real, *whole).item()
 

@@ -6,12 +6,15 @@ import torch
 from pytorch_msssim import ssim as windowed_ssim
 from torch import Tensor
 
+from idinvert.settings import Count, checked
+
 from . import metric
 from .checks import pair
 
 
 @metric("ssim", title="SSIM", kind="pair", better="higher")
-def ssim(a: Tensor, b: Tensor, batch_size: int = 64) -> Tensor:
+@checked
+def ssim(a: Tensor, b: Tensor, batch_size: Count = 64) -> Tensor:
     """Structural similarity of each pair [N], at most 1 (equal images).
 
     Z. Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE

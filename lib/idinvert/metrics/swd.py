@@ -14,6 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from idinvert.settings import Count, Seed, checked
+
 from . import metric
 from .checks import clipped, pair
 
@@ -31,8 +33,9 @@ class Swd(NamedTuple):
     mean: float
 
 
-def swd(a: Tensor, b: Tensor, patches: int = 128, repeats: int = REPEATS,
-        directions: int = DIRECTIONS, seed: int = 0) -> Swd:
+@checked
+def swd(a: Tensor, b: Tensor, patches: Count = 128, repeats: Count = REPEATS,
+        directions: Count = DIRECTIONS, seed: Seed = 0) -> Swd:
     """Sliced Wasserstein distance x 1e3 between images a and b, both [N, 3, H, H] in [-1, 1].
 
     Laplacian pyramid down to 16 px; `patches` random 7x7 patches of each image and level; each set

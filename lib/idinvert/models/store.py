@@ -35,6 +35,7 @@ SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
 LARGE = 512  # px; features of such images take tens of MB
 LIMITS = {"resolution": 4096, "mapping_depth": 64}  # of settings
 LARGEST_SETTING = 1 << 24
+LONGEST = 255  # bytes of a file's name
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # name -> SHA-256 of the models that this process has loaded
@@ -75,6 +76,8 @@ def writable(path: Path) -> bool:
 def find(file: str) -> Path | None:
     """The path of a file of the registry; None if no folder has it. Fetched models come last, so
     that a model of the user's own may have the same name."""
+    if len(os.fsencode(file)) > LONGEST:
+        return None
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:
         places.append(sources.folder())

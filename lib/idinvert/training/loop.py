@@ -47,7 +47,7 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
     Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
     the end of `schedule.minutes` finish the step, save and return False; True means finished.
     Of several processes that train one task together, one `writes`.
-    ValueError: the checkpoint is of another architecture.
+    ValueError: the checkpoint is of another architecture, or the training diverges.
     """
     folder.mkdir(parents=True, exist_ok=True)
     step, spent, sums = resume(task, folder, start, writes)
@@ -69,17 +69,27 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
             if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
                 rate = (step - tick_step) * task.batch / (now - tick_start)
                 means = {name: total / count for name, (total, count) in sums.items()}
+                check_finite(folder, means)
                 append(folder, step, task.batch, spent + now - begun,
                        {"images_per_second": rate, **means})
                 bar.set_postfix_str(" ".join(f"{k}={v:.3g}" for k, v in means.items()))
                 sums.clear()
                 tick_start, tick_step = now, step
             if writes and (done or stop or crossed(step, task.batch, schedule.checkpoint_kimg)):
+                check_finite(folder, {name: total for name, (total, _) in sums.items()})
                 keep(task, folder, step, spent - begun, sums)
                 tick_start = time.monotonic()
             if stop and not done:
                 return False
     return True
+
+
+def check_finite(folder: Path, means: dict[str, float]) -> None:
+    """ValueError if a figure of the steps is not finite."""
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{folder.name} has diverged, for its {name} is {value}: what was "
+                             "saved before is kept; begin anew with lower learning rates.")
 
 
 def crossed(step: int, batch: int, kimg: float) -> bool:
@@ -174,7 +184,8 @@ def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -
     if figures := task.evaluate():
         append(folder, step, task.batch, clock + time.monotonic(), figures)
     if (picture := task.sample()) is not None:
-        write_image(folder / f"sample-{round(step * task.batch / 1000):05d}.png", picture)
+        path = folder / f"sample-{round(step * task.batch / 1000):05d}.png"
+        write_image(path, picture.clamp(-1, 1))
     with replacing(folder / "checkpoint.pt") as temporary:
         torch.save({"step": step, "batch": task.batch, "seconds": clock + time.monotonic(),
                     "sums": sums, "task": task.state_dict()}, temporary)
