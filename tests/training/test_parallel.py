@@ -145,6 +145,23 @@ def test_processes_agree_to_stop(results):
     assert all(result["stop"] for result in results)
 
 
+@pytest.mark.parametrize("count, threads, advice", [
+    (2, 2, None), (2, 4, "set OMP_NUM_THREADS=2"), (4, 1, None), (4, 2, "set OMP_NUM_THREADS=1"),
+    (8, 1, "start at most 4"),
+])  # fmt: skip
+def test_more_threads_than_cores_are_told(count, threads, advice, monkeypatch, recwarn):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(count))
+    processes.warn_if_crowded(Share(1, count), "cpu")  # the first process tells it
+    processes.warn_if_crowded(Share(0, count), "cuda:0")
+    processes.warn_if_crowded(Share(0, 1), "cpu")
+    assert not recwarn
+    processes.warn_if_crowded(Share(0, count), "cpu")
+    told = [str(warning.message) for warning in recwarn]
+    assert [text.rpartition(": ")[2] for text in told] == ([f"{advice}."] if advice else [])
+
+
 @pytest.mark.parametrize("world, case, multiple", [
     (3, "encoder", 12), (8, "stylegan", 32), (3, "stylegan2", 12),
 ])  # fmt: skip

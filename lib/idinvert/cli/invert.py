@@ -97,7 +97,9 @@ def main(arguments: list[str]) -> None:
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
     share, start = processes.share(), time.monotonic()
-    model = options.loaded(share.device(options.device))
+    device = share.device(options.device)
+    processes.warn_if_crowded(share, device)
+    model = options.loaded(device)
     source = options.source(*options.paths)
     if share.first and source.others:
         files.report(source.left_out())

@@ -201,10 +201,13 @@ def main(arguments: list[str]) -> None:
             return
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
-        kimg, seed, device = options.kimg, options.seed, share.device(options.device)
+        kimg, seed = options.kimg, options.seed
         names = [name for name in zoo.entries() if not models.exists(name)]
-        entries = [zoo.entry(name, device) for name in (names if options.all else options.names)]
-    processes.connect(share, share.device(options.device))
+        names = names if options.all else options.names
+        entries = [zoo.entry(name, share.device(options.device)) for name in names]
+    device = share.device(options.device)
+    processes.warn_if_crowded(share, device)
+    processes.connect(share, device)
     try:
         for entry in entries:
             if not train_one(entry, kimg, seed, options, share):
