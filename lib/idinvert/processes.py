@@ -47,14 +47,14 @@ def share() -> Share:
 
 def warn_if_crowded(own: Share, device: str) -> None:
     """Warn, once, that the processes on this machine's CPU have more threads than it has cores:
-    then they are slower than fewer are."""
+    then an image costs more CPU time than with fewer."""
     count, threads = int(os.environ.get("LOCAL_WORLD_SIZE") or own.world), torch.get_num_threads()
     cores = os.cpu_count() or 1
     if own.first and own.world > 1 and device == "cpu" and count * threads > cores:
         fewer = (f"set OMP_NUM_THREADS={cores // count}" if count <= cores
                  else f"start at most {cores}")
-        warnings.warn(f"{count} processes with {threads} threads each share {cores} cores, which is "
-                      f"slower than fewer: {fewer}.", stacklevel=2)
+        warnings.warn(f"{count} processes with {threads} threads each share {cores} cores, which "
+                      f"wastes CPU time: {fewer}.", stacklevel=2)
 
 
 def connect(own: Share, device: str) -> None:
