@@ -1,5 +1,8 @@
 """The bench compares ways that do the same, and counts products rightly."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pytest
 import torch
@@ -43,7 +46,9 @@ def test_products_of_a_convolution():
 
 
 def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(bench, "networks_of", lambda *_: networks)
+    for name in ("networks_of", "kept_networks"):
+        monkeypatch.setattr(bench, name, lambda *_: networks)
+    monkeypatch.setattr(bench, "apart", lambda: ThreadPoolExecutor(1))
     monkeypatch.setattr(bench, "MATRIX", 64)
     monkeypatch.setattr(bench, "LEAST", 0.001)
     for _ in range(2):  # the second takes the place of the first
@@ -55,6 +60,11 @@ def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
     assert (table["seconds_low"] <= table["seconds"]).all()
     assert "## tiny" in book.speed_page(tmp_path)
     assert book.NOT_MEASURED.capitalize() in book.speed_page(tmp_path / "none")
+
+
+def test_published_loop_is_timed_in_another_process():
+    with bench.apart() as other:
+        assert other.submit(os.getpid).result() == other.submit(os.getpid).result() != os.getpid()
 
 
 def test_what_cannot_be_measured_is_refused(capsys):

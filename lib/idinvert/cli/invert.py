@@ -89,6 +89,8 @@ class Command(Common):
     """images, and folders, zips or LMDBs of images"""
     out: Path = Path("inverted")
     """folder of the results"""
+    fast: bool = False
+    """compute gradients in bfloat16, by networks made ready for it"""
 
 
 def main(arguments: list[str]) -> None:
@@ -105,7 +107,7 @@ def main(arguments: list[str]) -> None:
         files.report(source.left_out())
     batch = options.batch or model.advice.get("batch", 16)
     job = files.Job(model, method, source, options.out, batch, not options.squeeze,
-                    steps=batch == 1 or len(source.names) == 1)
+                    steps=batch == 1 or len(source.names) == 1, fast=options.fast)
     counts = files.run(job, share)
     print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {options.out}")
     print(f"idinvert invert: {time.monotonic() - start:.0f} s.", file=sys.stderr)

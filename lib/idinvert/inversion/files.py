@@ -37,6 +37,7 @@ from idinvert.losses import squared_error
 from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
 
+from .fast import check_fast
 from .methods import Method, name_of
 from .methods.pivotal_tuning import Tuned
 from .model import Model
@@ -58,12 +59,14 @@ class Job:
     batch: int = 16  # images inverted together
     crop: bool = True  # cut out the centre of an image that is not square, do not squeeze it
     steps: bool = False  # show a bar over the steps of each batch
+    fast: bool = False  # compute gradients by networks made ready for it
 
     def notes(self) -> dict:
         """What the results depend on, for settings.json."""
         roles = ("generator", *self.method.needs)
-        return {"model": self.model.name, "method": name_of(self.method), **resolved(self.method),
-                "crop": self.crop, "sha256": {role: self.model.digest(role) for role in roles}}
+        notes = {"model": self.model.name, "method": name_of(self.method), **resolved(self.method),
+                 "crop": self.crop, "sha256": {role: self.model.digest(role) for role in roles}}
+        return notes | {"fast": True} if self.fast else notes  # folders from before know no "fast"
 
 
 def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
@@ -78,6 +81,8 @@ def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
 
 def run_share(job: Job, share: Share, progress: bool) -> Counter:
     """As `run`, of a process that may work in the folder."""
+    if job.fast:
+        check_fast(job.method)
     check_notes(job.out / "settings.json", job.notes())
     results = Results(job.out, job.source.names)
     for path in results.damaged:
@@ -130,7 +135,7 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
                if (image := read(job, name, results)) is not None}
     names = [name for name in batch if name in images]
     targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
-    found = job.model.inverted(targets, job.method, progress=job.steps)
+    found = job.model.inverted(targets, job.method, fast=job.fast, progress=job.steps)
     errors = squared_error(found.images, targets)
     # In full size; an encoder's code may not be finite, and its image has diverged
     rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found)

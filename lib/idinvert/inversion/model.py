@@ -23,6 +23,7 @@ from idinvert.nn.reduced import PIXELS, ReducedFeatures, ReducedGenerator
 from idinvert.registry import nearest
 from idinvert.settings import Count, Seed, Whole, checked
 
+from .fast import FastNetworks, check_fast
 from .methods import METHODS, Method
 from .methods.pivotal_tuning import Tuned, tuned_together
 from .optimiser import Inversion, OnStep, in_batches, joined
@@ -151,6 +152,11 @@ class Model:
         vgg, size = pretrained.load_vgg16(self.device), self.advice.get("feature_resolution")
         return ReducedFeatures(vgg, self.generator.resolution // size) if size else vgg
 
+    @cached_property
+    def fast(self) -> FastNetworks:
+        """The networks that invert fast."""
+        return FastNetworks(self)
+
     # --- what it does -----------------------------------------------------------------------------
 
     def available(self) -> list[str]:
@@ -163,18 +169,19 @@ class Model:
 
     @checked
     def invert(self, images: Any, method: str | Method = "in-domain", *,
-               batch: Count | None = None, on_step: OnStep | None = None, progress: bool = False,
-               **settings: Any) -> Inversion:
+               batch: Count | None = None, fast: bool = False, on_step: OnStep | None = None,
+               progress: bool = False, **settings: Any) -> Inversion:
         """Invert images [N, 3, r, r] in [-1, 1], `batch` at a time: 16 unless `advice` says less.
 
         Args:
             method: a name of `available`, or a method with its settings.
             settings: of the method: `iterations`, `lambda_dom`, ..
+            fast: compute gradients in bfloat16, by networks made ready for it: see `nn.fast`.
             on_step: called with (iteration, codes, images) of a batch before every step.
             progress: show a bar.
 
-        ValueError: an unknown method or setting (the nearest are named), images of another size,
-        type or range.
+        ValueError: an unknown method or setting (the nearest are named), no image, images of
+        another size, type or range; `fast` with a method that tunes the generator.
 
         >>> model = Model("face-stylegan-layerwise", "cpu")
         >>> images = model.render(model.sample(1)).clamp(-1, 1)
@@ -192,18 +199,25 @@ class Model:
             raise ValueError("the method must be a name with its settings, or an object that has "
                              "them, as InDomain(iterations=100).")
         images = self.checked(images)
+        if not len(images):
+            raise ValueError("there is no image to invert: images has the length 0.")
         parts: list[Inversion] = []
 
         def inverted(part: Tensor, progress: bool) -> Inversion:
-            parts.append(self.inverted(part, method, on_step=on_step, progress=progress))
+            parts.append(self.inverted(part, method, fast=fast, on_step=on_step,
+                                       progress=progress))
             return parts[-1]
         return tuned_together(in_batches(inverted, images, progress=progress,
                                          size=batch or self.advice.get("batch", 16)), parts)
 
-    def inverted(self, images: Tensor, method: Method, **options: Any) -> Inversion:
-        """A batch of images by a method, in two halves where memory is short; `options` are those
-        of `Method.invert`."""
-        parts = self.sparing(lambda part: method.invert(self, part, **options), images)
+    def inverted(self, images: Tensor, method: Method, fast: bool = False, **options: Any
+                 ) -> Inversion:
+        """A batch of images by a method, in two halves where memory is short; `fast` as for
+        `invert`, the other options as for `Method.invert`. ValueError: `fast` as there."""
+        if fast:
+            check_fast(method)
+        networks = self.fast if fast else self
+        parts = self.sparing(lambda part: method.invert(networks, part, **options), images)
         return parts[0] if len(parts) == 1 else tuned_together(joined(parts), parts)
 
     def sparing(self, work: Callable[[Tensor], Made], batch: Tensor) -> list[Made]:

@@ -3,21 +3,25 @@
 The published loop is written anew from its description: float32, one image at a time, gradients of
 all weights computed and thrown away, features of the target again in every step, losses read in
 every step. It runs on our networks, whose convolutions after upsampling need 2.25 times fewer
-products than the published ones below 128 px.
+products than the published ones below 128 px, in a process of its own: there, memory that is freed
+goes back to the system as it usually does, while ours keep it (`devices.keep_freed_memory`).
 
-Ways take turns in one process, so that whatever else the machine does slows all of them.
+Ways take turns, so that whatever else the machine does slows all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +34,7 @@ from idinvert import devices
 from idinvert.codes import encode, frozen, render, sample_codes
 from idinvert.files import replacing
 from idinvert.inversion import InDomain, Networks, OnStep
+from idinvert.inversion.fast import FastNetworks
 from idinvert.inversion.model import Model
 from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG
 from idinvert.nn import encoder, stylegan, vgg
@@ -79,7 +84,6 @@ def networks_of(name: str, device: str) -> Networks:
             raise ValueError(f"{name} cannot be measured: it has no encoder, which "
                              "`idinvert train encoder` makes.")
         return Networks(model.generator, model.features, model.encoder)
-    devices.keep_freed_memory()
     torch.manual_seed(0)
     made = (stylegan.Generator(256, 512, 512, 64 * 256, 512, layerwise=True, tanh=True),
             vgg.VGG16Features(), encoder.Encoder(256, 512, 64, 1024))
@@ -112,16 +116,23 @@ def published_loop(networks: Networks, images: Tensor, on_step: OnStep, iteratio
     return codes.detach()
 
 
-def ours(**settings: bool) -> Invert:
-    """In-domain inversion with settings."""
+def ours(bf16: bool = False, fast: bool = False) -> Invert:
+    """In-domain inversion, with convolutions in bfloat16 or by accelerated networks."""
     def invert(networks: Networks, images: Tensor, on_step: OnStep) -> object:
-        return InDomain(**settings).invert(networks, images, on_step=on_step)
+        return InDomain(bf16=bf16).invert(made_fast(networks) if fast else networks, images,
+                                          on_step=on_step)
     return invert
+
+
+@lru_cache(1)
+def made_fast(networks: Networks) -> FastNetworks:
+    """The accelerated networks, made once."""
+    return FastNetworks(networks)
 
 
 def ways() -> list[Way]:
     """All that is compared, the published loop first."""
-    kinds = {"float32": ours(bf16=False), "bfloat16": ours(bf16=True)}
+    kinds = {"float32": ours(), "bfloat16": ours(bf16=True), "fast": ours(fast=True)}
     return [Way("published loop", 1, published_loop),
             *(Way(name, batch, kind) for batch in BATCHES for name, kind in kinds.items())]
 
@@ -140,8 +151,33 @@ def step_cost(way: Way, networks: Networks, images: Tensor) -> Cost:
     return Cost(*((last - first) / steps for first, last in zip(clock[0], clock[-1])))
 
 
-def taking_turns(networks: Networks, images: Tensor, minutes: float) -> dict[Way, list[Cost]]:
-    """Costs of a step of each way, measured in turn, each once and then until the time is over."""
+def images_of(networks: Networks, codes: Tensor) -> Tensor:
+    """Images [N, 3, r, r] in [-1, 1] of codes [N, L, D], rendered one by one."""
+    parts = [render(networks.generator, code[None]) for code in codes]
+    return torch.cat(parts).clamp(-1, 1)
+
+
+kept_networks = lru_cache(1)(networks_of)
+
+
+def published_cost(name: str, device: str) -> Cost:
+    """What a step of the published loop takes, with networks that this process keeps."""
+    networks = kept_networks(name, device)
+    images = images_of(networks, sample_codes(networks.generator, 1))
+    return step_cost(Way("published loop", 1, published_loop), networks, images)
+
+
+def apart() -> Executor:
+    """Calls functions in another process, always the same one."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def taking_turns(published: Callable[[], Cost], networks: Networks, images: Tensor, minutes: float
+                 ) -> dict[Way, list[Cost]]:
+    """Costs of a step of each way, measured in turn, each once and then until the time is over.
+
+    published: measures a step of the published loop.
+    """
     end = time.monotonic() + 60 * minutes
     found: dict[Way, list[Cost]] = {way: [] for way in ways()}
     for number in itertools.count():
@@ -149,7 +185,8 @@ def taking_turns(networks: Networks, images: Tensor, minutes: float) -> dict[Way
             if number and time.monotonic() > end:
                 return found
             if number % SELDOM == 0 or way.batch < max(BATCHES):
-                costs.append(step_cost(way, networks, images[:way.batch]))
+                costs.append(published() if way.invert is published_loop else
+                             step_cost(way, networks, images[:way.batch]))
     return found
 
 
@@ -187,11 +224,14 @@ def measure(name: str, device: str, minutes: float) -> pd.DataFrame:
     Errors as `networks_of`.
     """
     networks = networks_of(name, device)
-    count = max(BATCHES)
-    codes = sample_codes(networks.generator, count)
-    images = torch.cat([render(networks.generator, code[None]) for code in codes]).clamp(-1, 1)
-    rows = [*steps_of(taking_turns(networks, images, minutes)),
-            *rates(networks, codes, images, device)]
+    devices.keep_freed_memory()
+    codes = sample_codes(networks.generator, max(BATCHES))
+    images = images_of(networks, codes)
+    with apart() as other:
+        def published() -> Cost:
+            return other.submit(published_cost, name, device).result()
+        steps = taking_turns(published, networks, images, minutes)
+    rows = [*steps_of(steps), *rates(networks, codes, images, device)]
     return pd.DataFrame(rows).assign(network=name, **machine(device))
 
 
@@ -209,17 +249,20 @@ def steps_of(found: dict[Way, list[Cost]]) -> Iterator[dict]:
 
 def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Iterator[dict]:
     """Rows of each network there and back, and of the encoder alone."""
-    parts = {"generator": (networks.generator.synthesis, codes),
-             "features": (networks.features, images), "encoder": (networks.encoder, images)}
+    inputs = {"generator": codes, "features": images, "encoder": images}
     peaks = {way: peak(dtype, device) for way, dtype in TYPES.items()}
-    for part, (network, x) in parts.items():
-        work = products(network, x[:1])
-        for way, batch in itertools.product(TYPES, BATCHES[:2]):
+    for part, x in inputs.items():
+        way_through = "synthesis" if part == "generator" else "forward"
+        plain, fast = (getattr(getattr(kind, part), way_through)
+                       for kind in (networks, made_fast(networks)))
+        work = products(plain, x[:1])
+        for (way, network), batch in itertools.product(
+                {"float32": plain, "bfloat16": plain, "fast": fast}.items(), BATCHES[:2]):
             with torch.autocast(torch.device(device).type, enabled=way == "bfloat16"):
                 row = seconds_of(repeated(there_and_back, network, x[:batch]), batch)
-            rate = work / row["seconds"]
+            rate, most = work / row["seconds"], peaks.get(way, peaks["bfloat16"])
             yield {"part": part, "way": way, "batch": batch, **row, "gflop": work, "gflops": rate,
-                   "peak": peaks[way], "share": rate / peaks[way]}
+                   "peak": most, "share": rate / most}
     for batch in BATCHES:
         row = seconds_of(repeated(encode, networks.encoder, images[:batch]), batch)
         yield {"part": "encoder alone", "way": "float32", "batch": batch, **row}
