@@ -84,6 +84,7 @@ def assemble(target: Path, vendor: Path, live_files: Path) -> None:
         "models.md": models_page(),
         "trainings.md": trainings_page(),
         "speed.md": speed_page(TABLES),
+        "your_own_photographs.md": photographs_page(TABLES),
         "settings.md": settings_page(names),
     }
     for file, text in generated.items():
@@ -109,7 +110,8 @@ def contents(names: list[str], live_pages: list[str]) -> str:
         "The paper": ["method", *live_pages],
         "Results": sorted(names, key=lambda name: (name == "explore", name)),
         "Evidence": ["paper_and_ours", "deviations", "settings", "tested"],
-        "Use it": ["data", "models", "trainings", "speed", "your_own_generator", "where", "graph"],
+        "Use it": ["data", "models", "trainings", "speed", "your_own_photographs",
+                   "your_own_generator", "where", "graph"],
         "About": ["cite", "references"],
     }
     listed = [{"caption": caption, "chapters": [{"file": page} for page in pages]}
@@ -285,6 +287,15 @@ def speed_page(tables: Path) -> str:
             text.append(table(part.drop(columns=["network", "machine", "threads", "torch", "load"]),
                               title))
     return "\n".join(text if path.exists() else [*text, f"{NOT_MEASURED.capitalize()}.", ""])
+
+
+def photographs_page(tables: Path) -> str:
+    """The page for who has photographs: commands, and how near inversions come in which time."""
+    text = [(PAGES / "your_own_photographs.md").read_text()]
+    for name, title in (("identity", "Encoders, and in-domain inversion."),
+                        ("optimisation", "Ways of optimising a code, step by step.")):
+        text.append(table(pd.read_csv(tables / f"ffhq_{name}.csv"), title))
+    return "\n".join(text)
 
 
 def settings_page(names: list[str]) -> str:
