@@ -45,6 +45,13 @@ def test_products_of_a_convolution():
     assert bench.products(conv, torch.zeros(1, 4, 16, 16)) == pytest.approx(2 * there / 1e9)
 
 
+def test_memory_that_a_pass_keeps():
+    """The way back through a ReLU needs its output, of 4 bytes a number; a sum needs nothing."""
+    image = torch.rand(2, 3, 8, 8)
+    assert bench.kept(torch.relu, image) == pytest.approx(4 * 3 * 8 * 8 / 1e6)
+    assert bench.kept(lambda x: torch.relu(x) + 1, image) == bench.kept(torch.relu, image)
+
+
 def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
     for name in ("networks_of", "kept_networks"):
         monkeypatch.setattr(bench, name, lambda *_: networks)

@@ -46,7 +46,8 @@ BATCHES = 1, 4, 16
 SELDOM = 3  # large batches take part in one round of so many
 LEAST = 0.5  # seconds over which steps are counted, unless one takes longer
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-REPEATS = 5  # of a network there and back
+ROUNDS = 8  # at most
+REPEATS = 3  # of a network there and back
 MATRIX = 2048  # rows of the matrices whose product tells the machine's peak
 
 Invert = Callable[[Networks, Tensor, OnStep], object]
@@ -174,13 +175,14 @@ def apart() -> Executor:
 
 def taking_turns(published: Callable[[], Cost], networks: Networks, images: Tensor, minutes: float
                  ) -> dict[Way, list[Cost]]:
-    """Costs of a step of each way, measured in turn, each once and then until the time is over.
+    """Costs of a step of each way, measured in turn, each once and then until the time is over, or
+    all are measured often enough.
 
     published: measures a step of the published loop.
     """
     end = time.monotonic() + 60 * minutes
     found: dict[Way, list[Cost]] = {way: [] for way in ways()}
-    for number in itertools.count():
+    for number in range(ROUNDS):
         for way, costs in found.items():
             if number and time.monotonic() > end:
                 return found
@@ -210,16 +212,37 @@ def products(network: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def kept(network: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """MB that a pass through a network keeps for the way back, of one image more.
+
+    x: inputs of two images.
+    """
+    def kept_of(x: Tensor) -> int:
+        found: dict[int, int] = {}
+
+        def pack(saved: Tensor) -> Tensor:
+            storage = saved.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+            return saved
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            y = network(x.detach().requires_grad_(True))
+        del y  # until here nothing is freed, so that each address is one tensor
+        return sum(found.values())
+    return (kept_of(x[:2]) - kept_of(x[:1])) / 1e6
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 
 def measure(name: str, device: str, minutes: float) -> pd.DataFrame:
-    """The table of a model, or of the published networks; about so many minutes for the steps.
+    """The table of a model, or of the published networks; at most so many minutes for the steps,
+    unless one measurement of each way takes longer.
 
     A row is a part (a step of inversion, a network there and back, the encoder alone), a way to
     compute it and a batch. Seconds are of one image, the median with the least and the most;
     `factor` is how many times as fast as the published loop; `gflops` is GFLOP a second, and
-    `share` its part of the peak that products of matrices reach in the same type.
+    `share` its part of the peak that products of matrices reach in the same type; `megabytes` is
+    what a pass keeps for the way back, an image.
 
     Errors as `networks_of`.
     """
@@ -260,9 +283,10 @@ def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Ite
                 {"float32": plain, "bfloat16": plain, "fast": fast}.items(), BATCHES[:2]):
             with torch.autocast(torch.device(device).type, enabled=way == "bfloat16"):
                 row = seconds_of(repeated(there_and_back, network, x[:batch]), batch)
+                memory = kept(network, x)
             rate, most = work / row["seconds"], peaks.get(way, peaks["bfloat16"])
             yield {"part": part, "way": way, "batch": batch, **row, "gflop": work, "gflops": rate,
-                   "peak": most, "share": rate / most}
+                   "peak": most, "share": rate / most, "megabytes": memory}
     for batch in BATCHES:
         row = seconds_of(repeated(encode, networks.encoder, images[:batch]), batch)
         yield {"part": "encoder alone", "way": "float32", "batch": batch, **row}
