@@ -76,6 +76,8 @@ def test_a_model_refuses_what_it_cannot_use(model):
     codes = model.sample(2)
     fast = {"iterations": 1, "lambda_vgg": 0}
     refused(lambda x: idinvert.load(x, "cpu"), ["", None, 3, "x" * 300, "../own", "a\0b", ["own"]])
+    refused(lambda x: idinvert.load(x, "cpu").sample(1), ["own-base", "own-classifier"])
+    refused(models.load_working, ["own-base"])
     refused(lambda x: idinvert.load("own", x), ["", None, "meta", "cuda:99", 3.5])
     refused(lambda x: idinvert.load("own", "cpu", encoder=x), [None, "owl", "own", 3])
     refused(lambda x: idinvert.load("own", "cpu", **{x: "own-base"}), ["endcoder", "generator"])

@@ -80,6 +80,8 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
     ("", "no readable CSV file"),
     ("name,old\n1.png,0\n", "needs a column 'image'"),
     ("image\n1.png\n", "needs a column 'image' and one for each attribute"),
+    ("image,old,old\n1.png,0,1\n", "the column 'old' twice"),
+    ("image,image,old\n1.png,1.png,1\n", "the column 'image' twice"),
     ("image,old\n1.png,0\n1.png,1\n", "the image '1.png' twice"),
     ("image,old\n", "has no rows"),
     ("image,old\n1.png," + "9" * 400 + "\n", "other values than 0 and 1"),

@@ -1,6 +1,7 @@
 """The command `idinvert` as a whole: its help, and the one place where errors become sentences."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -141,6 +142,20 @@ def test_who_stops_reading_is_not_bothered(own_registry):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-", ">&-"])
+def test_closed_streams_bother_nobody(closed):
+    command = f"{sys.executable} -m idinvert models face-stylegan {closed}"
+    assert subprocess.run(command, shell=True).returncode == 0
+
+
+def test_letters_that_a_terminal_does_not_know_are_written_as_numbers():
+    result = python("-c", "import sys; from idinvert import cli; from idinvert.cli import models;"
+                    "models.main = lambda _: print('\u00fc\U0001f600');"
+                    "sys.exit(cli.main(['models']))",
+                    env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (result.returncode, result.stdout) == (0, "\\xfc\\U0001f600\n")
 
 
 def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path):

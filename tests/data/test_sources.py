@@ -1,6 +1,7 @@
 """Images of the user's own: every kind of source gives the same images, and no more than those."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -92,6 +93,15 @@ def large_png(side):
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         chunk(*part) for part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")))
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe"])
+def test_what_has_no_end_is_not_read(path, tmp_path):
+    if path == "pipe":
+        path = tmp_path / "pipe.png"
+        os.mkfifo(path)
+    with pytest.raises(ValueError, match="is no folder, zip, LMDB or image file"):
+        open_source(path)
 
 
 def test_image_bombs_are_refused(folder):

@@ -31,20 +31,22 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     FileNotFoundError. ValueError: no table, no column `image`, a name twice, other values.
     """
     try:  # a compressed file could be of any size
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, compression=None)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, compression=None,
+                            header=None)  # of equal names in a header pandas makes others
     except OSError:
         raise
     except Exception as error:  # pandas raises many types on damaged files
         raise ValueError(f"{path} is no readable CSV file.") from error
-    table.columns = [str(name).strip() for name in table.columns]
+    header, table = table.iloc[0], table.iloc[1:]
+    table.columns = [str(name).strip() for name in header]
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"{path} has the column {twice!r} twice.")
     if "image" not in table or len(table.columns) < 2:
         raise ValueError(f"{path} needs a column 'image' and one for each attribute.")
     table = table.set_index(table.pop("image").map(plain_name))
     if table.empty:
         raise ValueError(f"{path} has no rows.")
-    if not table.columns.is_unique:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"{path} has the column {twice!r} twice.")
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"{path} has the image {twice!r} twice.")

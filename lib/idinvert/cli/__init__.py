@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = [word for word in argv if word != "--traceback"]
     name = next(iter(arguments), "")
+    prepare_output()
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
@@ -61,6 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             again = shlex.join(["idinvert", "--traceback", *arguments])
             print(f"{command}: error: {explained(error, name, again)}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1
+
+
+def prepare_output() -> None:
+    """Let nothing that is said fail: neither where nobody listens nor for letters that a terminal
+    does not know."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # it was closed
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(getattr(sys, stream), "reconfigure"):
+            getattr(sys, stream).reconfigure(errors="backslashreplace")
 
 
 def call(name: str, arguments: list[str]) -> int | None:

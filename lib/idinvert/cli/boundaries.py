@@ -123,7 +123,7 @@ def report_unlabelled(count: int, everything: int) -> None:
 
 def check(options: Command, names: list[str]) -> None:
     """ValueError if a boundary would be overwritten, or a layer does not exist."""
-    depth = models.load(options.model).num_layers
+    depth = models.load_working(options.model).num_layers
     if any(not 0 <= layer < depth for layer in options.layers):
         raise ValueError(f"--layers must be from 0 to {depth - 1}.")
     fitted = models.companions(options.model, "boundaries")

@@ -117,6 +117,8 @@ def source_at(path: Path) -> Source:
         source = lmdb_source(path)
     elif path.is_dir():
         source = folder_source(path)
+    elif not path.is_file():  # a device or a pipe, which may have no end
+        raise ValueError(f"{path} is no folder, zip, LMDB or image file.")
     elif zipfile.is_zipfile(path):
         source = zip_source(path)
     elif is_image(path.name, lambda: beginning(path)):

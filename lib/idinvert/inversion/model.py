@@ -101,7 +101,7 @@ class Model:
     @cached_property
     def whole(self) -> Generator:
         """G, whose images have their full size."""
-        return self.network("generator")
+        return models.check_generator(self.name, self.network("generator"))
 
     @cached_property
     def generator(self) -> Generator:

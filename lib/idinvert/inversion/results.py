@@ -70,8 +70,9 @@ class Results:
         """ValueError if the folder has an inversion of another image under this name."""
         size, sha256 = self.found.get(name, (0, ""))
         if sha256 and sha256 != hashlib.sha256(content).hexdigest():
-            raise ValueError(f"{self.out} has the inversion of another {name}, of {size} bytes, "
-                             f"not {len(content)}: take another folder.")
+            now = "the same size" if len(content) == size else f"{len(content)} bytes"
+            raise ValueError(f"{self.out} has the inversion of another {name}, of {size} bytes; "
+                             f"this one has {now} and another content: take another folder.")
 
 
 def identity(name: str, content: bytes) -> dict[str, np.ndarray]:

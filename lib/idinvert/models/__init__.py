@@ -10,6 +10,7 @@ from .store import (
     ModelsError,
     advice,
     card,
+    check_generator,
     check_name,
     companion,
     companions,
@@ -29,7 +30,7 @@ from .store import (
     state,
 )
 
-__all__ = ["DEFAULT", "ROLES", "ModelsError", "advice", "card", "check_name",
+__all__ = ["DEFAULT", "ROLES", "ModelsError", "advice", "card", "check_generator", "check_name",
            "companion", "companion_name", "companions", "digest", "exists", "file_sha256",
            "folder", "folders", "load", "load_boundaries",
            "load_working", "loaded", "names", "read", "save",

@@ -25,6 +25,7 @@ from idinvert import boundaries
 from idinvert.devices import keep_freed_memory
 from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
+from idinvert.nn.protocols import Generator, missing
 from idinvert.nn.reduced import ReducedGenerator
 
 from . import codec, sources
@@ -231,10 +232,18 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     return pretrained.attached(copy.deepcopy(network).to(device), device)
 
 
+def check_generator(name: str, network: nn.Module) -> nn.Module:
+    """The network; ModelsError unless it is a generator."""
+    if lacking := missing(network, Generator):
+        raise ModelsError(f"{name} is no generator, for it has no {lacking[0]}: `idinvert models` "
+                          "lists the models.")
+    return network
+
+
 def load_working(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """A generator at the size at which images are inverted, as its card has it under "inversion":
     else as `load`, with the same errors."""
-    whole, size = load(name, device), advice(name).get("resolution")
+    whole, size = check_generator(name, load(name, device)), advice(name).get("resolution")
     return ReducedGenerator(whole, size) if size else whole
 
 
