@@ -22,7 +22,7 @@ from .encoder import CodeEncoder, ConvNorm
 from .layers import blur, widen
 from .protocols import Noise
 from .reduced import ReducedFeatures
-from .vgg import VGG16Features
+from .vgg import CONVOLUTIONS, POOLED_BEFORE, VGG16Features
 
 
 class Accelerated(nn.Module):
@@ -76,10 +76,27 @@ def equivalent(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     return network
 
 
+class Features(nn.Sequential):
+    """`VGG16Features` whose ReLUs write over what they read."""
+
+    def __init__(self, network: VGG16Features):
+        layers = []
+        for number in CONVOLUTIONS:
+            if number in POOLED_BEFORE:
+                layers.append(nn.MaxPool2d(2))
+            layers += [getattr(network, f"layer{number}"), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+        self.register_buffer("means", network.means)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [N, 512, H // 8, W // 8] of images [N, 3, H, W]."""
+        return super().forward((images.flip(1) + 1) * 127.5 - self.means)
+
+
 @equivalent.register
 def of_features(network: VGG16Features, dtype: torch.dtype) -> nn.Module:
     """VGG-16 with weights cast once."""
-    return cast(copy.deepcopy(network), dtype)
+    return cast(Features(copy.deepcopy(network)), dtype)
 
 
 @equivalent.register
@@ -96,7 +113,9 @@ def of_encoder(network: CodeEncoder, dtype: torch.dtype) -> nn.Module:
         if isinstance(part, ConvNorm):
             part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), nn.Identity()
     network.fc, network.norm = fuse_linear_bn_eval(network.fc, network.norm), nn.Identity()
-    return cast(network, dtype)
+    cast(network, dtype)
+    network.fc = TwoWayLinear(network.fc)
+    return network
 
 
 def cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -107,6 +126,37 @@ def cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         elif isinstance(part, nn.Linear):
             part.to(dtype)
     return network.requires_grad_(False)
+
+
+class TwoWayLinear(nn.Module):
+    """A linear layer that has its weight in the order of memory that either direction reads best.
+
+    With few images, reading the weights of the published encoder is all that it costs.
+    """
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach())
+        self.register_buffer("transposed", layer.weight.detach().T.contiguous())
+        self.register_buffer("bias", layer.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs] -> [N, outputs]."""
+        return LinearThereAndBack.apply(x, self.weight, self.bias, self.transposed)
+
+
+class LinearThereAndBack(torch.autograd.Function):
+    """`F.linear`, with the transposed weight for the gradient of its input."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, transposed: Tensor) -> Tensor:
+        ctx.save_for_backward(transposed)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        transposed, = ctx.saved_tensors
+        return F.linear(gradient.to(transposed.dtype), transposed), None, None, None
 
 
 # --- StyleGAN -------------------------------------------------------------------------------------
