@@ -144,6 +144,21 @@ def test_who_stops_reading_is_not_bothered(own_registry):
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("content", ["{}", "[", "3", None])
+def test_a_damaged_card_hides_no_other_model(own_registry, tmp_path, capsys, content):
+    path = tmp_path / "weights" / "broken.json"
+    path.mkdir() if content is None else path.write_text(content)
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("broken  ") for line in lines)
+    assert any(line.startswith("own-base  ") for line in lines)
+
+
+def test_directions_of_an_encoder_are_refused(own_registry, capsys):
+    assert main(["boundaries", "--model", "own-base", "--unsupervised", "2"]) == 1
+    assert "error: own-base is no generator, for it has no z_dim" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-", ">&-"])
 def test_closed_streams_bother_nobody(closed):
     command = f"{sys.executable} -m idinvert models face-stylegan {closed}"

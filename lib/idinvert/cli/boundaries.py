@@ -84,7 +84,7 @@ def fit_labels(options: Command) -> list[Boundary]:
 
 def fit_unsupervised(options: Command) -> list[Boundary]:
     """As many directions as --unsupervised says."""
-    generator = models.load(options.model)
+    generator = models.check_generator(options.model, models.load(options.model))
     layers = options.layers or range(len(generator.layers))
     fitted = sefa.fit(generator, layers, options.unsupervised)
     check(options, [boundary.name for boundary in fitted])

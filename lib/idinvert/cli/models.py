@@ -38,7 +38,11 @@ def main(arguments: list[str]) -> None:
 
 
 def line(name: str) -> str:
-    """The line of a model in the list."""
-    card = models.card(name)
-    origin = card.get("format", card.get("data", ""))
-    return f"{name:40} {card['architecture']:24} {card['parameters'] / 1e6:7.2f} M  {origin}"
+    """The line of a model in the list; of a card that is damaged, what is wrong with it."""
+    try:
+        card = models.card(name)
+        origin = card.get("format", card.get("data", ""))
+    except (models.ModelsError, OSError) as error:
+        return f"{name:40} {error}"
+    size = card.get("parameters", 0) / 1e6
+    return f"{name:40} {card.get('architecture', '?'):24} {size:7.2f} M  {origin}"
