@@ -87,15 +87,16 @@ def file_format(figure: Figure) -> str:
 def shown(figure: Figure) -> Image:
     """What a notebook keeps of a figure."""
     file = io.BytesIO()
-    save(figure, file, figure.dpi, 60, bbox_inches="tight")
+    save(figure, file, figure.dpi, 60)
     return Image(file.getvalue(), format=file_format(figure).replace("jpg", "jpeg"))
 
 
-def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75, **options) -> None:
-    """Write a figure in its format: JPEG with a quality of up to 95, PNG with a palette of SHADES
-    colours, a third of the size."""
+def save(figure: Figure, file: Path | io.BytesIO, dpi: float, quality: int = 75) -> None:
+    """Write a figure with all its labels, in its format: JPEG with a quality of up to 95, PNG with
+    a palette of SHADES colours, a third of the size."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi, pil_kwargs={"compress_level": 1}, **options)
+    figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight",
+                   pil_kwargs={"compress_level": 1})
     picture = PIL.Image.open(drawn).convert("RGB")
     if file_format(figure) == "jpg":
         picture.save(file, "JPEG", quality=quality, optimize=True)
