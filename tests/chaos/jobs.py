@@ -76,13 +76,14 @@ def prepare(folder, photos=24):
 
 
 class Command:
-    """A job at work in a folder, by one process or by several that share it."""
+    """A job at work in a folder, by one process or by several that share it; what it says is in
+    the file `messages`, beside the folder unless told."""
 
-    def __init__(self, job, folder, world=1, limit=None):
+    def __init__(self, job, folder, world=1, limit=None, messages=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.messages = folder.with_name(f"{folder.name}-messages")
+        self.messages = messages or folder.with_name(f"{folder.name}-messages")
         self.processes = [FORK.Process(target=work, args=(
             job, folder, self.messages, rank, world, port, limit)) for rank in range(world)]
         for process in self.processes:

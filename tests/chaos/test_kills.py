@@ -34,10 +34,10 @@ def many(tmp_path_factory):
     return folder
 
 
-def complete(job, folder, world=1):
+def complete(job, folder, world=1, **options):
     """Let a job end; the seconds that it takes."""
     start = time.monotonic()
-    command = Command(job, folder, world)
+    command = Command(job, folder, world, **options)
     assert command.wait(), command.messages.read_text()
     return time.monotonic() - start
 
@@ -129,12 +129,12 @@ def test_twenty_full_and_read_only_disks(job, ready, disk, tmp_path):
     whole = shutil.copytree(ready, tmp_path / "whole")
     complete(job, whole)
     expected, rng, full = results(whole), random.Random(0), 0
-    place = disk(100_000)
+    place, apart = disk(100_000), {"messages": tmp_path / "messages"}  # not on the disk
     taken = [kilobytes(folder) for folder in (ready, whole)]
     for turn in range(20):
         folder = shutil.copytree(ready, place / "folder")
         disk(rng.randint(taken[0] + 8, taken[1]))
-        command = Command(job, folder)
+        command = Command(job, folder, **apart)
         ended = command.wait()
         full += not ended
         told = lines(command)
@@ -142,10 +142,10 @@ def test_twenty_full_and_read_only_disks(job, ready, disk, tmp_path):
         check_finished(folder, expected)
         if not ended:
             disk(100_000, "ro")
-            again = Command(job, folder)
+            again = Command(job, folder, **apart)
             assert not again.wait() and "Read-only file system" in lines(again)[-1]
         disk(100_000, "rw")
-        complete(job, folder)
+        complete(job, folder, **apart)
         assert results(folder) == expected, turn
         shutil.rmtree(folder)
         command.messages.unlink()
