@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 import pytest
+from idinvert.data import open_image
 from idinvert.files import locked
 from jobs import FORK, JOBS, Command, prepare, results
 
@@ -123,7 +124,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [job for job in JOBS if job != "e4e"])  # which is no command
 def test_twenty_full_and_read_only_disks(job, ready, disk, tmp_path):
     """The disk is full after a random part of what the command writes, then read-only."""
     whole = shutil.copytree(ready, tmp_path / "whole")
@@ -167,7 +168,9 @@ def lines(command):
 def check_finished(folder, expected):
     """What is there of codes, images and weights is whole."""
     for name, content in results(folder).items():
-        if name.endswith((".npz", ".png", ".safetensors")):
+        if name.endswith(".png") and "inverted" not in name:  # samples of an earlier checkpoint
+            open_image(folder / name)
+        elif name.endswith((".npz", ".png", ".safetensors")):
             assert content == expected[name]
 
 
