@@ -296,9 +296,10 @@ class Model:
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N, A] of `attributes` in images [N, 3, r, r] in about [-1, 1], by the
-        classifier, of whose size they are; errors as `invert`."""
+        classifier; errors as `invert`."""
         images = self.floats(images)
-        check_images(images, self.classifier)
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ValueError(f"images must have shape [N, 3, r, r], not {list(images.shape)}.")
         if images.numel() and looks_like_bytes(images):
             raise ValueError("images must be in [-1, 1]: see idinvert.data.to_float.")
         parts = [part for some in images.split(64) for part in self.sparing(self.classifier, some)]
