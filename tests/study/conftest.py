@@ -26,7 +26,7 @@ def smooth_images():
 class CodeColours(torch.nn.Module):
     """A generator whose images have the first three numbers of a code as their colour."""
 
-    resolution = 16
+    resolution, num_layers, w_dim = 16, 1, 4
 
     def synthesis(self, codes):
         return codes[:, 0, :3, None, None].expand(-1, -1, 16, 16)
@@ -34,6 +34,8 @@ class CodeColours(torch.nn.Module):
 
 class Shift(networks.StudyModel):
     """A model whose images show the code: its first number is "bright", its second is "red"."""
+
+    name, device = "shift", "cpu"
 
     def __init__(self):
         axes = torch.eye(4).unsqueeze(1)
