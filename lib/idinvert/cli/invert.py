@@ -111,7 +111,10 @@ def main(arguments: list[str]) -> None:
     counts = files.run(job, share)
     print(", ".join(f"{counts[state]} {state}" for state in files.STATES) + f"; {options.out}")
     print(f"idinvert invert: {time.monotonic() - start:.0f} s.", file=sys.stderr)
-    if share.first and (sheet := comparison(job)):
+    sheet, before = None, None
+    while before != (before := files.finished(job.out)):  # another process may have ended meanwhile
+        sheet = comparison(job)
+    if share.first and sheet:
         print(f"Photographs above their inversions: {sheet}")
 
 
