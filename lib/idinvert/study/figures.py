@@ -150,7 +150,7 @@ def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, 
     """One panel per (column, axis label) over the column and label `x`: a point for each row with
     its interval, and in grey the front that no row beats (`front_COLUMN`). Axes of the columns
     `lower` are turned: upwards and to the right is better. The rows of a `method` whose `setting`s
-    are numbers are joined by a line, whose ends are named in every panel but the first; the first
+    are numbers are joined by a line, whose ends are named in every panel but the last; the last
     names the rows of the others.
     """
     figure, axes = axes_grid(len(panels), columns=len(panels), inch=4.1)
@@ -168,7 +168,7 @@ def fronts(table: pd.DataFrame, x: tuple[str, str], panels: Sequence[tuple[str, 
                           alpha=0.3)
             axis.scatter(rows[x[0]], rows[y], s=24, color=colour, label=name, zorder=3)
             tips = rows.iloc[[0, -1]] if swept else rows
-            named = tips if swept == (axis is not axes[0]) else rows[:0]
+            named = tips if swept == (axis is not axes[-1]) else rows[:0]
             for _, row in named.iterrows():
                 axis.annotate(row["setting"], (row[x[0]], row[y]), (4, 3), color=colour,
                               textcoords="offset points", fontsize=6)
