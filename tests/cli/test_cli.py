@@ -10,6 +10,7 @@ import pytest
 import torch
 from idinvert import cli
 from idinvert.cli import main
+from idinvert.study import execution, run
 
 
 def python(*arguments, **options):
@@ -183,3 +184,12 @@ def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path
     assert result.returncode == 0
     assert result.stderr == ("idinvert: warning: The plug-in broken_plugin is left out: "
                              "ZeroDivisionError: division by zero\n")
+
+
+def test_run_ends_with_a_picture_to_open(tmp_path, monkeypatch, capsys):
+    """Images of faces come before curves."""
+    files = ["figures/fig10.png", "figures/fig11.jpg", "tables/fig10.csv"]
+    monkeypatch.setattr(execution, "execute", lambda *_, **__: tmp_path / "06_tradeoff.ipynb")
+    monkeypatch.setattr(run, "read_note", lambda *_: {"files": files})
+    assert main(["run", "06_tradeoff"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("figures/fig11.jpg")

@@ -45,8 +45,9 @@ def main(arguments: list[str]) -> None:
     files = [run.shown(folder / file) for file in run.read_note(folder, notebook.stem)["files"]]
     print(f"Done in {minutes} min {seconds} s.", f"  {run.shown(notebook)}",
           *(f"  {file}" for file in sorted(files)), sep="\n")
-    if pictures := [file for file in files if "/figures/" in file]:
-        print(f"Open {pictures[0]}")
+    pictures = [file for file in files if "/figures/" in file]
+    if pictures:  # images, which are saved as JPEG, say more to a newcomer than curves
+        print(f"Open {next((file for file in pictures if file.endswith('.jpg')), pictures[0])}")
 
 
 def parameter(word: str) -> tuple[str, Any]:
