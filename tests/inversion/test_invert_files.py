@@ -299,7 +299,7 @@ def test_other_methods(own_registry, images, tmp_path, method, count):
 
 @pytest.mark.parametrize("options, status, message", [
     ({"iterations": -1}, 2, "iterations is -1, but should be greater than or equal to 0"),
-    ({"batch": 0}, 2, "batch is 0, but should be at least 1"),
+    ({"batch": 0}, 2, "batch is 0, but should be greater than or equal to 1"),
     ({"method": "in-domian"}, 2, "unknown method 'in-domian': did you mean 'in-domain'"),
     ({"encoder": "owl"}, 1, "Unknown model 'owl': did you mean own"),
     ({"device": "cuda:9"}, 1, "device 'cuda:9' cannot be used"),

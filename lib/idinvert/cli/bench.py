@@ -17,14 +17,16 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from . import UsageError, read_options
+from idinvert.settings import Positive
+
+from . import read_options
 
 
 @dataclass(frozen=True)
 class Command:
     names: Positional[tuple[str, ...]] = ("published",)
     """generators of the registry, or published"""
-    minutes: float = 4
+    minutes: Positive = 4
     """at most, for the steps of inversion of each generator; each way is measured once at least"""
     out: Path | None = None
     """CSV file to which the table is added"""
@@ -35,8 +37,6 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Measure, and print a table for each generator."""
     options = read_options(Command, arguments, __name__, __doc__)
-    if not options.minutes > 0:
-        raise UsageError(f"--minutes is {options.minutes:g}, but should be more than 0.")
     from idinvert import devices
     from idinvert.study import bench
 

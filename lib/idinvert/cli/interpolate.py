@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Positional
@@ -27,12 +29,11 @@ from idinvert.codes import interpolate
 from idinvert.data import grid, to_uint8, write_image
 from idinvert.files import replacing
 
-from . import UsageError
 from .edit import codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
 STRIP, FILM = 5, 24  # images, both ends included
-LONGEST = 10_000  # images
+Steps = Annotated[int, Field(ge=2, le=10_000)]  # images
 SECONDS = 2.0  # of a film, one way
 
 
@@ -40,15 +41,10 @@ SECONDS = 2.0  # of a film, one way
 class Command(Common):
     pair: Positional[tuple[Path, Path]]
     """photographs to begin and to end with, or files of their codes"""
-    steps: int | None = None
+    steps: Steps | None = None
     """images, both ends included; 5 of a strip, 24 of a film if not given"""
     out: Path = Path("between.png")
     """image or film to write"""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.steps is not None and not 2 <= self.steps <= LONGEST:
-            raise UsageError(f"--steps is {self.steps}, but should be 2 to {LONGEST}.")
 
 
 def main(arguments: list[str]) -> None:

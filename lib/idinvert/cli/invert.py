@@ -37,6 +37,7 @@ from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
 from idinvert.photographs import faces_of
 from idinvert.registry import nearest
+from idinvert.settings import Count
 
 from . import UsageError, read_options
 
@@ -52,9 +53,9 @@ class Common:
     """generator, see `idinvert models`"""
     encoder: str | None = None
     """encoder to use instead of the generator's own"""
-    batch: int | None = None
+    batch: Count | None = None
     """images at a time; as many as suit the model if not given"""
-    face: int = 1
+    face: Count = 1
     """which face of a photograph, 1 for the largest"""
     align: bool = True
     """take photographs as they are: their faces are aligned as those of FFHQ already"""
@@ -62,12 +63,6 @@ class Common:
     """squeeze images that are not square into a square, instead of cutting out its centre"""
     device: str = "auto"
     """cuda if there is one, else cpu"""
-
-    def __post_init__(self):
-        for name in ("batch", "face"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} is {value}, but should be at least 1.")
 
     def loaded(self, device: str) -> idinvert.Model:
         """The model, which loads each of its networks when it is first used."""
