@@ -22,6 +22,7 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
+from . import augment
 from .discriminators import new_discriminator, penalised, widen_discriminator
 from .entries import Entry, Published, check_network, task
 from .net2net import take_codes, wider
@@ -64,6 +65,7 @@ class Recipe:
     # what there is to paint, and keeps it from painting a few pictures only.
     teacher_kimg: NotNegative = 0.0
     teacher_weight: NotNegative = 5.0  # of the distance to the teacher's images after that
+    augment: bool = False  # images before they are judged: see `augment`
     compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
 
@@ -146,7 +148,7 @@ class GanTask(NetworkTask):
         else:
             judged = self.judged_by(images)
             figures |= self.generator_step(judged, lod, figures.get("imitation", 0.0))
-            figures |= self.discriminator_step(real, detached(judged), lod)
+            figures |= self.discriminator_step(self.changed(real), detached(judged), lod)
             if step % self.recipe.r1_every == 0 and penalised(self.discriminator):
                 figures |= self.r1_step(real, lod, self.r1_gamma(step))
         self.limit_noise()
@@ -192,9 +194,16 @@ class GanTask(NetworkTask):
 
     def judged_by(self, images: Tensor) -> Tensor | list[Tensor]:
         """What the discriminator judges images by: a projected one by their features."""
+        images = self.changed(images)
         if penalised(self.discriminator):
             return images
         return self.run(self.discriminator.features, images)
+
+    def changed(self, images: Tensor) -> Tensor:
+        """Images as the discriminator sees them."""
+        if not self.recipe.augment:
+            return images
+        return augment.changed(images, self.part(augment.draw(self.batch, self.device)))
 
     def lod(self, step: int) -> float:
         """Level of detail of this step."""
@@ -326,11 +335,14 @@ class GanEntry(Entry):
         return GanTask(generator, discriminator, images, self.recipe, device, teacher, share)
 
     def adopt(self, task: GanTask) -> None:
-        """Begin as what is published, also with more channels than that has."""
+        """Begin as what is published, also with more channels than that has, but with the codes
+        of the teacher as it is now."""
         state = wider(models.load(self.name).state_dict(), task.generator)
         widen_discriminator(task.discriminator, self.name)
         for network in (task.generator, task.average):
             network.load_state_dict(state)
+            if task.teacher is not None:
+                take_codes(network, task.teacher)
 
     def facts(self, task: GanTask) -> dict:
         figures = self.domain and generator_figures(task.average, self.domain)
