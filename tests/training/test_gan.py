@@ -140,6 +140,17 @@ def test_the_discriminator_learns_from_the_images_that_judged_the_generator():
     assert {"g_loss", "d_loss", "d_real", "d_fake"} <= set(figures)
 
 
+def test_real_and_painted_images_are_augmented_alike():
+    """Each has its own grey square of half its width, wherever that lies."""
+    task, seen = gan(stylegan2, projecting=True, augment=True), []
+    features = task.discriminator.features
+    task.discriminator.features = lambda x: seen.append(x.detach()) or features(x)
+    task.step(1)
+    hidden = [(images == 0).all(1) for images in seen]
+    assert len(hidden) == 2 and all((h.float().mean((1, 2)) >= 1 / 16).all() for h in hidden)
+    assert not torch.equal(*hidden)
+
+
 def test_level_of_detail_is_linear_between_knots():
     growth = ((10, 2), (20, 1), (30, 1), (40, 0))
     found = [interpolate(growth, kimg) for kimg in (0, 10, 15, 20, 25, 30, 37.5, 40, 99)]

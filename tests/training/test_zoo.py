@@ -37,10 +37,9 @@ def test_entry_names_what_it_needs(name):
 
 def test_a_gpu_replaces_settings_and_keeps_the_others():
     cpu, gpu = (zoo.entry("face-stylegan-layerwise", device) for device in ("cpu", "cuda"))
-    assert (cpu.recipe.batch, gpu.recipe.batch) == (16, 256)
+    assert (cpu.recipe.batch, gpu.recipe.batch) == (16, 128)
     assert cpu.recipe.noise_limit == gpu.recipe.noise_limit == 0.002
-    assert gpu.recipe.compile and not cpu.recipe.compile
-    assert gpu.kimg > cpu.kimg and gpu.settings == cpu.settings
+    assert gpu.settings == cpu.settings
 
 
 TINY = {"resolution": 64, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4}
