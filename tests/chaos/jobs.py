@@ -14,9 +14,9 @@ from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.models import pretrained
 from idinvert.nn import encoder, stylegan, stylegan2
+from idinvert.training import zoo
 from idinvert.training.e4e import OffsetEntry, Recipe
 from idinvert.training.images import OwnImages
-from idinvert.training.train import train_entry
 
 FORK = multiprocessing.get_context("forkserver")  # children of a process that has done nothing yet
 FORK.set_forkserver_preload(["idinvert.cli.train", "idinvert.cli.invert", "pandas", "torch._dynamo",
@@ -45,14 +45,15 @@ def noise():
 
 
 def e4e():
-    """Its VGG-16 is one convolution."""
+    """As a model of the study, of which one is so small; its VGG-16 is one convolution."""
     torch.manual_seed(2)
     features = torch.nn.Conv2d(3, 4, 3)
     pretrained.load_vgg16 = lambda: features
     entry = OffsetEntry("own", settings={"channel_base": 4, "channel_max": 8}, name="own-e4e",
                         kimg=KIMG, images=OwnImages("photos"),
                         recipe=Recipe(batch=8, pool=20, r1_every=2))
-    return int(train_entry(entry, device="cpu", checkpoint_kimg=CHECKPOINT)["kimg"] < KIMG)
+    zoo.entry = lambda name, device=None: entry
+    return main(["train", "own-e4e", "--checkpoint-kimg", str(CHECKPOINT), "--device", "cpu"])
 
 
 def invert():

@@ -87,7 +87,9 @@ def limit_of_files(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("job, size", [("gan", 6000), ("guided", 30_000), ("invert", 700)])
+@pytest.mark.parametrize("job, size", [
+    ("gan", 6000), ("guided", 30_000), ("e4e", 30_000), ("invert", 700),
+])  # fmt: skip
 def test_files_that_cannot_be_written(job, size, ready, tmp_path):
     """One sentence names the file, nothing half-written stays, the same command goes on."""
     folder = shutil.copytree(ready, tmp_path / "folder")
@@ -124,7 +126,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("job", [job for job in JOBS if job != "e4e"])  # which is no command
+@pytest.mark.parametrize("job", JOBS)
 def test_twenty_full_and_read_only_disks(job, ready, disk, tmp_path):
     """The disk is full after a random part of what the command writes, then read-only."""
     whole = shutil.copytree(ready, tmp_path / "whole")
@@ -183,3 +185,26 @@ def test_the_second_command_in_a_folder_says_that_it_is_in_use(job, place, ready
         command = Command(job, folder)
         assert not command.wait()
     assert f"{place} is in use by another command: wait until that has ended" in lines(command)[-1]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("job", JOBS)
+def test_twenty_times_two_commands_at_once(job, world, ready, tmp_path):
+    """The second starts at a random moment of the first, which ends as if it were alone."""
+    whole = shutil.copytree(ready, tmp_path / "whole")
+    seconds = complete(job, whole, world)
+    expected, rng, refused = results(whole), random.Random(0), 0
+    for turn in range(20):
+        folder = shutil.copytree(ready, tmp_path / f"shared-{turn}")
+        first = Command(job, folder, world)
+        first.wait(rng.uniform(0, seconds) / world)
+        second = Command(job, folder, world, messages=tmp_path / f"second-{turn}")
+        ended = [command.wait() for command in (first, second)]
+        for command, well in zip((first, second), ended, strict=True):
+            assert well or any("is in use by another command" in line for line in lines(command))
+        assert any(ended)  # both where the first had ended before
+        refused += not all(ended)
+        assert results(folder) == expected, turn
+    assert refused
+    print(f"\n{job}, {world} processes: {refused} of 20 second commands were refused, 20 equal")

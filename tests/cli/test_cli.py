@@ -4,12 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import idinvert
 import pytest
 import torch
 from idinvert import cli
 from idinvert.cli import main
+from idinvert.files import locked
 from idinvert.study import execution, run
 
 
@@ -192,5 +194,20 @@ def test_run_ends_with_a_picture_to_open(tmp_path, monkeypatch, capsys):
     files = ["figures/fig10.png", "figures/fig11.jpg", "tables/fig10.csv"]
     monkeypatch.setattr(execution, "execute", lambda *_, **__: tmp_path / "06_tradeoff.ipynb")
     monkeypatch.setattr(run, "read_note", lambda *_: {"files": files})
+    monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path))
     assert main(["run", "06_tradeoff"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("figures/fig11.jpg")
+
+
+@pytest.mark.parametrize("command, place", [
+    (["run", "06_tradeoff", "--profile", "smoke"], "smoke/running/06_tradeoff"),
+    (["book", "book"], "book"),
+])  # fmt: skip
+def test_two_runs_or_books_do_not_write_into_one_folder(command, place, tmp_path, monkeypatch,
+                                                        capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDINVERT_BUILD", ".")
+    with locked(Path(place)):
+        assert main(command) == 1
+    assert f"{place} is in use by another command" in capsys.readouterr().err
+    assert [str(path) for path in tmp_path.rglob("*") if path.is_file()] == []

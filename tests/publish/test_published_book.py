@@ -17,7 +17,7 @@ PAGES = sorted(HTML.glob("*.html"))
 pytestmark = pytest.mark.skipif(not PAGES, reason="no book: run `make book` first")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
 def test_page_opens_without_error_or_network(path, reader):
     reader.goto(path.as_uri())
     if path.stem == "index":  # leads to the title page

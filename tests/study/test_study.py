@@ -55,8 +55,9 @@ def test_run_keeps_tables_figures_and_what_it_was_made_from(tmp_path, monkeypatc
     pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "t.csv"), frame)
     assert (folder / "figures" / "f.jpg").stat().st_size > 500
     note = run.read_note(folder, "08_noise")
-    assert (note["settings"], note["seed"], note["torch"]) == ({"num_images": 2}, 1,
-                                                               torch.__version__)
+    assert (note["settings"], note["seed"]) == ({"num_images": 2}, 1)
+    # a package names no build (2.15.0), or does so where its module does (2.15.0+cu132)
+    assert note["torch"] in (torch.__version__, torch.__version__.partition("+")[0])
     assert note["judge"] == "EfficientNet-Lite0" and note["files"] == ["tables/t.csv",
                                                                        "figures/f.jpg"]
     assert {"notebook", "idinvert.losses", "idinvert.study.scores"} <= set(note["code"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from idinvert.files import locked
 from idinvert.publish import book
 
 from . import read_options
@@ -32,5 +33,6 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Build the book; the status is that of Jupyter Book."""
     options = read_options(Command, arguments, __name__, __doc__)
-    book.assemble(options.target, options.vendor, options.live)
-    return book.build(options.target)
+    with locked(options.target, wait=False):
+        book.assemble(options.target, options.vendor, options.live)
+        return book.build(options.target)

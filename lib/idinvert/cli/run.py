@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from tyro.conf import Positional
 
-from idinvert.study import execution, run
+from idinvert.files import locked
+from idinvert.study import execution, profiles, run
 
 from . import UsageError, read_options
 
@@ -37,9 +38,12 @@ def main(arguments: list[str]) -> None:
     """Execute the notebook and list the files that it wrote."""
     options = read_options(Command, arguments, __name__, __doc__)
     parameters = dict(parameter(word) for word in options.parameters)
+    found = profiles.load(options.profile)
+    found.settings(options.notebook)  # says now that there is no such notebook
     start = time.monotonic()
     print(f"Executing {options.notebook} in the profile {options.profile}.", flush=True)
-    notebook = execution.execute(options.notebook, options.profile, **parameters)
+    with locked(run.output_folder(found.name) / "running" / options.notebook, wait=False):
+        notebook = execution.execute(options.notebook, options.profile, **parameters)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     folder = notebook.parent.parent if notebook.parent.name == "notebooks" else notebook.parent
     files = [run.shown(folder / file) for file in run.read_note(folder, notebook.stem)["files"]]
