@@ -16,12 +16,12 @@ from idinvert.study import bench
 @pytest.fixture
 def networks():
     torch.manual_seed(0)
-    made = stylegan.Generator(8, 8, 8, 64, 8), vgg.VGG16Features(), encoder.Encoder(8, 8, 4, 4)
+    made = stylegan.Generator(16, 8, 8, 64, 8), vgg.VGG16Features(), encoder.Encoder(16, 8, 4, 4)
     return Networks(*(network.eval().requires_grad_(False) for network in made))
 
 
 def test_published_loop_takes_the_steps_of_ours(networks):
-    image, seen = torch.rand(1, 3, 8, 8) * 2 - 1, []
+    image, seen = torch.rand(1, 3, 16, 16) * 2 - 1, []
     codes = bench.published_loop(networks, image, lambda *step: seen.append(step[1].clone()), 5)
     ours = InDomain(iterations=5).invert(networks, image)
     assert torch.allclose(codes, ours.codes, atol=1e-4) and len(seen) == 5
@@ -35,7 +35,7 @@ def test_steps_are_timed_one_by_one(networks, monkeypatch):
     monkeypatch.setattr(bench, "now", lambda: next(clock))
     monkeypatch.setattr(bench, "LEAST", 7)
     way = bench.Way("float32", 2, bench.ours(bf16=False))
-    assert bench.step_cost(way, networks, torch.zeros(2, 3, 8, 8)).seconds == 1
+    assert bench.step_cost(way, networks, torch.zeros(2, 3, 16, 16)).seconds == 1
     assert next(clock) == 108  # it stopped after seven steps
 
 
@@ -65,6 +65,9 @@ def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
     steps = table[table["part"] == "step of inversion"]
     assert len(steps) == len(bench.ways()) and steps["factor"].iloc[0] == 1
     assert (table["seconds_low"] <= table["seconds"]).all()
+    trained = table[table["part"].str.startswith("training of")]
+    assert set(trained["part"]) == {"training of the generator", "training of the encoder"}
+    assert (trained["batch"] == 16).all() and (trained["seconds"] > 0).all()
     assert "## tiny" in book.speed_page(tmp_path)
     assert book.NOT_MEASURED.capitalize() in book.speed_page(tmp_path / "none")
 

@@ -282,7 +282,8 @@ def speed_page(tables: Path) -> str:
                     f"{first['torch']}.\n")
         for inverts, title in ((True, "A step of in-domain inversion."),
                                (False, "Networks there and back to the gradient of their input, "
-                                       "and the encoder alone; products in GFLOP, and a second.")):
+                                       "the encoder alone, training steps; products in GFLOP, "
+                                       "and a second.")):
             part = rows[(rows["part"] == "step of inversion") == inverts].dropna(axis=1, how="all")
             text.append(table(part.drop(columns=["network", "machine", "threads", "torch", "load"]),
                               title))

@@ -12,6 +12,7 @@ Ways take turns, so that whatever else the machine does slows all of them.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import multiprocessing
 import os
@@ -37,7 +38,12 @@ from idinvert.inversion import InDomain, Networks, OnStep
 from idinvert.inversion.fast import FastNetworks
 from idinvert.inversion.model import Model
 from idinvert.losses import LAMBDA_DOM, LAMBDA_VGG
-from idinvert.nn import encoder, stylegan, vgg
+from idinvert.nn import encoder, stylegan, stylegan2, vgg
+from idinvert.training import gan
+from idinvert.training.discriminators import new_discriminator
+from idinvert.training.encoder import DomainGuidedTask
+from idinvert.training.encoder import Recipe as EncoderRecipe
+from idinvert.training.steps import NetworkTask
 
 from .timing import elapsed, now
 
@@ -48,6 +54,7 @@ LEAST = 0.5  # seconds over which steps are counted, unless one takes longer
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROUNDS = 8  # at most
 REPEATS = 3  # of a network there and back
+TRAINED = 16, 64  # images of a training step at so many px; at more px it has fewer
 MATRIX = 2048  # rows of the matrices whose product tells the machine's peak
 
 Invert = Callable[[Networks, Tensor, OnStep], object]
@@ -231,6 +238,25 @@ def kept(network: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return (kept_of(x[:2]) - kept_of(x[:1])) / 1e6
 
 
+def tasks(networks: Networks, device: str) -> dict[str, NetworkTask]:
+    """A training of each kind, with random images: of StyleGAN's generators, and of an encoder."""
+    size = networks.generator.resolution
+    usual, small = TRAINED
+    batch = max(1, int(usual * min(1, small / size)**2))
+    images = torch.randint(256, (4 * batch, 3, size, size), dtype=torch.uint8)
+    judges = [new_discriminator("projected.Discriminator", {"resolution": size}, device)
+              for _ in range(2)]
+    parts = [copy.deepcopy(network).requires_grad_(True)
+             for network in (networks.generator, networks.encoder)]
+    found: dict[str, NetworkTask] = {"training of the encoder": DomainGuidedTask(
+        parts[1], networks.generator, judges[1], networks.features, images,
+        EncoderRecipe(batch=batch, schedule_kimg=1), device, batch)}
+    if isinstance(networks.generator, stylegan.Generator | stylegan2.Generator):
+        found["training of the generator"] = gan.GanTask(
+            *parts[:1], judges[0], images, gan.Recipe(batch=batch, augment=True), device)
+    return found
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -238,11 +264,11 @@ def measure(name: str, device: str, minutes: float) -> pd.DataFrame:
     """The table of a model, or of the published networks; at most so many minutes for the steps,
     unless one measurement of each way takes longer.
 
-    A row is a part (a step of inversion, a network there and back, the encoder alone), a way to
-    compute it and a batch. Seconds are of one image, the median with the least and the most;
-    `factor` is how many times as fast as the published loop; `gflops` is GFLOP a second, and
-    `share` its part of the peak that products of matrices reach in the same type; `megabytes` is
-    what a pass keeps for the way back, an image.
+    A row is a part (a step of inversion, a network there and back, the encoder alone, a training
+    step), a way to compute it and a batch. Seconds are of one image, the median with the least and
+    the most; `factor` is how many times as fast as the published loop; `gflops` is GFLOP a second,
+    and `share` its part of the peak that products of matrices reach in the same type; `megabytes`
+    is what a pass keeps for the way back, an image.
 
     Errors as `networks_of`.
     """
@@ -271,7 +297,7 @@ def steps_of(found: dict[Way, list[Cost]]) -> Iterator[dict]:
 
 
 def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Iterator[dict]:
-    """Rows of each network there and back, and of the encoder alone."""
+    """Rows of each network there and back, of the encoder alone, and of training steps."""
     inputs = {"generator": codes, "features": images, "encoder": images}
     peaks = {way: peak(dtype, device) for way, dtype in TYPES.items()}
     for part, x in inputs.items():
@@ -290,6 +316,9 @@ def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Ite
     for batch in BATCHES:
         row = seconds_of(repeated(encode, networks.encoder, images[:batch]), batch)
         yield {"part": "encoder alone", "way": "float32", "batch": batch, **row}
+    for part, task in tasks(networks, device).items():
+        row = seconds_of(repeated(task.step, 1), task.batch)
+        yield {"part": part, "way": "bfloat16", "batch": task.batch, **row}
 
 
 def repeated(work: Callable, *arguments: object) -> list[float]:

@@ -34,10 +34,9 @@ def moved(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """Images moved by whole pixels, 0 beyond their edges; 0 and 1 are an eighth to either side."""
     size = images.shape[-1]
     most = round(size * MOVED)
-    rows, columns = (  # 0 and size + 1 are the padding
-        (torch.arange(1, size + 1, device=images.device)
-         + whole(share, 2 * most + 1)[:, None] - most).clamp(0, size + 1)
-        for share in (down, across))
+    pixels = torch.arange(1, size + 1, device=images.device)  # 0 and size + 1 are the padding
+    rows, columns = ((pixels + whole(share, 2 * most + 1)[:, None] - most).clamp(0, size + 1)
+                     for share in (down, across))
     padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)
     each = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
