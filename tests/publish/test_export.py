@@ -8,21 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from idinvert import models
 from idinvert.boundaries import Boundary
 from idinvert.cli import main
-from idinvert.codes import encode
+from idinvert.codes import encode, render
 from idinvert.inversion import Settings, optimise
 from idinvert.inversion.model import Model
 from idinvert.inversion.optimiser import Networks
-from idinvert.nn import encoder, stylegan, stylegan2
+from idinvert.nn import encoder, mobilestylegan, stylegan, stylegan2
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 from idinvert.publish import compact, export  # noqa: E402 (they import these packages)
 
-FAMILIES = {"stylegan": stylegan, "stylegan2": stylegan2}
+# Each with the size of its images; those of 16 px are inverted at 8 px
+FAMILIES = {"stylegan": (stylegan, 8), "stylegan2": (stylegan2, 8),
+            "mobilestylegan": (mobilestylegan, 16)}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -33,11 +36,12 @@ def exported(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDINVERT_MODELS", str(folder / "weights"))
         torch.manual_seed(0)
-        size = {"resolution": 8, "w_dim": 8, "channel_base": 128}
-        made = FAMILIES[request.param].Generator(**size, channel_max=16, z_dim=8)
+        size = {"w_dim": 8, "channel_base": 128, "channel_max": 16}
+        family, resolution = FAMILIES[request.param]
+        made = family.Generator(resolution, **size, z_dim=8)
         torch.nn.init.normal_(made.const)  # ones have no deviation to divide by
-        models.save("own", made)
-        network = encoder.Encoder(**size, channel_max=16, w_avg=made.w_avg)
+        models.save("own", made, inversion={"resolution": 8} if resolution > 8 else {})
+        network = encoder.Encoder(8, **size, w_avg=made.w_avg)
         for layer in network.modules():  # statistics as after training
             if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
                 layer.running_var.uniform_(0.01, 2)
@@ -62,7 +66,7 @@ def run(path, **inputs):
 def test_files_give_what_pytorch_gives(exported):
     model, folder, _ = exported
     codes = model.sample(1, seed=7)
-    image = model.render(codes)
+    image = render(model.generator, codes)
     assert torch.allclose(run(folder / "generator.onnx", codes=codes)["image"], image, atol=1e-4)
     found = run(folder / "encoder.onnx", image=image)["codes"]
     assert torch.allclose(found, encode(model.encoder, image), atol=1e-4)
@@ -75,7 +79,7 @@ def test_files_give_what_pytorch_gives(exported):
 @pytest.mark.parametrize("masked", (False, True))
 def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
     model, folder, _ = exported
-    target, start = model.render(model.sample(1, seed=3)), model.sample(1, seed=4)
+    target, start = render(model.generator, model.sample(1, seed=3)), model.sample(1, seed=4)
     mask = torch.ones(1, 1, 8, 8)
     if masked:
         mask[..., 4:] = 0
@@ -95,6 +99,14 @@ def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
     assert (wanted.codes - start).abs().max() > 0.02
 
 
+@pytest.mark.parametrize("grid", (1, 2, 4))
+def test_gradient_of_means_over_a_grid(grid):
+    x = torch.randn(1, 2, 8, 4, requires_grad=True)
+    gradient = torch.randn(1, 2, grid, grid)
+    wanted, = torch.autograd.grad(F.adaptive_avg_pool2d(x, grid), x, gradient)
+    assert torch.allclose(export.adaptive_avg_pool2d_backward(gradient, x), wanted)
+
+
 def test_description_and_differences(exported):
     model, folder, _ = exported
     described = json.loads((folder / "model.json").read_text())
@@ -103,7 +115,8 @@ def test_description_and_differences(exported):
                        model.boundaries["age"].direction)
     measured = pd.read_csv(folder / "differences.csv")
     assert set(measured["network"]) == {"mapping", "generator", "encoder", "equation4"}
-    assert measured["largest difference"].between(0, 1e-4).all()
+    limits = 1e-4 * measured["deviation of values"].clip(1)
+    assert (measured["largest difference"] <= limits).all()
     assert (measured["deviation of values"] > 1e-4).all()
 
 
@@ -122,7 +135,7 @@ def test_compact_files_are_smaller_and_close(exported, storage, share, tmp_path,
     small = compact.compact(onnx.load(path), storage)
     onnx.save(small, tmp_path / "small.onnx")
     codes = model.sample(1, seed=2)
-    image = model.render(codes)
+    image = render(model.generator, codes)
     found = run(tmp_path / "small.onnx", codes=codes)["image"]
     assert 0 < (found - image).abs().mean() < 0.05 * image.std()
     weights = [sum(len(t.raw_data) for t in g.initializer) for g in

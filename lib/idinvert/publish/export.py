@@ -29,11 +29,11 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from idinvert.codes import frozen
+from idinvert.codes import frozen, render
 from idinvert.files import replacing
 from idinvert.inversion.model import Model
 from idinvert.losses import LAMBDA_DOM, reconstruction_terms, squared_error, weighted
-from idinvert.nn import stylegan
+from idinvert.nn import mobilestylegan, stylegan
 
 from .compact import Storage, compact
 
@@ -69,7 +69,7 @@ def networks(model: Model) -> dict[str, Network]:
     """
     generator = model.generator
     codes, latent = model.sample(1), torch.zeros(1, generator.z_dim, device=model.device)
-    image = model.render(codes)
+    image = render(generator, codes)
     found = {"mapping": Network(generator.mapping, {"latent": latent + 1}, ("codes",)),
              "generator": Network(generator.synthesis, {"codes": codes}, ("image",))}
     if model.has("encoder"):
@@ -120,7 +120,9 @@ def exported(network: Network) -> onnx.ModelProto:
 @contextmanager
 def plainly() -> Iterator[None]:
     """Inside the block, networks compute with simple operations what they write out for speed."""
-    with mock.patch.object(stylegan, "adain", adain):
+    with (mock.patch.object(stylegan, "adain", adain),
+          mock.patch.object(mobilestylegan, "haar", haar),
+          mock.patch.object(mobilestylegan, "inverse_haar", inverse_haar)):
         yield
 
 
@@ -129,6 +131,25 @@ def adain(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
     scale, shift = style[:, :, None, None].chunk(2, 1)
     y = x - x.mean((2, 3), keepdim=True)
     return y * torch.rsqrt((y * y).mean((2, 3), keepdim=True) + eps) * (scale + 1) + shift
+
+
+def haar(x: Tensor) -> Tensor:
+    """As `mobilestylegan.haar`, which writes into parts of a tensor."""
+    corners = F.pixel_unshuffle(x, 2).unflatten(1, (x.shape[1], 4)).unbind(2)
+    return torch.cat(hadamard(*corners), 1)
+
+
+def inverse_haar(bands: Tensor) -> Tensor:
+    """As `mobilestylegan.inverse_haar`."""
+    corners = hadamard(*bands.chunk(4, 1))
+    return F.pixel_shuffle(torch.stack(corners, 2).flatten(1, 2), 2)
+
+
+def hadamard(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> list[Tensor]:
+    """Haar's bands of the corners of squares, row by row; applied twice, it gives them back."""
+    left, right, mean, difference = a + c, b + d, a - c, b - d
+    return [(x + sign * y) / 2 for sign, x, y in ((1, left, right), (1, mean, difference),
+                                                  (-1, left, right), (-1, mean, difference))]
 
 
 @contextmanager
@@ -150,7 +171,8 @@ def decompositions() -> dict:
     times as fast there as powers."""
     return {**core_aten_decompositions(), aten.pow.Tensor_Scalar: power,
             aten.convolution_backward.default: convolution_backward,
-            aten.avg_pool2d_backward.default: avg_pool2d_backward}
+            aten.avg_pool2d_backward.default: avg_pool2d_backward,
+            aten._adaptive_avg_pool2d_backward.default: adaptive_avg_pool2d_backward}
 
 
 def power(x: Tensor, exponent: float) -> Tensor:
@@ -182,6 +204,14 @@ def avg_pool2d_backward(gradient: Tensor, x: Tensor, kernel, stride, padding, ce
     if stride and list(stride) != list(kernel) or any(padding):
         raise NotImplementedError("only means over squares side by side are exported")
     return F.interpolate(gradient, x.shape[2:], mode="nearest") / (kernel[0] * kernel[1])
+
+
+def adaptive_avg_pool2d_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a mean over squares whose number divides the image's size."""
+    kernel = [size // grid for size, grid in zip(x.shape[2:], gradient.shape[2:])]
+    if any(k * grid != size for k, size, grid in zip(kernel, x.shape[2:], gradient.shape[2:])):
+        raise NotImplementedError("only means over squares of one size are exported")
+    return avg_pool2d_backward(gradient, x, kernel, kernel, (0, 0), False)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -247,9 +277,9 @@ def examples(model: Model, name: str, found: Mapping[str, Network], count: int
     for code, other in zip(codes, codes[1:]):
         made = {"codes": code, "latent": torch.randn_like(network.inputs.get("latent", code))}
         if "image" in network.inputs:
-            made["image"] = model.render(code)
+            made["image"] = render(model.generator, code)
         if "target" in network.inputs:
-            made["target"] = model.render(other)
+            made["target"] = render(model.generator, other)
         yield network.inputs | {key: made[key] for key in made.keys() & network.inputs.keys()}
 
 
