@@ -131,7 +131,7 @@ def test_graphs_have_constant_weights_and_a_batch_of_one(exported):
 def test_compact_files_are_smaller_and_close(exported, storage, share, tmp_path, monkeypatch):
     model, folder, _ = exported
     path = folder / "generator.onnx"
-    monkeypatch.setattr(compact, "SMALLEST", 256)
+    monkeypatch.setattr(compact, "SMALLEST", 64)
     small = compact.compact(onnx.load(path), storage)
     onnx.save(small, tmp_path / "small.onnx")
     codes = model.sample(1, seed=2)
