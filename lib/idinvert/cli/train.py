@@ -87,7 +87,7 @@ class Gan(OfImages):
     # a discriminator with the features of VGG-16: convincing samples after a tenth of the images;
     # else one that mirrors the generator
     projected: bool = True
-    recipe: gan.Recipe = gan.Recipe()  # how it is trained
+    recipe: gan.Recipe = gan.Recipe(augment=True)  # how it is trained
 
     def entry(self) -> gan.GanEntry:
         """What is to be trained."""
