@@ -65,8 +65,8 @@ class Recipe:
     # what there is to paint, and keeps it from painting a few pictures only.
     teacher_kimg: NotNegative = 0.0
     teacher_weight: NotNegative = 5.0  # of the distance to the teacher's images after that
-    # Change light, colour and place of images at random, and cover a part, before they are judged: a
-    # discriminator soon knows some thousand images by heart.
+    # Change light, colour and place of images at random, and cover a part, before they are judged:
+    # a discriminator soon knows some thousand images by heart.
     augment: bool = False
     compile: bool = False  # generator and discriminator by torch.compile, for a GPU
 
