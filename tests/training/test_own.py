@@ -7,6 +7,7 @@ import pytest
 import torch
 from idinvert import models
 from idinvert.cli import main
+from idinvert.cli import train as train_command
 from idinvert.codes import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
@@ -15,6 +16,7 @@ from idinvert.processes import Share
 from idinvert.training import runs
 from idinvert.training.classifier import ClassifierEntry, ClassifierTask
 from idinvert.training.classifier import Recipe as ClassifierRecipe
+from idinvert.training.encoder import Recipe
 from idinvert.training.images import OwnImages
 from idinvert.training.train import train_entry
 
@@ -219,6 +221,16 @@ def test_errors_are_one_sentence(folder, extra, message, capsys):
     assert gan(folder, *extra) in (1, 2)
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("idinvert train: error: ") and message in error
+
+
+@pytest.mark.parametrize("advised, asked, batch", [
+    ({}, {}, 16), ({"backbone": "pooled.Encoder"}, {}, 4),
+    ({"backbone": "pooled.Encoder"}, {"recipe": Recipe(batch=2)}, 2)])
+def test_photographs_are_trained_on_in_small_batches(advised, asked, batch, monkeypatch):
+    """Sixteen at 1024 px would take 20 GB."""
+    monkeypatch.setattr(models, "advice", lambda _: advised)
+    entry = train_command.Encoder(generator="own", images="photos", **asked).entry()
+    assert entry.recipe.batch == batch
 
 
 def test_few_images_are_refused(folder, capsys):

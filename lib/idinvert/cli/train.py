@@ -17,14 +17,14 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, replace
 from typing import Literal
 
 from tyro.conf import Positional
 
 from idinvert import models, processes
 from idinvert.settings import Count, NotNegative, Positive, Seed, settings
-from idinvert.training import classifier, encoder, gan, train, zoo
+from idinvert.training import classifier, encoder, gan, standins, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
@@ -119,10 +119,14 @@ class Encoder(OfImages):
         size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
         own = models.advice(self.generator).get("backbone", self.backbone)
         backbone = own if self.backbone == Encoder.backbone else self.backbone
+        common = self.common()
+        if backbone != self.backbone and self.recipe.batch == Encoder.recipe.batch:
+            # 16 images at 1024 px would take 20 GB
+            common["recipe"] = replace(self.recipe, batch=standins.Recipe.batch)
         return encoder.DomainGuidedEntry(
             self.generator, backbone, size if backbone == Encoder.backbone else {},
             self.average or backbone != self.backbone,
-            name=self.name or models.companion_name(self.generator, "encoder"), **self.common())
+            name=self.name or models.companion_name(self.generator, "encoder"), **common)
 
 
 @settings
