@@ -26,6 +26,7 @@ from . import augment
 from .discriminators import new_discriminator, penalised, widen_discriminator
 from .entries import Entry, Published, check_network, task
 from .net2net import take_codes, wider
+from .runs import evaluations
 from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
 
 TEACHER_SHARE = 0.25  # of a batch, whose features are compared with those of the teacher's images
@@ -95,6 +96,7 @@ class GanTask(NetworkTask):
         generator, discriminator: networks of the same resolution.
         images: uint8 [N, 3, r, r] training images.
         teacher: a generator with the same mapping network, if any; that network is then frozen.
+        domain: one of the study, with whose test images samples are compared at every checkpoint.
 
     ValueError: the recipe begins with a teacher, and there is none; or it has a growth, and a
     network does not grow.
@@ -102,7 +104,7 @@ class GanTask(NetworkTask):
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
                  recipe: Recipe, device: str = "cpu", teacher: nn.Module | None = None,
-                 share: Share = ALONE):
+                 share: Share = ALONE, domain: str | None = None):
         for network in (generator, discriminator):
             if any(lod for _, lod in recipe.growth) and not getattr(network, "grows", False):
                 raise ValueError(f"{network.architecture} does not grow: leave growth out of the "
@@ -110,7 +112,7 @@ class GanTask(NetworkTask):
         if recipe.teacher_kimg and teacher is None:
             raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
                              "teacher, but there is none.")
-        self.teacher = teacher
+        self.teacher, self.domain = teacher, domain
         if teacher is not None:
             freeze(teacher, device)
             generator.mapping.requires_grad_(False)
@@ -271,6 +273,10 @@ class GanTask(NetworkTask):
         torch._foreach_lerp_(list(old.parameters()), list(new.parameters()), weight)
         torch._foreach_copy_(list(old.buffers()), list(new.buffers()))
 
+    def evaluate(self) -> dict[str, float]:
+        """KID and FD of the averaged generator, where there is something to compare it with."""
+        return generator_figures(self.average, self.domain) if self.domain else {}
+
     @torch.no_grad()
     def sample(self) -> Tensor:
         """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
@@ -334,7 +340,8 @@ class GanEntry(Entry):
             take_codes(generator, teacher)
             widen_discriminator(discriminator, self.teacher)
         images = self.training_images(generator.resolution, share)
-        return GanTask(generator, discriminator, images, self.recipe, device, teacher, share)
+        return GanTask(generator, discriminator, images, self.recipe, device, teacher, share,
+                       self.domain)
 
     def adopt(self, task: GanTask) -> None:
         """Begin as what is published, also with more channels than that has, but with the codes
@@ -347,5 +354,5 @@ class GanEntry(Entry):
                 take_codes(network, task.teacher)
 
     def facts(self, task: GanTask) -> dict:
-        figures = self.domain and generator_figures(task.average, self.domain)
+        figures = {} if evaluations(self.name) else task.evaluate()  # no step, no checkpoint
         return {"discriminator": self.discriminator} | ({"evaluation": figures} if figures else {})
