@@ -26,6 +26,7 @@ class Engine {
     this.worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
     this.waiting = new Map();
     this.count = 0;
+    this.ready = {}; // promises of the networks
     this.worker.onmessage = ({ data: { id, result, error, progress } }) => {
       const { resolve, reject, report } = this.waiting.get(id);
       if (progress !== undefined) return report(progress);
@@ -43,7 +44,19 @@ class Engine {
     });
   }
 
-  async run(network, inputs) { return this.call("run", { network, inputs }); }
+  /** Make networks ready, one after the other, after a promise; they can be awaited at once. */
+  load(networks, before, report) {
+    let last = before;
+    for (const { name, ...options } of networks) {
+      last = this.ready[name] = last.then(() => this.call("load", { name, ...options })).then(report);
+    }
+    return last;
+  }
+
+  async run(network, inputs) {
+    await this.ready[network];
+    return this.call("run", { network, inputs });
+  }
 
   async render(codes) { return (await this.run("generator", { codes })).image; }
 
@@ -80,24 +93,34 @@ function addScript(file) {
   });
 }
 
+const FIRST = ["encoder", "generator"]; // the networks of the first picture
+let showFirst; // resolves `shown`
+const shown = new Promise(resolve => { showFirst = resolve; });
+
+/** Load the scripts, and start the networks of the first picture; the others follow behind it. */
 async function load() {
   const bar = $("progress"), total = SCRIPTS.reduce((sum, [, bytes]) => sum + bytes, 0);
   bar.hidden = false;
-  let loaded = 0;
+  let started;
   for (const [file, bytes] of SCRIPTS) {
     await addScript(file);
-    bar.value = 0.6 * (loaded += bytes) / total;
+    bar.value += 0.6 * bytes / total;
+    if (started) continue;
+    const { runtime, worker, wasm, loader } = window.idinvertLive;
+    engine = new Engine(`${runtime}\n${worker}`);
+    started = engine.call("start", { wasm, loader }); // while the networks are loaded
   }
   const given = window.idinvertLive;
   model = given.model;
-  const networks = Object.entries(model.networks).map(
-    ([name, { inputs }]) => ({ name, packed: given.networks[name], inputs }));
-  engine = new Engine(`${given.runtime}\n${given.worker}`);
-  await engine.call("load", { wasm: given.wasm, loader: given.loader, networks },
-                    () => { bar.value += 0.4 / networks.length; });
   model.boundaries = Object.fromEntries(Object.entries(model.boundaries).map(
     ([name, { direction }]) => [name, Float32Array.from(direction.flat())]));
+  const chosen = names => names.map(
+    name => ({ name, packed: given.networks[name], inputs: model.networks[name].inputs }));
+  const first = engine.load(chosen(FIRST), started, () => { bar.value += 0.4 / FIRST.length; });
+  const others = Object.keys(given.networks).filter(name => !FIRST.includes(name));
+  engine.load(chosen(others), Promise.all([first, shown])).catch(sayFailed);
   delete given.networks, delete given.wasm, delete given.runtime;
+  await first;
 }
 
 async function begin() {
@@ -110,13 +133,17 @@ async function begin() {
     await build();
   } catch (error) {
     $("start").disabled = false;
-    return say(error instanceof Sentence ? error.message
-      : `The networks could not be started: ${error.message ?? error}.`);
+    return sayFailed(error);
   }
   $("intro").hidden = true;
   $("app").hidden = false;
   say("");
   return choose(...faceOf(0));
+}
+
+function sayFailed(error) {
+  say(error instanceof Sentence ? error.message
+    : `The networks could not be started: ${error.message ?? error}.`);
 }
 
 function say(sentence) { $("status").textContent = sentence; }
@@ -148,9 +175,8 @@ async function build() {
   });
   for (const name of Object.keys(model.boundaries)) addAttribute(name);
   $("mix").max = model.layers;
-  const button = $("seconds").children[1];
-  button.setAttribute("aria-pressed", true);
-  state.second = await engine.encode(faces[1]);
+  mark("seconds", $("seconds").children[1]);
+  shown.then(() => chooseSecond(faces[1]));
 }
 
 /** A button with a picture; one of a strip is pressed. */
@@ -204,10 +230,12 @@ async function choose(image, title, python) {
 }
 
 async function showStart(title) {
+  state.base = null;
   const image = await engine.render(state.start);
   draw($("encoding"), image);
   draw($("inversion"), image);
   caption("encoding", title, `${title}, the image of the code that the encoder gives`);
+  showFirst();
 }
 
 function caption(name, title, text) {
@@ -222,9 +250,11 @@ function ones() { return new Float32Array(model.resolution ** 2).fill(1); }
 /** Minimise Eq. (4), from the encoding; the pictures and the curve follow. */
 async function refine(target = state.target, mask = ones(), lambda = Number($("lambda").value)) {
   await engine.call("stop");
-  const steps = Number($("steps").value), began = performance.now();
-  const losses = state.losses = [];
+  const steps = Number($("steps").value), losses = state.losses = [];
   running(true);
+  await engine.ready.equation4;
+  if (state.losses !== losses) return;
+  const began = performance.now();
   const last = await engine.call("refine", { codes: state.start.slice(), target, mask, lambda, steps },
     ({ step, image, pixel, code, codes }) => {
       if (state.losses !== losses) return; // another one has begun

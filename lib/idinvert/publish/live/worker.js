@@ -7,23 +7,21 @@ const RATE = 0.01, DECAY = 0.9, DECAY2 = 0.999, TINY = 1e-8; // Adam as in PyTor
 let refining = 0; // number of the refinement that may go on
 
 const tasks = {
-  /** Make the networks ready; the first run of each compiles it. */
-  async load({ wasm, loader, networks }, report) {
+  /** Make the runtime ready. */
+  async start({ wasm, loader }) {
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.proxy = false;
     ort.env.wasm.wasmBinary = await unpack(wasm);
     const script = new Blob([loader], { type: "text/javascript" });
     ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(script) };
     ort.env.logLevel = "error";
-    for (const { name, packed, inputs } of networks) {
-      sessions[name] = await ort.InferenceSession.create(await unpack(packed),
-                                                         { executionProviders: ["wasm"] });
-      const zeros = Object.entries(inputs).map(
-        ([key, dims]) => [key, new Float32Array(dims.reduce((a, b) => a * b))]);
-      sessions[name].shapes = inputs;
-      await run(name, Object.fromEntries(zeros));
-      report(name);
-    }
+  },
+
+  /** Make a network ready. */
+  async load({ name, packed, inputs }) {
+    sessions[name] = await ort.InferenceSession.create(await unpack(packed),
+                                                       { executionProviders: ["wasm"] });
+    sessions[name].shapes = inputs;
   },
 
   run: ({ network, inputs }) => run(network, inputs),
@@ -56,8 +54,8 @@ const tasks = {
 
 /** The bytes that a string of base64 of gzip stands for. */
 async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const packed = await fetch(`data:application/octet-stream;base64,${text}`);
+  const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
