@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from idinvert import cli
 from idinvert.cli import main
+from idinvert.data import write_image
 from idinvert.files import locked
+from idinvert.models import store
 from idinvert.study import execution, run
 
 
@@ -81,6 +84,8 @@ def test_module_and_version():
     (["interpolate", "a", "b", "--model", "face-stylegan", "--steps", "99999999999"],
      "but should be less than or equal to 10000"),
     (["train"], "name at least one model, or use --all or --list"),
+    (["edit", "a.png", "--model", "face-stylegan", "age=1"],
+     "age=1: put it beside the other files and words, before or after all options"),
 ])  # fmt: skip
 def test_a_command_line_that_does_not_fit_is_one_sentence(words, message, capsys):
     assert main(words) == 2
@@ -100,6 +105,9 @@ def test_without_a_command_the_help_is_shown(capsys):
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "a smaller --batch"),
     (OSError(errno.ENOSPC, "No space left on device", "a.npz"), 1, "the disk is full: a.npz: free"),
     (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "Permission denied: out."),
+    (PermissionError(errno.EACCES, "Permission denied", "out/.a.png.71.partial"), 1,
+     "Permission denied: out/a.png."),
+    (OSError(errno.EACCES, "Permission denied", 3), 1, "Permission denied."),
     (ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm"), 1,
      "needs the package scikit-learn: install it with pip install"),
     (TypeError("f() takes 1\npositional argument"), 1, "TypeError: f() takes 1 positional argument "
@@ -114,6 +122,69 @@ def test_every_error_is_one_sentence(fails, error, status, message, capsys):
     shown = capsys.readouterr().err
     assert shown.startswith("idinvert models: ") and shown.count("\n") == 1
     assert message in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize("variable", ["CACHE", "MODELS", "RUNS"])
+@pytest.mark.parametrize("below", [".", "own/.a.npy.71.partial"])
+def test_a_place_that_cannot_be_used_is_told_with_its_variable(
+        fails, variable, below, monkeypatch, tmp_path, capsys):
+    for name in ("CACHE", "MODELS", "RUNS"):
+        monkeypatch.setenv(f"IDINVERT_{name}", str(tmp_path / name))
+    place = tmp_path / variable / below
+    fails(PermissionError(errno.EACCES, "Permission denied", str(place)))
+    assert main(["models"]) == 1
+    shown = capsys.readouterr().err
+    assert f"set IDINVERT_{variable} to a folder that you may write to." in shown
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "face-stylegan"],
+    ["boundaries", "--model", "own", "--unsupervised", "1"],
+    ["bench", "own", "--out", "FILE/table.csv"],
+    ["data", "archive", "face", "--out", "FILE/face.zip"],
+    ["data", "stand-ins", "FILE/faces"],
+    ["mix", "a.png", "b.png", "--model", "own", "--out", "FILE/mixed.png"],
+    ["interpolate", "a.png", "b.png", "--model", "own", "--out", "FILE/between.png"],
+    ["diffuse", "a.png", "b.png", "--model", "own", "--out", "FILE/diffused.png"],
+])  # fmt: skip
+def test_places_are_tried_before_the_work(own_registry, words, tmp_path, monkeypatch, capsys):
+    """Below a file nobody can write."""
+    file = tmp_path / "file"
+    file.touch()
+    if words[0] in ("train", "boundaries"):
+        monkeypatch.setattr("idinvert.models.folder", lambda: file)
+    assert main([word.replace("FILE", str(file)) for word in words]) == 1
+    assert f"Cannot be written to: {file}" in capsys.readouterr().err
+
+
+def test_what_no_image_can_be_called_is_told_before_the_work(own_registry, capsys):
+    assert main(["mix", "a.png", "b.png", "--model", "own", "--out", "mixed.doc"]) == 2
+    assert "mixed.doc has no suffix of an image format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoder, message", [
+    ("own", "'own' is no encoder, and cannot be that of own"),
+    ("face-stylegan-base", "is for (px, layers, dimensions) (64, 10, 64), own has (8, 4, 4)"),
+])
+def test_boundaries_need_an_encoder_of_the_generator(own_registry, tmp_path, encoder, message,
+                                                     capsys):
+    for suffix in ("json", "safetensors"):
+        name = f"face-stylegan-base.{suffix}"
+        shutil.copy(store.CHECKOUT / name, tmp_path / "weights" / name)
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    (tmp_path / "labels.csv").write_text("image,smile\na.png,1\n")
+    assert main(["boundaries", "--model", "own", "--labels", str(tmp_path / "labels.csv"),
+                 "--images", str(tmp_path / "a.png"), "--encoder", encoder]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_book_removes_no_other_files(tmp_path, capsys):
+    (tmp_path / "thesis.tex").touch()
+    assert main(["book", str(tmp_path), "--vendor", str(tmp_path)]) == 1
+    assert "other files than a book's" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").exists()
+    assert main(["book", str(tmp_path / "new"), "--vendor", str(tmp_path / "none")]) == 1
+    assert "`python tools/vendor.py" in capsys.readouterr().err
 
 
 def test_traceback_shows_where(fails, capsys):

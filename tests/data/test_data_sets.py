@@ -193,6 +193,8 @@ def test_archive_is_reproducible(cache, tmp_path, capsys):
     dataset.write(source, dataset.Settings("face", 16, 0, SEVEN + 3), progress=False)
     first = write_archive("face", source, tmp_path / "first.zip").read_bytes()
     assert write_archive("face", source, tmp_path / "second.zip").read_bytes() == first
+    with pytest.raises(ValueError, match="has not the test images of face: leave --source out"):
+        write_archive("face", tmp_path, tmp_path / "third.zip")
     images, labels = archive.read(tmp_path / "first.zip")
     assert labels.index.tolist() == [7, 8, 9]
     assert np.array_equal(images[0], worlds.render("face", 7, 16)[0].transpose(2, 0, 1))

@@ -72,6 +72,15 @@ def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
     assert book.NOT_MEASURED.capitalize() in book.speed_page(tmp_path / "none")
 
 
+@pytest.mark.parametrize("content, message", [
+    ("image,smile\n1.png,1\n", "is a table of something else"), ("", "is no readable CSV file")])
+def test_a_table_of_something_else_is_kept(tmp_path, capsys, content, message):
+    (tmp_path / "labels.csv").write_text(content)
+    assert cli.main(["bench", "face-stylegan", "--out", str(tmp_path / "labels.csv")]) == 1
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "labels.csv").read_text() == content
+
+
 def test_published_loop_is_timed_in_another_process():
     with bench.apart() as other:
         assert other.submit(os.getpid).result() == other.submit(os.getpid).result() != os.getpid()

@@ -1,6 +1,7 @@
 """`idinvert train gan` and `encoder`: models from a folder of images."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -265,3 +266,31 @@ def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
     assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
     assert main([*command[:2], "other", *command[3:], "--sided", "left"]) == 1
     assert "has no column 'left'" in capsys.readouterr().err
+
+
+def judged(folder, rows, *extra):
+    """Train a classifier on labels; the status."""
+    (folder / "labels.csv").write_text("\n".join(["image,a,b", *rows]))
+    return main(["train", "classifier", "judge", "--images", str(folder / "photos"),
+                 "--labels", str(folder / "labels.csv"), "--resolution", "16", "--kimg", "0.01",
+                 "--batch", "1", "--device", "cpu", *extra])
+
+
+def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):
+    assert judged(folder, [f"{i},{i % 2},1" for i in range(40)]) == 1
+    assert "Attribute 'b' has 39 positive and 0 negative images: 4" in capsys.readouterr().err
+
+
+def test_a_classifier_is_not_trained_on_images_without_any_label(folder):
+    """Batches of one image would have no loss, and what is held out no accuracy."""
+    rows = [f"{i},{i % 2 if i < 20 else ''},{i % 2 if 20 <= i < 36 else ''}" for i in range(40)]
+    assert judged(folder, rows, "--holdout", "1") == 0
+    card = models.card("judge")
+    assert card["images_used"] == 35
+    assert len(card["evaluation"]) == 2 and all(map(math.isfinite, card["evaluation"].values()))
+
+
+def test_a_classifier_can_be_trained_without_blur(folder):
+    rows = [f"{i},{i % 2},{i % 2}" for i in range(40)]
+    assert judged(folder, rows, "--blur", "0") == 0
+    assert judged(folder, rows, "--blur", "1000") == 2

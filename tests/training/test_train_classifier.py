@@ -122,7 +122,7 @@ def test_unknown_labels_count_for_nothing():
     assert moved[0] <= decay[0] * 1.01 and (moved[1:] > decay[1:]).all()
     assert all(float(x) == float(x) for x in figures.values())
     evaluated = classifier_task.evaluate()
-    assert evaluated["accuracy_gender"] != evaluated["accuracy_gender"]
+    assert "accuracy_gender" not in evaluated
     known = [evaluated[f"accuracy_{name}"] for name in list(plain)[1:]]
     assert evaluated["accuracy_mean"] == pytest.approx(sum(known) / 4)
     assert torch.isfinite(classifier_task.sample()).all()

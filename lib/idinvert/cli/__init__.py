@@ -31,6 +31,8 @@ Options = TypeVar("Options")
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # places that cannot be used
+UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "dlib": "dlib-bin"}
 
@@ -149,7 +151,7 @@ def read_options(kind: type[Options], arguments: Sequence[str], module: str,
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(usage_sentence(errors.getvalue(), f"idinvert {name}")) from None
+        raise UsageError(usage_sentence(errors.getvalue(), f"idinvert {name}", arguments)) from None
     try:
         check_values(found)
     except SettingsError as error:
@@ -157,7 +159,7 @@ def read_options(kind: type[Options], arguments: Sequence[str], module: str,
     return found
 
 
-def usage_sentence(box: str, command: str) -> str:
+def usage_sentence(box: str, command: str, arguments: Sequence[str]) -> str:
     """The sentence in a box that tyro draws, or underlines if there is no Unicode, with what it
     proposes instead."""
     lines = [line.strip(" │") for line in box.splitlines() if line[:1] not in ("╭", "╰")]
@@ -168,6 +170,10 @@ def usage_sentence(box: str, command: str) -> str:
     first = re.sub(r"^Error parsing [\w-]+: (?=\w+: )", "", first)  # settings name it
     found = first.replace(" (required)", "").replace("• ", "").rstrip(".")
     hints = [f": p{part[1:]}" for part in parts[1:] if part.startswith("Perhaps")]
+    word = found.removeprefix("Unrecognized options: ").partition(", ")[0]
+    if word in arguments and not word.startswith("-") and any(
+            before.startswith("--") for before in arguments[:arguments.index(word)]):
+        hints = [": put it beside the other files and words, before or after all options"]
     return f"{found}{''.join(hints)}; see `{command} --help`."
 
 
@@ -188,7 +194,7 @@ def explained(error: Exception, command: str, again: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{of_file(error)}."
+        return f"{error.strerror}{of_file(error)}{remedy(error)}."
     if not isinstance(error, AssertionError) and raised_on_purpose(error):
         return text
     reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
@@ -209,9 +215,53 @@ def raised_on_purpose(error: BaseException) -> bool:
 
 
 def of_file(error: BaseException) -> str:
-    """`: NAME` of the file that an error is about, if it names one."""
+    """`: NAME` of the file that an error is about, if it names one; of one that was to be replaced,
+    not of what is written in between."""
     name = getattr(error, "filename", None)
-    return f": {name}" if name else ""
+    return ": " + re.sub(UNFINISHED, r"\1", os.fsdecode(name)) if is_path(name) else ""
+
+
+def is_path(name: object) -> bool:
+    """Whether an error names a file, not nothing and not a number."""
+    return isinstance(name, str | bytes | os.PathLike) and bool(name)
+
+
+def remedy(error: OSError) -> str:
+    """The end of a sentence on a place of the command's own that cannot be used: the variable that
+    names another one."""
+    from idinvert import models
+    from idinvert.files import cache_folder
+    from idinvert.training import runs
+
+    if error.errno not in CLOSED or not is_path(error.filename):
+        return ""
+    place = Path(os.fsdecode(error.filename)).absolute()
+    for variable, folder in (("IDINVERT_RUNS", runs.run_folder("")),
+                             ("IDINVERT_MODELS", models.folder()),
+                             ("IDINVERT_CACHE", cache_folder(""))):
+        if place.is_relative_to(folder.absolute()) or folder.absolute().is_relative_to(place):
+            return f": set {variable} to a folder that you may write to"
+    return ""
+
+
+def check_image(path: Path) -> None:
+    """UsageError, before work whose result would be lost, if no image can have a file's name;
+    PermissionError as `check_writable`."""
+    from PIL import Image
+
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise UsageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    check_writable(path.parent)
+
+
+def check_writable(*folders: Path) -> None:
+    """PermissionError, before work whose result would be lost, if a folder cannot be written to,
+    or made."""
+    from idinvert.models.store import writable
+
+    for folder in folders:
+        if not writable(folder):
+            raise PermissionError(errno.EACCES, "Cannot be written to", str(folder))
 
 
 def missing_package(module: str, command: str) -> str:

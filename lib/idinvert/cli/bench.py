@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from idinvert.settings import Positive
 
-from . import read_options
+from . import check_writable, read_options
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ def main(arguments: list[str]) -> None:
     from idinvert.study import bench
 
     device = devices.pick(options.device)
+    if options.out:
+        check_writable(options.out.parent)
+        bench.measured(options.out)  # refuses other tables
     for name in options.names:
         table = bench.measure(name, device, options.minutes)
         shown = table.drop(columns=["network", *bench.machine(device)])

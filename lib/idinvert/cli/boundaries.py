@@ -26,9 +26,11 @@ from tyro.conf import create_mutex_group
 from idinvert import boundaries, devices, models
 from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.data import open_source
+from idinvert.inversion.model import Model
+from idinvert.models import importing
 from idinvert.settings import Seed, Whole
 
-from . import UsageError, read_options
+from . import UsageError, check_writable, read_options
 
 Where = create_mutex_group(required=False, title="where the codes come from")
 
@@ -66,6 +68,7 @@ def main(arguments: list[str]) -> None:
         raise UsageError("give either --labels or --unsupervised.")
     if options.labels and not (options.images or options.inverted):
         raise UsageError("--labels needs --images or --inverted, where the codes come from.")
+    check_writable(models.folder())
     for boundary in (fit_labels if options.labels else fit_unsupervised)(options):
         print(f"{boundary.name:24} " + ("" if math.isnan(boundary.accuracy) else
                                         f"accuracy {boundary.accuracy:.3f} on held-out codes"))
@@ -105,10 +108,10 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = labelled.match(labels, source.names)
     report_unlabelled(len(source.names) - len(pairs), len(source.names))
-    encoder = models.load(models.companion(options.model, "encoder")
-                          if options.encoder is None else options.encoder,
-                          devices.pick(options.device))
-    codes, names, errors = labelled.encoded_codes(encoder, source, list(pairs))
+    chosen = {} if options.encoder is None else {"encoder": options.encoder}
+    model = Model(options.model, devices.pick(options.device), **chosen)
+    importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
+    codes, names, errors = labelled.encoded_codes(model.encoder, source, list(pairs))
     for error in errors:
         print(f"idinvert boundaries: left out: {error}", file=sys.stderr)
     return codes, [pairs[name] for name in names]

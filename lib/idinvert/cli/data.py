@@ -25,9 +25,9 @@ from worlds import dataset
 
 from idinvert import models
 from idinvert.data import archive, sets, standins, to_float, write_image
-from idinvert.files import cache_folder
+from idinvert.files import cache_folder, replacing
 
-from . import UsageError, read_options
+from . import UsageError, check_writable, read_options
 
 Domain = Literal[sets.DOMAINS]
 
@@ -73,6 +73,7 @@ class StandIns:
         """Write them and print their paths."""
         if not self.images or min(self.images) < 0:
             raise UsageError("--images takes numbers from 0.")
+        check_writable(self.folder)
         made = standins.make(models.load("ffhq"), "test", self.images)
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, image in zip(self.images, made):
@@ -87,17 +88,22 @@ def main(arguments: list[str]) -> None:
 
 
 def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:
-    """Pack the test images of a rendered folder, or of one rendered into the cache."""
-    start = sets.TRAIN_COUNTS[domain]
+    """Pack the test images of a rendered folder, or of one rendered into the cache.
+
+    ValueError: the folder has not these images.
+    """
+    out = out or archive.archive_path(domain)
+    check_writable(out.parent)
+    wanted = dataset.Settings(domain, sets.ARCHIVE_SIZE, sets.SEED, sets.TEST_COUNT,
+                              start=sets.TRAIN_COUNTS[domain])
     if source is None:
         source = cache_folder("worlds") / f"{domain}-{sets.ARCHIVE_SIZE}-test"
-        sets.render(
-            source,
-            dataset.Settings(domain, sets.ARCHIVE_SIZE, sets.SEED, sets.TEST_COUNT, start=start),
-        )
-    out = out or archive.archive_path(domain)
-    wanted = range(start, start + sets.TEST_COUNT)
-    images = dict(zip(dataset.read_settings(source).indices(), dataset.read_encoded(source)))
-    with dataset.replacing(out) as temporary, open(source / "attributes.csv", newline="") as table:
-        archive.write(temporary, wanted, (images[index] for index in wanted), table)
+        sets.render(source, wanted)
+    found = dataset.read_settings(source)
+    if found is None or found.domain != domain or {*wanted.indices()} - {*found.indices()}:
+        raise ValueError(f"{source} has not the test images of {domain}: leave --source out, and "
+                         "they are rendered.")
+    images = dict(zip(found.indices(), dataset.read_encoded(source)))
+    with replacing(out) as temporary, open(source / "attributes.csv", newline="") as table:
+        archive.write(temporary, wanted.indices(), (images[i] for i in wanted.indices()), table)
     return out

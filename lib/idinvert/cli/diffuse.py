@@ -20,7 +20,7 @@ from idinvert.data import write_image
 from idinvert.inversion import Settings, diffuse, stitch
 from idinvert.settings import names
 
-from . import UsageError
+from . import UsageError, check_image
 from .edit import images_of
 from .invert import Common, read_method
 
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> None:
     """Diffuse, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
     model, start = options.loaded_here(), time.monotonic()
+    check_image(options.out)
     box = pixels(options.box, model.generator.resolution)
     target, context = images_of(options.pair, model, options)
     stitched, mask = stitch(target[None], context[None], box)

@@ -41,7 +41,7 @@ from idinvert.inversion.methods import Method
 from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.photographs import Photographs
 
-from . import UsageError
+from . import UsageError, check_image
 from .invert import SHOWN_SIZE, Common, read_method
 
 CODES = (".npz", ".npy")
@@ -80,6 +80,8 @@ def main(arguments: list[str]) -> None:
     else:
         names, found = source.names, inverted(source, model, method, options)
     places = dict(zip(names, targets(names, options.out)))
+    for path in [*places.values()][:1] + [options.sheet] * bool(options.sheet):
+        check_image(path)
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
     rows = []
     for name, part in found:

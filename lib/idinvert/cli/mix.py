@@ -23,7 +23,7 @@ from idinvert.codes import mix
 from idinvert.data import write_image
 from idinvert.nn.protocols import Generator
 
-from . import UsageError
+from . import UsageError, check_image
 from .edit import codes_of
 from .invert import Common, read_method
 
@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> None:
     model, start = options.loaded_here(), time.monotonic()
     layers = (fine(model.whole) if options.layers is None
               else chosen(options.layers, model.generator))
+    check_image(options.out)
     content, style = codes_of(options.pair, model, method, options)
     image, = model.render(mix(content[None], style[None], layers))
     write_image(options.out, image)

@@ -29,7 +29,7 @@ from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
-from . import UsageError, read_options
+from . import UsageError, check_writable, read_options
 
 
 @settings
@@ -211,6 +211,7 @@ def main(arguments: list[str]) -> None:
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
+    check_writable(models.folder())
     processes.connect(share, device)
     try:
         for entry in entries:

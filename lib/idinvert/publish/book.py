@@ -59,7 +59,15 @@ def assemble(target: Path, vendor: Path, live_files: Path) -> None:
     vendor: folder of the scripts that the book serves. live_files: folder that `live` made; without
     it, the book has no such page. What Jupyter Book built in `target` stays, so that only changed
     pages are built again.
+    FileNotFoundError: there are no scripts. ValueError: the folder holds something else.
     """
+    if not vendor.is_dir():
+        raise FileNotFoundError(f"There is no folder {vendor}: `python tools/vendor.py {vendor}` "
+                                "fetches the scripts that the book serves.")
+    found = {path.name for path in target.iterdir()} if target.exists() else set()
+    if found - {"_build"} and not {"_config.yml", "intro.md"} & found:
+        raise ValueError(f"{target} holds other files than a book's, which would be removed: name "
+                         "an empty folder or a new one.")
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         if path.name != "_build":

@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from idinvert import devices
 from idinvert.codes import encode, frozen, render, sample_codes
-from idinvert.files import replacing
+from idinvert.files import locked, replacing
 from idinvert.inversion import InDomain, Networks, OnStep
 from idinvert.inversion.fast import FastNetworks
 from idinvert.inversion.model import Model
@@ -55,6 +55,7 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROUNDS = 8  # at most
 REPEATS = 3  # of a network there and back
 TRAINED = 16, 64  # images of a training step at so many px; at more px it has fewer
+KEYS = ["network", "machine", "threads"]  # what a row of a table is measured of
 MATRIX = 2048  # rows of the matrices whose product tells the machine's peak
 
 Invert = Callable[[Networks, Tensor, OnStep], object]
@@ -351,10 +352,22 @@ def processor() -> str:
 
 def add(table: pd.DataFrame, path: Path) -> None:
     """Write a table into a CSV file, in place of what that has of the same network and machine."""
-    if path.exists():
-        kept, keys = pd.read_csv(path), ["network", "machine", "threads"]
-        same = kept[keys].apply(tuple, axis=1).isin(set(table[keys].itertuples(index=False)))
-        table = pd.concat([kept[~same], table])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4g")
+    with locked(path.parent):
+        if len(kept := measured(path)):
+            same = kept[KEYS].apply(tuple, axis=1).isin(set(table[KEYS].itertuples(index=False)))
+            table = pd.concat([kept[~same], table])
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.4g")
+
+
+def measured(path: Path) -> pd.DataFrame:
+    """The table in a CSV file, empty if there is none; ValueError: the file is another one."""
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:  # pandas has several types
+        raise ValueError(f"{path} is no readable CSV file.") from error
+    if not set(KEYS) <= set(table):
+        raise ValueError(f"{path} is a table of something else: name another file.")
+    return table

@@ -6,18 +6,19 @@ import copy
 import math
 import sys
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from idinvert import data, models
 from idinvert.data import POSITIVE_CLASSES, binary_labels, grid, to_float
 from idinvert.nn.architecture import build
 from idinvert.processes import ALONE, Share
-from idinvert.settings import Count, NotNegative, Positive, Whole, settings
+from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
 from .entries import Entry, Published, task
@@ -38,9 +39,9 @@ class Recipe:
     ema_steps: Positive = 200.0  # time constant of the average of weights, in steps
     # images at the end, an eighth of all at most, that are evaluated and not trained on
     holdout: Count = 500
-    shift: Whole = 3  # px, largest displacement
+    shift: Annotated[int, Field(ge=0, le=1 << 16)] = 3  # px, largest displacement
     light: Fraction = 0.2  # largest change of contrast (factor) and brightness (half the range)
-    blur: NotNegative = 1.2  # px, standard deviation of the blur that is mixed in
+    blur: Annotated[float, Field(ge=0, le=64)] = 1.2  # px, standard deviation of what is mixed in
     noise: NotNegative = 0.06  # largest standard deviation of the noise, images in [-1, 1]
 
 
@@ -114,12 +115,14 @@ class ClassifierTask(NetworkTask):
                 old.lerp_(new[name], weight)
 
     def evaluate(self) -> dict[str, float]:
-        """Accuracy of the averaged network on the held-out images, per attribute and the mean."""
+        """Accuracy of the averaged network on the held-out images, per attribute that they have
+        labels of, and the mean."""
         logits, truth = self.judge()
         right = ((logits > 0) == (truth > 0.5)).float()
         right = right.where(truth.isfinite(), torch.nan).nanmean(0)
         figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
-        return figures | {"accuracy_mean": float(right.nanmean())}
+        figures |= {"accuracy_mean": float(right.nanmean())}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def sample(self) -> Tensor:
         """Sheet of the 8 x 8 held-out images that the averaged network gets most wrong."""
@@ -179,6 +182,8 @@ def shift(image: Tensor, limit: int) -> Tensor:
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """Images [N, C, r, r] blurred by a Gaussian of `sigma` px, edges repeated."""
+    if not sigma:
+        return image
     radius = math.ceil(2.5 * sigma)
     x = torch.arange(-radius, radius + 1, device=image.device)
     kernel = (-(x**2) / (2 * sigma**2)).exp()

@@ -17,6 +17,7 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import settings
 
 FEWEST = 16  # images
+FEWEST_LABELS = 4  # images of each kind for an attribute
 
 
 @settings
@@ -55,9 +56,10 @@ class OwnImages:
         """As `load`, the images that have labels in an order drawn by the seed, with their labels
         and those of their mirror images; N rows of 1, 0 or NaN (not known) each.
 
-        ValueError: labels that cannot be read, or lack a column of `sided`.
+        ValueError: labels that cannot be read, lack a column of `sided`, or have an attribute that
+        fewer than 4 of the images have, or lack.
         """
-        labels = labelled.read_labels(self.labels)
+        labels = labelled.read_labels(self.labels).dropna(how="all")
         for name in self.sided:
             if name not in labels:
                 raise ValueError(f"{self.labels} has no column {name!r}.")
@@ -69,4 +71,10 @@ class OwnImages:
         images, kept = self.load(size, seed, share, shuffled)
         pairs = labelled.match(labels, kept)
         labels = labels.loc[[pairs[name] for name in kept]]
+        for name in labels:
+            positive, known = int(labels[name].sum()), int(labels[name].count())
+            if min(positive, known - positive) < FEWEST_LABELS:
+                raise ValueError(f"Attribute {name!r} has {positive} positive and "
+                                 f"{known - positive} negative images: {FEWEST_LABELS} of each are "
+                                 "needed.")
         return images, labels, labels.assign(**{name: 1 - labels[name] for name in self.sided})
