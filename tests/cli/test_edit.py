@@ -90,6 +90,29 @@ def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, m
     assert not (tmp_path / "edited.png").exists()
 
 
+@pytest.mark.parametrize("words", [
+    ["edit", "photo.png", "age=1", "--out", "photo.png"],
+    ["edit", "photo.png", "age=1", "--out", "new.png", "--sheet", "photo.png"],
+    ["edit", "several", "age=1", "--out", "several"],
+    ["edit", "several", "age=1", "--out", "several/sub"],
+    ["mix", "photo.png", "several/a.png", "--out", "several/a.png"],
+    ["interpolate", "photo.png", "several/a.png", "--out", "./photo.png"],
+    ["diffuse", "photo.png", "several/a.png", "--out", "photo.png"],
+])  # fmt: skip
+def test_photographs_are_never_replaced(photo, tmp_path, words, capsys):
+    for name in ("a", "b", "sub/a"):
+        write_image(tmp_path / "several" / f"{name}.png", torch.zeros(3, 8, 8))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    assert main([*words, *FAST]) == 2
+    assert "would replace a file that is there: name another one" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_results_do_not_go_among_the_photographs(photo, tmp_path, capsys):
+    assert main(["invert", str(tmp_path), "--out", ".", *FAST]) == 2
+    assert "holds the photographs: name another folder" in capsys.readouterr().err
+
+
 def test_photographs_stand_above_their_inversions(photo, tmp_path, capsys):
     write_image("more/photo.png", torch.zeros(3, 8, 8))
     assert main(["invert", "photo.png", "more", *FAST]) == 0

@@ -244,13 +244,23 @@ def remedy(error: OSError) -> str:
     return ""
 
 
-def check_image(path: Path) -> None:
-    """UsageError, before work whose result would be lost, if no image can have a file's name;
-    PermissionError as `check_writable`."""
+def check_image(path: Path, read: Sequence[Path]) -> None:
+    """UsageError, before work whose result would be lost, if no image can have a file's name; other
+    errors as `check_target`."""
     from PIL import Image
 
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise UsageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    check_target(path, read)
+
+
+def check_target(path: Path, read: Sequence[Path]) -> None:
+    """UsageError if a file to be written would replace one of those that are read, or another one
+    in a folder of those; PermissionError as `check_writable`."""
+    place, taken = path.resolve(), {other.resolve() for other in read}
+    if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
+        raise UsageError(f"{path} would replace a file that is there: name another one, outside of "
+                         "the folders of the photographs.")
     check_writable(path.parent)
 
 

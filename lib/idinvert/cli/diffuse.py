@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     """Diffuse, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
     model, start = options.loaded_here(), time.monotonic()
-    check_image(options.out)
+    check_image(options.out, options.pair)
     box = pixels(options.box, model.generator.resolution)
     target, context = images_of(options.pair, model, options)
     stitched, mask = stitch(target[None], context[None], box)

@@ -80,8 +80,8 @@ def main(arguments: list[str]) -> None:
     else:
         names, found = source.names, inverted(source, model, method, options)
     places = dict(zip(names, targets(names, options.out)))
-    for path in [*places.values()][:1] + [options.sheet] * bool(options.sheet):
-        check_image(path)
+    for path in (*places.values(), *[options.sheet] * bool(options.sheet)):
+        check_image(path, paths)
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
     rows = []
     for name, part in found:

@@ -93,6 +93,8 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
+    if options.out.resolve() in {path.resolve() for path in options.paths}:
+        raise UsageError(f"{options.out} holds the photographs: name another folder for --out.")
     share, start = processes.share(), time.monotonic()
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
