@@ -124,6 +124,14 @@ def test_every_error_is_one_sentence(fails, error, status, message, capsys):
     assert message in shown and "Traceback" not in shown
 
 
+def test_commands_without_a_batch_do_not_tell_of_one(monkeypatch, capsys):
+    def raising(*_):
+        raise MemoryError
+    monkeypatch.setattr("idinvert.models.importing.import_file", raising)
+    assert main(["import", "a.pt", "own"]) == 1
+    assert "out of memory: this needs a machine that has more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("variable", ["CACHE", "MODELS", "RUNS"])
 @pytest.mark.parametrize("below", [".", "own/.a.npy.71.partial"])
 def test_a_place_that_cannot_be_used_is_told_with_its_variable(
@@ -176,6 +184,16 @@ def test_boundaries_need_an_encoder_of_the_generator(own_registry, tmp_path, enc
     assert main(["boundaries", "--model", "own", "--labels", str(tmp_path / "labels.csv"),
                  "--images", str(tmp_path / "a.png"), "--encoder", encoder]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_directions_need_a_name(own_registry, tmp_path, capsys):
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    for name in ('""', '"a\nb"', "\x1b[31m"):
+        (tmp_path / "labels.csv").write_text(f"image,{name}\na.png,1\n")
+        assert main(["boundaries", "--model", "own", "--labels", str(tmp_path / "labels.csv"),
+                     "--images", str(tmp_path / "a.png")]) == 1
+        error = capsys.readouterr().err
+        assert "is no name of an attribute" in error and error.count("\n") == 1
 
 
 def test_the_book_removes_no_other_files(tmp_path, capsys):

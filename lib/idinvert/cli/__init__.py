@@ -31,6 +31,7 @@ Options = TypeVar("Options")
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
+WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # places that cannot be used
 UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module
@@ -185,6 +186,8 @@ def explained(error: Exception, command: str, again: str) -> str:
     from idinvert.devices import is_out_of_memory
 
     text = " ".join(str(error).split())
+    if is_out_of_memory(error) and command in WITHOUT_BATCH:
+        return "out of memory: this needs a machine that has more, or fewer other programs on it."
     if is_out_of_memory(error):
         return "out of memory: take a smaller --batch, or fewer or smaller images."
     if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -125,13 +125,14 @@ def report_unlabelled(count: int, everything: int) -> None:
 
 
 def check(options: Command, names: list[str]) -> None:
-    """ValueError if a boundary would be overwritten, or a layer does not exist."""
+    """ValueError if a boundary would be overwritten, or has no name, or a layer does not exist."""
     depth = models.load_working(options.model).num_layers
     if any(not 0 <= layer < depth for layer in options.layers):
         raise ValueError(f"--layers must be from 0 to {depth - 1}.")
     fitted = models.companions(options.model, "boundaries")
     known = models.load_boundaries(options.model) if fitted else {}
     for name in names:
+        importing.check_attribute(name)
         if name in known and not options.replace:
             raise ValueError(f"{options.model} has a boundary {name!r}: name the column "
                              "differently, or --replace.")

@@ -101,8 +101,16 @@ def check_fits(target: str, network: nn.Module, name: str) -> None:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
 
+def check_attribute(name: str) -> None:
+    """ModelsError unless an attribute can be named in a command line and in a message."""
+    if not name.strip() or not name.isprintable():
+        raise ModelsError(f"{name!r:.60} is no name of an attribute: it needs one that can be read "
+                          "on one line.")
+
+
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
+    check_attribute(attribute)
     store.card(name)  # names the nearest models if there is no such generator
     known = store.load_boundaries(name) if store.companions(name, "boundaries") else {}
     if attribute in known and not replace:

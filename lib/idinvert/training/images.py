@@ -13,6 +13,7 @@ from torch import Tensor
 from idinvert.boundaries import labelled
 from idinvert.data import load_images, open_source
 from idinvert.data.sources import split
+from idinvert.models.importing import check_attribute
 from idinvert.processes import ALONE, Share
 from idinvert.settings import settings
 
@@ -56,8 +57,8 @@ class OwnImages:
         """As `load`, the images that have labels in an order drawn by the seed, with their labels
         and those of their mirror images; N rows of 1, 0 or NaN (not known) each.
 
-        ValueError: labels that cannot be read, lack a column of `sided`, or have an attribute that
-        fewer than 4 of the images have, or lack.
+        ValueError: labels that cannot be read, lack a column of `sided`, or have an attribute
+        without a name, or that fewer than 4 of the images have, or lack.
         """
         labels = labelled.read_labels(self.labels).dropna(how="all")
         for name in self.sided:
@@ -72,6 +73,7 @@ class OwnImages:
         pairs = labelled.match(labels, kept)
         labels = labels.loc[[pairs[name] for name in kept]]
         for name in labels:
+            check_attribute(name)
             positive, known = int(labels[name].sum()), int(labels[name].count())
             if min(positive, known - positive) < FEWEST_LABELS:
                 raise ValueError(f"Attribute {name!r} has {positive} positive and "

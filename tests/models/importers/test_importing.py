@@ -96,3 +96,58 @@ def test_other_files_are_refused_in_one_sentence(
 def test_names_stay_in_the_registry(checkpoint, name):
     with pytest.raises(models.ModelsError, match="is no name of a model"):
         importing.import_file(checkpoint, name)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda x: x * torch.nan, "numbers that are not finite in float32"),
+    (lambda x: x.double() * 1e300, "numbers that are not finite in float32"),
+    (lambda x: x.int(), "holds numbers of the type int32, not floats"),
+    (lambda x: x.to(torch.complex64), "holds numbers of the type complex64, not floats"),
+], ids=["nan", "too-large", "whole", "complex"])
+@pytest.mark.parametrize("part", ["g_ema", "latent_avg"])
+def test_weights_that_no_network_computes_with_are_refused(checkpoint, part, change, message,
+                                                           capsys):
+    content = torch.load(checkpoint)
+    if part == "latent_avg":
+        content[part] = change(content[part] + 1)
+    else:
+        content[part]["conv1.conv.weight"] = change(content[part]["conv1.conv.weight"])
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert message in capsys.readouterr().err and not models.names()
+
+
+def test_a_discriminator_that_has_diverged_is_left_out(checkpoint, capsys):
+    content = torch.load(checkpoint)
+    content["d"]["final_linear.1.bias"] *= torch.inf
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 0
+    assert models.names() == ["own"]
+    assert "without its discriminator: Key 'final_linear.1.bias'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.",
+                                    "_orig_mod.module."])
+def test_prefixes_of_wrapped_networks_are_taken_off(checkpoint, prefix):
+    content = torch.load(checkpoint)
+    content["g_ema"] = {prefix + key: value for key, value in content["g_ema"].items()}
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 0
+
+
+def test_what_has_no_end_or_is_too_large_is_not_read(tmp_path, capsys):
+    with open(tmp_path / "large.pt", "wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(9 << 30)  # a hole, which takes no space
+    for path, message in (("/dev/zero", "/dev/zero is no file"),
+                          (tmp_path / "large.pt", "large.pt has more than 8 GB")):
+        assert main(["import", str(path), "own"]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("attribute", [" ", "a\nb", "\x1b[31m"])
+def test_attributes_have_names_that_can_be_read(checkpoint, tmp_path, attribute, capsys):
+    main(["import", str(checkpoint), "own"])
+    np.save(tmp_path / "age.npy", np.ones((1, 6)))
+    assert main(["import", str(tmp_path / "age.npy"), "own", "--attribute", attribute]) == 1
+    assert "is no name of an attribute" in capsys.readouterr().err

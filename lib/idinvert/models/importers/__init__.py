@@ -15,11 +15,14 @@ from idinvert.registry import Registry
 
 from .states import read_torch
 
+LARGEST = 8 << 30  # bytes of a file
+
 
 class File:
     """A file that is to be imported; its content is read when it is first asked for.
 
-    FileNotFoundError: there is none. ValueError: it is a folder.
+    FileNotFoundError: there is none. ValueError: it is a folder, a device, or larger than any file
+    of networks.
     """
 
     def __init__(self, path: Path):
@@ -28,6 +31,11 @@ class File:
             kind = "a model of diffusers, not a GAN" if (path / "model_index.json").exists() else \
                 "a folder"
             raise ValueError(f"{path} is {kind}: name the file to import.")
+        if path.exists() and not path.is_file():  # a device or a pipe, which may have no end
+            raise ValueError(f"{path} is no file.")
+        if path.exists() and path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} has more than {LARGEST >> 30} GB, which no file of networks "
+                             "has.")
         with open(path, "rb") as file:
             self.beginning = file.read(64)  # bytes
 

@@ -68,6 +68,8 @@ def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
     if not isinstance(average, Tensor):
         return kept
     states.check_plain({"latent_avg": average})
+    if not average.ndim:
+        raise ValueError("Key 'latent_avg' has shape [], expected [1, D].")
     return kept | {"latent_avg": average}
 
 

@@ -21,6 +21,7 @@ State = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 LARGEST = 4096  # px, and channels
 LAYERS = 64
+PREFIXES = ("module.", "_orig_mod.", "module.")  # either may be outside of the other
 
 
 def same(value):
@@ -43,8 +44,8 @@ def pair(ours: str, theirs: str, *more: str) -> dict[str, Place]:
 
 
 def read_torch(path: str | Path) -> Any:
-    """What a PyTorch file holds, see `records.load_torch`. A prefix "module." of all names, which
-    training on several GPUs leaves, is taken off.
+    """What a PyTorch file holds, see `records.load_torch`. A prefix of all names, which training on
+    several GPUs or compiling leaves, is taken off.
 
     FileNotFoundError, and ValueError: anything but tensors and plain data.
     """
@@ -55,12 +56,12 @@ def read_torch(path: str | Path) -> Any:
 
 
 def stripped(content: Any, depth: int = 2) -> Any:
-    """Dictionaries, to some depth, whose names do not all begin with "module."."""
+    """Dictionaries, to some depth, whose names do not all begin with one of PREFIXES."""
     if not isinstance(content, Mapping) or not depth:
         return content
-    prefix = "module."
-    if content and all(isinstance(key, str) and key.startswith(prefix) for key in content):
-        content = {key.removeprefix(prefix): value for key, value in content.items()}
+    for prefix in PREFIXES:
+        if content and all(isinstance(key, str) and key.startswith(prefix) for key in content):
+            content = {key.removeprefix(prefix): value for key, value in content.items()}
     return {key: stripped(value, depth - 1) for key, value in content.items()}
 
 
@@ -88,6 +89,17 @@ def check_plain(state: State) -> None:
                 or value.device.type != "cpu"
                 or value.numel() * value.element_size() > value.untyped_storage().nbytes()):
             raise ValueError(f"Key '{key}' holds no plain tensor of numbers.")
+
+
+def check_numbers(key: str, value: Tensor) -> None:
+    """ValueError unless a weight has numbers that a network computes with in float32: no whole
+    ones, which are codes of some compression, and none that are not finite."""
+    if not value.is_floating_point():
+        raise ValueError(f"Key '{key}' holds numbers of the type {str(value.dtype)[6:]}, not "
+                         "floats.")
+    if not value.is_meta and not value.float().isfinite().all():
+        raise ValueError(f"Key '{key}' holds numbers that are not finite in float32: the training "
+                         "has diverged, or the file is damaged.")
 
 
 def check_filters(state: State, ending: str, scaled: bool = False) -> None:
@@ -161,6 +173,7 @@ def convert(network: nn.Module, state: State, places: dict[str, Place], ignored:
         found = list(state[place.key].shape)
         if found != expected:
             raise ValueError(f"Key '{place.key}' has shape {found}, expected {expected}.")
+        check_numbers(place.key, state[place.key])
     if any(value.is_meta for value in own.values()):
         network = build(network.architecture, network.settings)
         own = network.state_dict()
