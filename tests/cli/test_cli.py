@@ -112,6 +112,8 @@ def test_without_a_command_the_help_is_shown(capsys):
      "needs the package scikit-learn: install it with pip install"),
     (TypeError("f() takes 1\npositional argument"), 1, "TypeError: f() takes 1 positional argument "
      "(not foreseen; `idinvert --traceback models --x` shows where)"),
+    (OverflowError("cannot convert float infinity to integer"), 1, "number among the options is"),
+    (RuntimeError("value cannot be converted to type float without overflow"), 1, "is too large"),
     (RuntimeError("shapes do not fit"), 1, "RuntimeError: shapes do not fit (not foreseen"),
     (ValueError("cannot reshape array"), 1, "not foreseen"),
     (AssertionError(), 1, "AssertionError (not foreseen"),

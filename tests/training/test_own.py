@@ -210,6 +210,20 @@ def test_models_are_not_overwritten(folder, capsys):
     assert "There is a model 'own' already" in capsys.readouterr().err
 
 
+def test_what_is_published_beside_a_model_replaces_no_other(folder, capsys):
+    settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    models.save("own-d", stylegan.Generator(**settings), role="generator")
+    assert gan(folder) == 1
+    assert "a model 'own-d' already, as the discriminator of 'own'" in capsys.readouterr().err
+
+
+def test_a_run_of_another_kind_is_not_this_model(folder, capsys):
+    assert gan(folder) == 0
+    assert encoder(folder, "--name", "own") == 1
+    assert "There is a model 'own' already" in capsys.readouterr().err
+    assert models.card("own")["kind"] == "gan"
+
+
 @pytest.mark.parametrize("extra, message", [
     (["--resolution", "9"], "resolution must be a power of two"),
     (["--split", "ffhq"], "split ffhq needs 70000 images, but there are 40"),

@@ -198,6 +198,8 @@ def explained(error: Exception, command: str, again: str) -> str:
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
+    if isinstance(error, OverflowError) or "without overflow" in text:
+        return "a number among the options is too large to compute with."
     if not isinstance(error, AssertionError) and raised_on_purpose(error):
         return text
     reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

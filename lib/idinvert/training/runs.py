@@ -38,8 +38,8 @@ def begun(name: str) -> bool:
 
 def is_of(name: str, kind: str) -> bool:
     """Whether a published model of a kind of training comes from the run that is here."""
-    return begun(name) or ((run_folder(name) / "settings.json").exists()
-                           and models.card(name).get("kind") == kind)
+    return models.card(name).get("kind") == kind and (
+        begun(name) or (run_folder(name) / "settings.json").exists())
 
 
 def kept_log(name: str) -> Path:

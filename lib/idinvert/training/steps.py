@@ -64,8 +64,9 @@ class NetworkTask:
         """
         world = self.share.world
         if self.batch % (world * group):
+            who = "one process cannot take" if world == 1 else f"{world} processes cannot share"
             raise ValueError(
-                f"{world} processes cannot share a batch of {self.batch}: the discriminator "
+                f"{who} a batch of {self.batch}: the discriminator "
                 f"compares groups of {group}, so it must be a multiple of {world * group}.")
         if world > 1:
             for optimizer in self.optimizers:
