@@ -354,7 +354,7 @@ def add(table: pd.DataFrame, path: Path) -> None:
     """Write a table into a CSV file, in place of what that has of the same network and machine."""
     with locked(path.parent):
         if len(kept := measured(path)):
-            same = kept[KEYS].apply(tuple, axis=1).isin(set(table[KEYS].itertuples(index=False)))
+            same = pd.MultiIndex.from_frame(kept[KEYS]).isin(pd.MultiIndex.from_frame(table[KEYS]))
             table = pd.concat([kept[~same], table])
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False, float_format="%.4g")
