@@ -17,6 +17,7 @@ ZOO = zoo.entries()
 NOTEBOOKS = chapters.sources()
 EXECUTE = str(config.get("execute", "yes")) == "yes"  # no: take the executed notebooks as they are
 CORES = int(config.get("cores", os.cpu_count()))  # of the machine that a step runs on
+ALSO = f"--also {config['also']}" if "also" in config else ""  # on the live page
 KIMG = f"--kimg {config['kimg']}" if "kimg" in config else ""  # thousand images, for a rehearsal
 PYTHON = f"PYTHONPATH=lib {sys.executable}"
 BOOK = "build/book/_build/html/index.html"
@@ -114,10 +115,11 @@ rule live:
         "build/vendor",
         ancient(present("results/weights/face-*")),
         present("lib/idinvert/publish/live/*", "lib/idinvert/publish/live.py",
-                "lib/idinvert/publish/export.py", "lib/idinvert/publish/compact.py"),
+                "lib/idinvert/publish/export.py", "lib/idinvert/publish/compact.py",
+                "lib/idinvert/publish/preview.py"),
     output: directory("build/live")
     resources: mem_mb=4000, runtime=20
-    shell: PYTHON + " -m idinvert.publish.live {output} --vendor build/vendor"
+    shell: PYTHON + " -m idinvert.publish.live {output} --vendor build/vendor " + ALSO
 
 
 rule book:

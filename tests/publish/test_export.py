@@ -21,7 +21,7 @@ from idinvert.nn import encoder, mobilestylegan, stylegan, stylegan2
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from idinvert.publish import compact, export  # noqa: E402 (they import these packages)
+from idinvert.publish import compact, export, preview  # noqa: E402 (they import these packages)
 
 # Each with the size of its images; those of 16 px are inverted at 8 px
 FAMILIES = {"stylegan": (stylegan, 8), "stylegan2": (stylegan2, 8),
@@ -97,6 +97,39 @@ def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
         adam.step()
     assert torch.allclose(codes, wanted.codes, atol=1e-4)
     assert (wanted.codes - start).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("exported", ["mobilestylegan"], indirect=True)
+def test_preview_and_its_offset_are_the_image(exported, tmp_path):
+    model, _, _ = exported
+    smaller = preview.preview_of(model, 4).requires_grad_(False)
+    codes = model.sample(preview.SAMPLES, seed=5)  # that it was fitted to
+    images = F.avg_pool2d(render(model.generator, codes), 2)
+    missed = smaller(codes) - images
+    assert missed.mean((0, 2, 3)).abs().max() < 1e-2 * images.std()  # as the map has a constant
+    assert missed.square().mean() < 0.9 * images.var((0, 2, 3)).mean()  # of the constant alone
+
+    network = preview.equation4(model, smaller)
+    onnx.save(export.exported(network), tmp_path / "equation4.onnx")
+    code, image = codes[:1], render(model.generator, codes[:1])
+    given = {**network.inputs, "codes": code}
+    seen = run(tmp_path / "equation4.onnx", **given)["image"]
+    found = run(tmp_path / "equation4.onnx", **given | {"offset": image - seen})
+    assert torch.allclose(found["image"], image, rtol=1e-4, atol=1e-3)
+    wanted = network(**given | {"offset": image - seen})
+    assert torch.allclose(found["gradient"], wanted["gradient"], rtol=1e-3, atol=1e-4)
+    assert found["gradient"].abs().max() > 0.01
+
+
+def test_judged_images_that_are_the_same_have_no_distance(exported):
+    model, folder, _ = exported
+    network = export.networks(model, gradient=False)["generator"]
+    inputs = [{"codes": code} for code in model.sample(5).split(1)]
+    torch.manual_seed(0)
+    judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+    row, = export.compare("generator", network, export.session(folder / "generator.onnx"), inputs,
+                          judge.requires_grad_(False))
+    assert abs(row["KID x 1e3"]) < 0.1
 
 
 @pytest.mark.parametrize("grid", (1, 2, 4))

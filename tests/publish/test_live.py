@@ -2,15 +2,18 @@
 
 import functools
 import http.server
+import io
 import threading
 
 import numpy as np
 import pytest
 import torch
 from idinvert import data
+from idinvert.data import standins
 from idinvert.inversion import Settings, optimise
 from idinvert.inversion.model import Model
 from idinvert.inversion.optimiser import Networks
+from idinvert.photographs import alignment, landmarks
 from idinvert.publish import live
 from PIL import Image
 from reading import HTML
@@ -38,10 +41,15 @@ def part(name):
     return f'[data-live="{name}"]'
 
 
-def start(reader, address):
+def button(name):
+    """That loads a model."""
+    return f"[data-script*='{name}.js']"
+
+
+def start(reader, address, name=live.MODEL):
     reader.goto(address)
     reader.locator(part("steps")).evaluate("(slider, n) => { slider.value = n }", STEPS)
-    reader.click(part("start"))
+    reader.click(button(name))
     finished(reader)
 
 
@@ -180,7 +188,7 @@ def test_a_rectangle_is_diffused_into_the_second_face(open_page):
 def test_old_browsers_get_a_sentence(missing, script, reader):
     reader.add_init_script(script)
     reader.goto((HTML / "live.html").as_uri())
-    reader.click(part("start"))
+    reader.click(button(live.MODEL))
     sentence = reader.locator(part("status")).inner_text()
     assert missing in sentence and "use a recent" in sentence
     assert not reader.wrong
@@ -190,7 +198,73 @@ def test_nothing_is_loaded_before_the_button_is_pressed(reader):
     loaded = []
     reader.on("request", lambda request: loaded.append(request.url))
     reader.goto((HTML / "live.html").as_uri())
-    assert not [url for url in loaded if "model.js" in url or "runtime.js" in url]
+    scripts = [url.rsplit("/", 1)[1] for url in loaded if "/live/" in url and ".js" in url]
+    assert scripts == ["live.js"]
     assert reader.evaluate("document.documentElement.scrollWidth") <= 1300
     reader.set_viewport_size({"width": 390, "height": 800})
     assert reader.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+OFFERED = (HTML / "live.html").exists() and "ffhq.js" in (HTML / "live.html").read_text()
+
+
+@pytest.mark.skipif(not OFFERED, reason="the live page was made without --also ffhq")
+def test_photographs_are_cut_out_by_handles_refined_and_edited(reader, tmp_path):
+    start(reader, (HTML / "live.html").as_uri(), "ffhq")
+    reader.click("[aria-label='stand-in 1']")
+    reader.wait_for_function(f"""() => document.querySelector('{part("target-caption")}')
+        .textContent === 'Target: stand-in 1'""")
+    finished(reader)
+    wanted = standins.load("ffhq", Model("ffhq", "cpu").whole, "test", 1).distorted(0)
+    wanted = wanted.permute(1, 2, 0).numpy()
+    assert np.abs(pixels(reader, "target") - wanted).mean() < 3  # which is kept in few bytes
+    errors = [np.square(pixels(reader, name) - wanted.astype(float)).mean()
+              for name in ("encoding", "inversion")]
+    assert errors[1] < 0.9 * errors[0]
+
+    before = pixels(reader, "edited")
+    set_slider(reader, "smile", 3)
+    assert np.abs(pixels(reader, "edited") - before).max() > 30
+    set_slider(reader, "smile", 0)
+
+    Image.fromarray(wanted).save(tmp_path / "aligned.png")
+    reader.set_input_files(part("file"), tmp_path / "aligned.png")
+    reader.click("text=Take this face")
+    reader.wait_for_function(f"""() => document.querySelector('{part("target-caption")}')
+        .textContent === 'Target: your picture'""")
+    assert np.abs(pixels(reader, "target") - wanted).max() <= 4  # of points where they were
+    assert not reader.wrong
+
+
+@pytest.fixture(scope="module")
+def images_script(browser):
+    """A page that has the functions of images.js."""
+    page = browser.new_page()
+    page.add_script_tag(content=(live.SOURCES / "images.js").read_text())
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("points", [
+    [[100, 120], [160, 110], [138, 190]],
+    [[40, 60], [90, 80], [50, 120]],  # turned, and beyond the border
+])  # fmt: skip
+def test_squares_of_faces_are_those_of_python(points, images_script):
+    eyes, mouth = np.array(points[:2], float), np.array(points[2], float)
+    square = alignment.align(landmarks.Face(eyes, eyes.mean(0), mouth, 100))
+    found = images_script.evaluate("points => faceSquare(points)", points)
+    assert np.allclose(found["centre"], square.centre)
+    assert np.allclose(found["right"], square.right)
+
+    rows, columns = np.mgrid[:220, :260].astype(np.float32)
+    pixels = np.stack([columns, rows, 127 + 60 * np.sin(rows / 20)], 2).clip(0, 255)
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "png")
+    image = images_script.evaluate("""async ([bytes, square]) => [...cutOut(
+        await createImageBitmap(new Blob([Uint8Array.from(bytes)])), square, 64)]""",
+                                   [list(file.getvalue()), found])
+    ours = (np.array(image).reshape(3, 64, 64).transpose(1, 2, 0) + 1) * 127.5
+    theirs = np.asarray(square.crop(picture, 64), float)
+    assert np.abs(ours - theirs)[16:48, 16:48].max() < 4
+    assert np.abs(ours - theirs).mean() < 4  # Python also blurs beyond the borders

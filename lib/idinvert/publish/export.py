@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from onnxscript import optimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -33,6 +33,9 @@ from idinvert.codes import frozen, render
 from idinvert.files import replacing
 from idinvert.inversion.model import Model
 from idinvert.losses import LAMBDA_DOM, reconstruction_terms, squared_error, weighted
+from idinvert.metrics.features import extract
+from idinvert.metrics.kid import mmd2
+from idinvert.models import pretrained
 from idinvert.nn import mobilestylegan, stylegan
 
 from .compact import Storage, compact
@@ -56,8 +59,10 @@ class Network:
         return dict(zip(self.outputs, (found,) if isinstance(found, Tensor) else found))
 
 
-def networks(model: Model) -> dict[str, Network]:
+def networks(model: Model, gradient: bool = True) -> dict[str, Network]:
     """What is exported of a model, by the names of the files; what the model lacks is left out.
+
+    gradient: whether "equation4" is among them.
 
     - mapping: latent [1, Z] -> codes [1, L, D]
     - generator: codes [1, L, D] -> image [1, 3, r, r] in [-1, 1]
@@ -74,7 +79,8 @@ def networks(model: Model) -> dict[str, Network]:
              "generator": Network(generator.synthesis, {"codes": codes}, ("image",))}
     if model.has("encoder"):
         found["encoder"] = Network(model.encoder, {"image": image}, ("codes",))
-        found["equation4"] = equation4(model, codes, image)
+        if gradient:
+            found["equation4"] = equation4(model, codes, image)
     if model.has("classifier"):
         found["classifier"] = Network(model.classifier, {"image": image}, ("logits",))
     return found
@@ -82,18 +88,26 @@ def networks(model: Model) -> dict[str, Network]:
 
 def equation4(model: Model, codes: Tensor, image: Tensor) -> Network:
     """The gradient of Eq. (4) without VGG: see `networks`."""
-    def gradient(codes: Tensor, target: Tensor, mask: Tensor, lambda_dom: Tensor):
-        codes = codes.detach().requires_grad_(True)
-        image = model.generator.synthesis(codes)
-        terms = reconstruction_terms(image, target, mask=mask)
-        terms["code"] = squared_error(codes, model.encoder(image))
-        total = weighted(terms, code=lambda_dom)
-        (found,) = torch.autograd.grad(total.sum(), codes)
-        return found, image.detach(), terms["pixel"].detach(), terms["code"].detach()
+    synthesis, encoder = model.generator.synthesis, model.encoder
+
+    def gradient(*inputs: Tensor):
+        return gradient_of(synthesis, encoder, *inputs)
 
     inputs = {"codes": codes, "target": image, "mask": torch.ones_like(image[:, :1]),
               "lambda_dom": torch.full((1,), LAMBDA_DOM, device=codes.device)}
     return Network(gradient, inputs, ("gradient", "image", "pixel", "code"))
+
+
+def gradient_of(synthesis: Callable[[Tensor], Tensor], encoder: Callable[[Tensor], Tensor],
+                codes: Tensor, target: Tensor, mask: Tensor, lambda_dom: Tensor
+                ) -> tuple[Tensor, ...]:
+    """The outputs of "equation4" in `networks`, for any way from codes to images."""
+    codes = codes.detach().requires_grad_(True)
+    image = synthesis(codes)
+    terms = reconstruction_terms(image, target, mask=mask)
+    terms["code"] = squared_error(codes, encoder(image))
+    (found,) = torch.autograd.grad(weighted(terms, code=lambda_dom).sum(), codes)
+    return found, image.detach(), terms["pixel"].detach(), terms["code"].detach()
 
 
 # --- graphs ---------------------------------------------------------------------------------------
@@ -217,24 +231,29 @@ def adaptive_avg_pool2d_backward(gradient: Tensor, x: Tensor) -> Tensor:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def export(model: Model, folder: Path, storage: Storage = "float16", count: int = 100
-           ) -> pd.DataFrame:
+def export(model: Model, folder: Path, storage: Storage = "float16", count: int = 100,
+           choose: Callable[[Model], dict[str, Network]] = networks) -> pd.DataFrame:
     """Write the networks of a model into a folder, as NAME.onnx, and `model.json`: shapes,
     attributes, average code and boundaries.
+
+    choose: which networks, by name. The gradient of Eq. (4), which takes long, is compared on a
+    tenth of the codes.
 
     Returns what `compare` measures on `count` codes, for each file; and its size and the seconds of
     a run on this machine, by onnxruntime with one thread. It is written too, as differences.csv.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, judge = [], judge_or_none()
     with frozen([model.network(role) for role in ("generator", "encoder", "classifier")
                  if model.has(role)]):
-        found = networks(model)
+        found = choose(model)
         for name, network in found.items():
             path = folder / f"{name}.onnx"
             with replacing(path) as temporary:
                 temporary.write_bytes(compact(exported(network), storage).SerializeToString())
-            rows += compare(name, network, session(path), examples(model, name, found, count))
+            used = -(-count // 10) if name == "equation4" else count
+            rows += compare(name, network, session(path), examples(model, name, found, used),
+                            judge if name == "generator" else None)
             rows[-1]["megabytes"] = path.stat().st_size / 1e6
     measured = pd.DataFrame(rows)
     with replacing(folder / "differences.csv") as path:
@@ -242,6 +261,14 @@ def export(model: Model, folder: Path, storage: Storage = "float16", count: int 
     with replacing(folder / "model.json") as path:
         path.write_text(json.dumps(described(model, found)))
     return measured
+
+
+def judge_or_none() -> nn.Module | None:
+    """The network of KID; None where it is neither in the cache nor to be had."""
+    try:
+        return pretrained.load_judge()
+    except pretrained.UnreachableError:
+        return None
 
 
 def described(model: Model, found: Mapping[str, Network]) -> dict:
@@ -284,10 +311,13 @@ def examples(model: Model, name: str, found: Mapping[str, Network], count: int
 
 
 def compare(name: str, network: Network, session: onnxruntime.InferenceSession,
-            inputs: Sequence[dict[str, Tensor]]) -> list[dict]:
+            inputs: Iterable[dict[str, Tensor]], judge: nn.Module | None = None) -> list[dict]:
     """For each output: the largest and the mean difference between PyTorch and onnxruntime, beside
-    the deviation of PyTorch's values; and the median seconds of a run."""
-    differences: dict[str, list] = {output: [] for output in network.outputs}
+    the deviation of PyTorch's values; and the median seconds of a run.
+
+    judge: a network in whose features the KID between both sets of images is taken, less that of
+    the first set with itself, as both show the same codes.
+    """
     values: dict[str, list] = {output: [] for output in network.outputs}
     seconds = []
     for given in inputs:
@@ -295,11 +325,17 @@ def compare(name: str, network: Network, session: onnxruntime.InferenceSession,
         theirs = session.run(list(network.outputs), {k: v.cpu().numpy() for k, v in given.items()})
         seconds.append(perf_counter() - start)
         for (output, ours), other in zip(network(**given).items(), theirs):
-            ours = ours.detach().cpu().numpy()
-            differences[output].append(np.abs(ours - other))
-            values[output].append(ours)
-    return [{"network": name, "output": output,
-             "largest difference": float(np.max(differences[output])),
-             "mean difference": float(np.mean(differences[output])),
-             "deviation of values": float(np.std(values[output])),
-             "milliseconds": 1000 * float(np.median(seconds))} for output in network.outputs]
+            values[output].append((ours.detach().cpu(), torch.from_numpy(other)))
+    rows = []
+    for output, pairs in values.items():
+        ours, theirs = map(torch.cat, zip(*pairs))
+        difference = (ours - theirs).abs()
+        rows.append({"network": name, "output": output,
+                     "largest difference": difference.max().item(),
+                     "mean difference": difference.mean().item(),
+                     "deviation of values": ours.std(correction=0).item(),
+                     "milliseconds": 1000 * float(np.median(seconds))})
+        if judge and output == "image" and len(ours) > 1:
+            a, b = (extract(images.clamp(-1, 1), judge) for images in (ours, theirs))
+            rows[-1]["KID x 1e3"] = 1000 * (mmd2(b, a) - mmd2(a, a))
+    return rows

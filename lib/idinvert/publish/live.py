@@ -1,10 +1,12 @@
 """The page of the book on which networks run in the reader's browser.
 
-    python -m idinvert.publish.live build/live --vendor build/vendor
+    python -m idinvert.publish.live build/live --vendor build/vendor --also ffhq
 
-makes its scripts. A page that is opened from a disk may load scripts beside it and nothing else;
-so everything it needs is a script: onnxruntime-web, the networks as ONNX files of `export`, and
-test faces. `live/` holds our own part of them. Nothing is made where the runtime was not fetched.
+makes its scripts, here for the study's faces and for those of `ffhq`, which the page offers too;
+their weights are for research, so that no book has them unless it is asked for. A page that is
+opened from a disk may load scripts beside it and nothing else; so everything it needs is a script:
+onnxruntime-web, the networks as ONNX files of `export`, and faces. `live/` holds our own part of
+them. Nothing is made where the runtime was not fetched.
 """
 
 from __future__ import annotations
@@ -14,23 +16,35 @@ import base64
 import gzip
 import io
 import json
+import shutil
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 
 from idinvert import data
+from idinvert.data import standins
 from idinvert.files import cache_folder
 from idinvert.inversion.model import Model
 from idinvert.provenance import code_hash, modules_in
 from idinvert.settings import digest
 
+if TYPE_CHECKING:
+    from .export import Network
+
+Choose = Callable[[Model], "dict[str, Network]"]
 SOURCES = Path(__file__).parent / "live"
 RUNTIME = "onnxruntime"  # folder of the vendor's
 MODEL = "face-stylegan-layerwise"
 FACES = 12  # test faces to choose from
+MEASURED = 100  # codes on which the loss of storage is measured
+PREVIEW = 128  # px, at which images of models that are inverted at a smaller size are optimised
 # On the picture that stands there before: test faces, and how far each attribute is moved
 SHOWN, EDITS = (8, 4, 6, 3), {"eyeglasses": 3, "age": 3, "gender": 3, "pose": -3}
 INVITATION = """{doc}`Invert a face in your browser <live>`: choose one, or a picture of your own,
@@ -40,65 +54,154 @@ watch its code being refined, and edit it. Nothing has to be installed.
 NAMESPACE = "window.idinvertLive = window.idinvertLive || {};"
 
 
-def make(folder: Path, vendor: Path, name: str = MODEL) -> bool:
-    """Write the page's files into a folder; False, with a sentence, if the runtime is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Faces:
+    """What the page has of a model beside its networks: images to choose from, [N, 3, r, r]."""
+
+    images: Tensor
+    title: str  # of one of them
+    python: str  # which reads number INDEX
+    imports: str  # that this needs
+    button: str
+    first: int  # that is shown
+    steps: tuple[int, int]  # of Eq. (4): at first, and at most
+    kind: str  # of the files of the images: png is exact, webp small
+    aligned: bool = False  # whether photographs are cut out as the model knows them
+
+
+def rendered_faces(model: Model) -> Faces:
+    """The study's own."""
+    return Faces(data.to_float(data.load("face", "test", FACES).images), "test face",
+                 f'data.to_float(data.load("face", "test", {FACES}).images)[INDEX:INDEX + 1]',
+                 "from idinvert import data", "Start", 0, (100, 300), "png")
+
+
+def stand_ins(model: Model) -> Faces:
+    """Of a model of photographs: its images of people who do not exist, distorted."""
+    found = standins.load(model.name, model.whole, "test", FACES, progress=False)
+    images = torch.stack([found.distorted(index) for index in range(FACES)])
+    return Faces(data.to_float(images), "stand-in",
+                 f'to_float(standins.load("{model.name}", model.whole, "test", {FACES})'
+                 ".distorted(INDEX)[None])", "from idinvert.data import standins, to_float",
+                 "Start with photographs", 3, (30, 100), "webp", True)
+
+
+def make(folder: Path, vendor: Path, also: Sequence[str] = ()) -> bool:
+    """Write the page's files into a folder; False, with a sentence, if the runtime is missing.
+
+    also: further models that the page offers, whose images are inverted at a smaller size.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     runtime = vendor / RUNTIME
     if not runtime.is_dir():
         print("The book is built without its live page: onnxruntime-web was not fetched.",
               file=sys.stderr)
         return False
-    model = Model(name, "cpu")
-    exported = exported_files(model)
-    networks = {path.stem: packed(path) for path in sorted(exported.glob("*.onnx"))}
-    described = json.loads((exported / "model.json").read_text())
-    faces = data.to_float(data.load("face", "test", FACES).images)
-    described["faces"] = {"count": len(faces), "sheet": data_url(faces)}
-    scripts = {
-        "runtime.js": {"runtime": (runtime / "ort.wasm.min.js").read_text(),
-                       "loader": (runtime / "ort-wasm-simd-threaded.mjs").read_text(),
-                       "worker": (SOURCES / "worker.js").read_text(),
-                       "wasm": packed(runtime / "ort-wasm-simd-threaded.wasm")},
-        "model.js": {"model": described, "networks": networks},
-    }
-    for file, values in scripts.items():
-        write_script(folder / file, values)
+    write_script(folder / "runtime.js", {
+        "runtime": (runtime / "ort.wasm.min.js").read_text(),
+        "loader": (runtime / "ort-wasm-simd-threaded.mjs").read_text(),
+        "worker": (SOURCES / "worker.js").read_text(),
+        "wasm": packed(runtime / "ort-wasm-simd-threaded.wasm")})
+    model = Model(MODEL, "cpu")
+    faces = rendered_faces(model)
+    offered = [write_model(folder, model, faces, networks)]
+    for name in also:
+        other = Model(name, "cpu")
+        offered.append(write_model(folder, other, stand_ins(other), with_preview))
+    (folder / "models.json").write_text(json.dumps(offered))
     ours = [(SOURCES / file).read_text() for file in ("images.js", "page.js")]
     (folder / "live.js").write_text("{\n" + "\n".join(ours) + "}\n")
     (folder / "live.css").write_text((SOURCES / "live.css").read_text())
-    poster(model, faces[list(SHOWN)]).save(folder / "poster.webp", quality=80)
+    poster(model, faces.images[list(SHOWN)]).save(folder / "poster.webp", quality=80)
     return True
+
+
+def networks(model: Model) -> dict[str, Network]:
+    """What the page needs of a model: see `export.networks`."""
+    from . import export  # needs packages that a book without this page does not
+
+    return export.networks(model)
+
+
+def with_preview(model: Model) -> dict[str, Network]:
+    """As `networks`; Eq. (4) is that of a preview."""
+    from . import export, preview
+
+    found = export.networks(model, gradient=False)
+    smaller = preview.preview_of(model, PREVIEW).eval().requires_grad_(False)
+    return found | {"equation4": preview.equation4(model, smaller)}
+
+
+def write_model(folder: Path, model: Model, faces: Faces, choose: Choose) -> dict:
+    """Write the script of a model; returns what the page says of it before it is loaded."""
+    exported = exported_files(model, choose)
+    described = json.loads((exported / "model.json").read_text())
+    described |= {"steps": faces.steps, "aligned": faces.aligned,
+                  "learning_rate": model.method("in-domain").learning_rate,
+                  "faces": {"count": len(faces.images), "title": faces.title, "first": faces.first,
+                            "python": faces.python, "imports": faces.imports,
+                            "sheet": data_url(faces.images, faces.kind)}}
+    path = folder / f"{model.name}.js"
+    write_script(path, {
+        "model": described,
+        "networks": {file.stem: packed(file) for file in sorted(exported.glob("*.onnx"))}})
+    measured = pd.read_csv(exported / "differences.csv").set_index(["network", "output"])
+    image = measured.loc[("generator", "image")]
+    return {"file": path.name, "bytes": path.stat().st_size, "button": faces.button,
+            "resolution": described["resolution"], "largest": image["largest difference"],
+            "mean": image["mean difference"], "kid": image["KID x 1e3"]}
 
 
 def page(folder: Path) -> str | None:
     """The page, as Jupyter Book reads it; None if its files were not made."""
-    if not (folder / "model.js").exists():
+    if not (folder / "models.json").exists():
         return None
-    scripts = [[file, (folder / file).stat().st_size] for file in ("runtime.js", "model.js")]
+    models, runtime = json.loads((folder / "models.json").read_text()), folder / "runtime.js"
+    runtime_bytes = runtime.stat().st_size
     with Image.open(folder / "poster.webp") as image:
         width, height = image.size
     html = (SOURCES / "page.html").read_text()
     titles = ["test image", "inversion", *(f"{name} {by:+d}" for name, by in EDITS.items())]
-    for key, value in {"scripts": json.dumps(scripts), "width": width, "height": height,
+    for key, value in {"runtime": json.dumps([runtime.name, runtime_bytes]),
+                       "width": width, "height": height,
                        "heads": "".join(f"<span>{title}</span>" for title in titles),
                        "titles": ", ".join(titles), "rows": len(SHOWN),
-                       "megabytes": f"{sum(size for _, size in scripts) / 1e6:.0f}"}.items():
+                       "buttons": "".join(button(made, runtime_bytes) for made in models),
+                       "losses": " ".join(loss(made) for made in models)}.items():
         html = html.replace(f"{{{key}}}", str(value))
     return f"{(SOURCES / 'page.md').read_text()}\n```{{raw}} html\n{html}```\n"
 
 
-def exported_files(model: Model) -> Path:
+def button(made: dict, runtime: int) -> str:
+    """The paragraph with the button of a model, and what pressing it loads."""
+    size = (runtime + made["bytes"]) / 1e6
+    return (f"""<p><button type="button" class="live-main" data-live="start" data-script='"""
+            f"""{json.dumps([made["file"], made["bytes"]])}'>{made["button"]}</button>
+  <span>{made["resolution"]} px; loads {size:.0f} MB from beside this page; your pictures stay """
+            "on your computer</span></p>\n")
+
+
+def loss(made: dict) -> str:
+    """What the storage of a model's weights costs, in a sentence."""
+    return (f"At {made['resolution']} px, images of {MEASURED} codes differ from PyTorch's by "
+            f"{made['mean']:.2g} in the mean and {made['largest']:.2g} at most, on the scale from "
+            f"-1 to 1; KID x 1e3 between both sets is {round(made['kid'], 3) + 0.0:.3f}.")
+
+
+def exported_files(model: Model, choose: Choose) -> Path:
     """The folder of the cache to which the model is exported, unless that was done before."""
     roles = [role for role in ("generator", "encoder", "classifier", "boundaries")
              if model.has(role)]
-    code = code_hash(["idinvert.publish.export", *modules_in("idinvert.nn")],
+    code = code_hash(["idinvert.publish.export", "idinvert.publish.preview",
+                      *modules_in("idinvert.nn")],
                      without=["idinvert.inversion", "idinvert.models"])
     key = digest(code, [model.digest(role) for role in roles])
     folder = cache_folder("exported") / f"{model.name}-{key}"
     if not (folder / "model.json").exists():  # which is written last
-        from . import export  # needs packages that a book without this page does not
+        from . import export
 
-        export.export(model, folder, "int8", count=1)
+        export.export(model, folder, "int8", MEASURED, choose)
     return folder
 
 
@@ -113,11 +216,11 @@ def write_script(path: Path, values: dict) -> None:
     path.write_text("\n".join([NAMESPACE, *lines, ""]))
 
 
-def data_url(images: Tensor) -> str:
-    """Images [N, 3, r, r] side by side as the address of a PNG file, exact."""
+def data_url(images: Tensor, kind: str) -> str:
+    """Images [N, 3, r, r] side by side as the address of a file, of a kind of Pillow's."""
     file = io.BytesIO()
-    picture(images, len(images)).save(file, "png", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    picture(images, len(images)).save(file, kind, optimize=True, quality=90)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def picture(images: Tensor, columns: int) -> Image.Image:
@@ -138,8 +241,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--vendor", type=Path, default=Path("build/vendor"))
+    parser.add_argument("--also", nargs="*", default=[], metavar="MODEL",
+                        help="further models of photographs: ffhq")
     options = parser.parse_args()
-    make(options.folder, options.vendor)
+    make(options.folder, options.vendor, options.also)
     return 0
 
 

@@ -63,8 +63,8 @@ function isAnimated(bytes) {
   return false;
 }
 
-/** The image of a file, and a remark or "". Sentence: the file cannot be used. */
-async function readFile(file, size) {
+/** The picture of a file, and a remark or "". Sentence: the file cannot be used. */
+async function readFile(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const kind = kindOf(bytes);
   if (kind === null) {
@@ -93,18 +93,56 @@ async function readFile(file, size) {
   }
   const remark = kind === "gif" && isAnimated(bytes)
     ? `${file.name} is an animated GIF: its first picture is taken.` : "";
-  return { image: squared(bitmap, size), remark };
+  return { bitmap, remark };
 }
 
-/** The centred square of a picture, reduced on white in halves, which leaves no false patterns. */
+/** The centred square of a picture. */
 function squared(picture, size, mirrored = false) {
   const width = picture.videoWidth ?? picture.width, height = picture.videoHeight ?? picture.height;
   const cut = Math.min(width, height);
+  return reduced(cut, size, (context, side) => {
+    if (mirrored) context.setTransform(-1, 0, 0, 1, side, 0);
+    context.drawImage(picture, (width - cut) / 2, (height - cut) / 2, cut, cut, 0, 0, side, side);
+  });
+}
+
+/** The square in which FFHQ would show a face, from its eyes and its mouth, each [x, y]: its centre
+    and the way from there to its right edge, as `photographs.alignment.align`. */
+function faceSquare([left, right, mouth]) {
+  const eyes = [0, 1].map(i => (left[i] + right[i]) / 2);
+  const across = [0, 1].map(i => right[i] - left[i]), down = [0, 1].map(i => mouth[i] - eyes[i]);
+  const way = [across[0] + down[1], across[1] - down[0]];
+  const half = Math.max(2 * Math.hypot(...across), 1.8 * Math.hypot(...down));
+  return { centre: eyes.map((value, i) => value + 0.1 * down[i]),
+           right: way.map(value => value * half / Math.hypot(...way)) };
+}
+
+/** A square of a picture; beyond its borders the picture is mirrored. */
+function cutOut(picture, { centre: [x, y], right }, size) {
+  const { width, height } = picture, cut = 2 * Math.hypot(...right);
+  return reduced(cut, size, (context, side) => {
+    context.translate(side / 2, side / 2);
+    context.scale(side / cut, side / cut);
+    context.rotate(-Math.atan2(right[1], right[0]));
+    context.translate(-x, -y);
+    for (const [across, factor] of [[1, -1], [2 * width - 1, -1], [0, 1]]) {
+      for (const [down, other] of [[1, -1], [2 * height - 1, -1], [0, 1]]) {
+        context.save();
+        context.translate(across, down);
+        context.scale(factor, other);
+        context.drawImage(picture, 0, 0);
+        context.restore();
+      }
+    }
+  });
+}
+
+/** The image of what is painted on a square `cut` px wide; reduced on white in halves, which leaves
+    no false patterns. */
+function reduced(cut, size, paint) {
   let side = Math.max(size, Math.min(cut, size * 2 ** Math.floor(Math.log2(cut / size))));
   let canvas = blank(side);
-  let context = canvas.getContext("2d");
-  if (mirrored) context.setTransform(-1, 0, 0, 1, side, 0);
-  context.drawImage(picture, (width - cut) / 2, (height - cut) / 2, cut, cut, 0, 0, side, side);
+  paint(canvas.getContext("2d"), side);
   for (; side > size; side /= 2) {
     const half = blank(side / 2);
     half.getContext("2d").drawImage(canvas, 0, 0, side / 2, side / 2);

@@ -4,7 +4,7 @@
 const root = document.getElementById("live");
 const $ = name => root.querySelector(`[data-live="${name}"]`);
 const place = document.currentScript.src.replace(/[^/]*$/, "");
-const SCRIPTS = JSON.parse(root.dataset.scripts); // [[file, bytes], ..]
+const RUNTIME = JSON.parse(root.dataset.runtime); // [file, bytes]
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10,
                            1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 const REACH = 5; // of an attribute's slider, in units of codes
@@ -97,12 +97,12 @@ const FIRST = ["encoder", "generator"]; // the networks of the first picture
 let showFirst; // resolves `shown`
 const shown = new Promise(resolve => { showFirst = resolve; });
 
-/** Load the scripts, and start the networks of the first picture; the others follow behind it. */
-async function load() {
-  const bar = $("progress"), total = SCRIPTS.reduce((sum, [, bytes]) => sum + bytes, 0);
+/** Load the runtime and a model's script, [file, bytes], and start the networks of the first picture; the others follow behind it. */
+async function load(script) {
+  const scripts = [RUNTIME, script], total = RUNTIME[1] + script[1], bar = $("progress");
   bar.hidden = false;
   let started;
-  for (const [file, bytes] of SCRIPTS) {
+  for (const [file, bytes] of scripts) {
     await addScript(file);
     bar.value += 0.6 * bytes / total;
     if (started) continue;
@@ -123,22 +123,30 @@ async function load() {
   await first;
 }
 
-async function begin() {
+const buttons = [...root.querySelectorAll("[data-live=start]")];
+
+/** Begin with the model of a button. */
+async function begin({ currentTarget: button }) {
   const reason = lacking();
   if (reason) return say(reason);
-  $("start").disabled = true;
+  buttons.forEach(other => { other.disabled = true; });
   say("Loading ..");
+  const pressed = performance.now();
   try {
-    await load();
+    await load(JSON.parse(button.dataset.script));
     await build();
   } catch (error) {
-    $("start").disabled = false;
+    buttons.forEach(other => { other.disabled = false; });
     return sayFailed(error);
   }
   $("intro").hidden = true;
   $("app").hidden = false;
   say("");
-  return choose(...faceOf(0));
+  shown.then(() => {
+    const seconds = ((performance.now() - pressed) / 1000).toFixed(1);
+    $("timing").textContent = `In this browser the first picture took ${seconds} s.`;
+  });
+  return choose(...faceOf(model.faces.first));
 }
 
 function sayFailed(error) {
@@ -154,11 +162,13 @@ let faces = []; // images of the test faces
 
 /** Image, title and Python of a test face. */
 function faceOf(index) {
-  return [faces[index], `test face ${index + 1}`,
-          `data.to_float(data.load("face", "test", ${faces.length}).images)[${index}:${index + 1}]`];
+  return [faces[index], `${model.faces.title} ${index + 1}`,
+          model.faces.python.replaceAll("INDEX", index)];
 }
 
 async function build() {
+  $("steps").max = model.steps[1];
+  $("steps").value = Math.min($("steps").value, model.steps[0]);
   const sheet = new Image();
   sheet.src = model.faces.sheet;
   await sheet.decode();
@@ -170,8 +180,9 @@ async function build() {
     faces.push(fromPixels(context.getImageData(0, 0, size, size).data));
   }
   faces.forEach((face, i) => {
-    addFace("faces", face, `Test face ${i + 1}`, () => choose(...faceOf(i)));
-    addFace("seconds", face, `Test face ${i + 1}`, () => chooseSecond(face));
+    const [, title] = faceOf(i);
+    addFace("faces", face, title, () => choose(...faceOf(i)));
+    addFace("seconds", face, title, () => chooseSecond(face));
   });
   for (const name of Object.keys(model.boundaries)) addAttribute(name);
   $("mix").max = model.layers;
@@ -223,6 +234,7 @@ async function choose(image, title, python) {
                          pasted: false });
   state.codes = state.start.slice();
   draw($("target"), image);
+  caption("inversion", "Inversion, step 0", "Inversion that begins at the encoding");
   caption("target", `Target: ${title}`, `Target, ${title}`);
   setBox(null);
   await showStart("Encoding E(x)");
@@ -255,7 +267,8 @@ async function refine(target = state.target, mask = ones(), lambda = Number($("l
   await engine.ready.equation4;
   if (state.losses !== losses) return;
   const began = performance.now();
-  const last = await engine.call("refine", { codes: state.start.slice(), target, mask, lambda, steps },
+  const last = await engine.call("refine", { codes: state.start.slice(), target, mask, lambda, steps,
+                                              rate: model.learning_rate },
     ({ step, image, pixel, code, codes }) => {
       if (state.losses !== losses) return; // another one has begun
       losses.push({ pixel, code: lambda * code });
@@ -317,9 +330,10 @@ function drawCurve(losses, steps, lambda) {
 function addAttribute(name) {
   const row = document.createElement("div");
   row.className = "live-slider";
-  row.innerHTML = `<label for="live-${name}">${name}</label>
+  row.innerHTML = `<label for="live-${name}">${name.replace("_", " ")}</label>
     <input type="range" id="live-${name}" min="${-REACH}" max="${REACH}" step="0.1" value="0">
-    <output for="live-${name}">0</output><span class="live-score" aria-label="classifier"></span>`;
+    <output for="live-${name}">0</output>${model.attributes.includes(name)
+      ? '<span class="live-score" aria-label="classifier"></span>' : ""}`;
   row.dataset.attribute = name;
   row.querySelector("input").oninput = edit;
   $("attributes").append(row);
@@ -387,15 +401,16 @@ function describe() {
   const keywords = moved.map(([name, value]) => `, ${name}=${value}`).join("");
   const image = state.python || `idinvert.read_image("photo.png", ${model.resolution})[None]`;
   $("python").textContent = `import idinvert
-${state.python ? "from idinvert import data\n" : ""}
+${state.python ? `${model.faces.imports}\n` : ""}
 model = idinvert.load("${model.name}")
 found = model.invert(${image}, "in-domain",
-                     lambda_dom=${$("lambda").value}, iterations=${$("steps").value}, lambda_vgg=0)
+                     lambda_dom=${$("lambda").value}, iterations=${$("steps").value}, lambda_vgg=0)${
+  model.networks.equation4.inputs.offset ? "\n# (this page steps by a smaller generator, so that codes differ a little)" : ""}
 edited = model.render(model.edit(found.codes${keywords}))
 idinvert.write_image("edited.png", edited[0])
 
 # or, with the code that this page saves:
-#   idinvert edit code.npy ${moved.map(([name, value]) => `${name}=${signed(value)}`).join(" ") || "age=+3"}`;
+#   idinvert edit code.npy --model ${model.name} ${moved.map(([name, value]) => `${name}=${signed(value)}`).join(" ") || "age=+3"}`;
 }
 
 const signed = value => (value > 0 ? `+${Number(value)}` : `${Number(value)}`);
@@ -432,9 +447,11 @@ function drawBox(event) {
   canvas.onpointerup = canvas.onpointercancel = () => { canvas.onpointermove = null; };
 }
 
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
 /** Arrow keys move the rectangle, with Shift they size it. */
 function moveBox(event) {
-  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const step = ARROWS[event.key];
   if (!step) return;
   event.preventDefault();
   const size = model.resolution;
@@ -467,13 +484,62 @@ async function diffuse() {
 async function open(file) {
   if (!file) return;
   try {
-    const { image, remark } = await readFile(file, model.resolution);
+    const { bitmap, remark } = await readFile(file);
     say(remark);
-    await choose(image, "your picture", "");
+    await choosePicture(bitmap);
   } catch (error) {
     if (!(error instanceof Sentence)) throw error;
     say(error.message);
   }
+}
+
+async function choosePicture(bitmap) {
+  const image = model.aligned ? await align(bitmap) : squared(bitmap, model.resolution);
+  if (image) await choose(image, "your picture", "");
+}
+
+/** The image of the face whose eyes and mouth the reader points at; null if they do not. */
+function align(bitmap) {
+  const { width, height } = bitmap, canvas = $("photo"), dialog = $("align");
+  const scale = Math.min(1, 720 / Math.max(width, height)), cut = Math.min(width, height);
+  [canvas.width, canvas.height] = [width, height].map(side => Math.round(side * scale));
+  canvas.parentElement.style.maxWidth = `${65 * width / height}vh`;
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  // At first those of a picture that is aligned already
+  const eyes = 0.75 - 0.5 / 1.8;
+  const points = [[0.375, eyes], [0.625, eyes], [0.5, 0.75]].map(
+    ([x, y]) => [width / 2 + (x - 0.5) * cut, height / 2 + (y - 0.5) * cut]);
+  const show = () => draw($("cut"), cutOut(bitmap, faceSquare(points), 128));
+  [...dialog.querySelectorAll(".live-handle")].forEach((handle, i) => {
+    const place = ([x, y]) => {
+      points[i] = [Math.min(width, Math.max(0, x)), Math.min(height, Math.max(0, y))];
+      handle.style.left = `${100 * points[i][0] / width}%`;
+      handle.style.top = `${100 * points[i][1] / height}%`;
+    };
+    place(points[i]);
+    handle.onpointerdown = ({ pointerId }) => handle.setPointerCapture(pointerId);
+    handle.onpointermove = ({ pointerId, clientX, clientY }) => {
+      if (!handle.hasPointerCapture(pointerId)) return;
+      const around = canvas.getBoundingClientRect();
+      place([(clientX - around.left) / around.width * width,
+             (clientY - around.top) / around.height * height]);
+      show();
+    };
+    handle.onkeydown = event => {
+      const way = ARROWS[event.key];
+      if (!way) return;
+      event.preventDefault();
+      place(points[i].map((value, axis) => value + way[axis] * cut / 100));
+      show();
+    };
+  });
+  show();
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise(resolve => {
+    dialog.onclose = () => resolve(
+      dialog.returnValue === "take" ? cutOut(bitmap, faceSquare(points), model.resolution) : null);
+  });
 }
 
 async function openCamera() {
@@ -487,11 +553,12 @@ async function openCamera() {
   return dialog.showModal();
 }
 
-function takePicture() {
-  const image = squared($("video"), model.resolution, true);
+async function takePicture() {
+  const image = model.aligned ? null : squared($("video"), model.resolution, true);
+  const bitmap = await createImageBitmap($("video"));
   $("camera-dialog").close();
   say("");
-  return choose(image, "your picture", "");
+  return image ? choose(image, "your picture", "") : choosePicture(bitmap);
 }
 
 function closeCamera() {
@@ -502,7 +569,7 @@ function closeCamera() {
 
 const VIEWS = ["target", "encoding", "inversion", "edited"];
 
-$("start").onclick = begin;
+buttons.forEach(button => { button.onclick = begin; });
 $("sample").onclick = sample;
 $("file").onchange = event => { open(event.target.files[0]); event.target.value = ""; };
 $("camera").onclick = openCamera;
@@ -518,9 +585,9 @@ $("diffuse").onclick = diffuse;
 $("target").onpointerdown = drawBox;
 $("target").onkeydown = moveBox;
 $("crisp").onchange = event => root.classList.toggle("live-crisp", event.target.checked);
-$("save").onclick = () => save([$("edited")], "edited.png", 8);
+$("save").onclick = () => save([$("edited")], "edited.png", 512 / model.resolution);
 $("save-code").onclick = () => saveCode(state.codes, model.layers, "code.npy");
-$("save-all").onclick = () => save(VIEWS.map($), "inversion.png", 8);
+$("save-all").onclick = () => save(VIEWS.map($), "inversion.png", 512 / model.resolution);
 root.ondragover = event => { event.preventDefault(); root.classList.add("live-drop"); };
 root.ondragleave = () => root.classList.remove("live-drop");
 root.ondrop = event => {

@@ -3,7 +3,8 @@
 // on the way.
 
 const sessions = {}; // by name of the network
-const RATE = 0.01, DECAY = 0.9, DECAY2 = 0.999, TINY = 1e-8; // Adam as in PyTorch
+const RENEWED = 10; // steps that an offset is good for
+const DECAY = 0.9, DECAY2 = 0.999, TINY = 1e-8; // Adam as in PyTorch
 let refining = 0; // number of the refinement that may go on
 
 const tasks = {
@@ -27,12 +28,14 @@ const tasks = {
   run: ({ network, inputs }) => run(network, inputs),
 
   /** Adam on Eq. (4) without its VGG term; reports every step, returns the last code. */
-  async refine({ codes, target, mask, lambda, steps }, report) {
+  async refine({ codes, target, mask, lambda, steps, rate }, report) {
     const mine = ++refining;
+    const inputs = { codes, target, mask, lambda_dom: Float32Array.of(lambda) };
+    if (sessions.equation4.shapes.offset) inputs.offset = new Float32Array(target.length);
     const mean = new Float32Array(codes.length), square = new Float32Array(codes.length);
-    const lambda_dom = Float32Array.of(lambda);
     for (let t = 1; t <= steps; t++) {
-      const found = await run("equation4", { codes, target, mask, lambda_dom });
+      if (inputs.offset && t % RENEWED === 1) await renew(inputs);
+      const found = await run("equation4", inputs);
       report({ step: t - 1, image: found.image, pixel: found.pixel[0], code: found.code[0],
                codes: codes.slice() });
       const bias = 1 - DECAY ** t, bias2 = Math.sqrt(1 - DECAY2 ** t);
@@ -40,7 +43,7 @@ const tasks = {
         const g = found.gradient[i];
         mean[i] += (1 - DECAY) * (g - mean[i]);
         square[i] = DECAY2 * square[i] + (1 - DECAY2) * g * g;
-        codes[i] -= RATE / bias * mean[i] / (Math.sqrt(square[i]) / bias2 + TINY);
+        codes[i] -= rate / bias * mean[i] / (Math.sqrt(square[i]) / bias2 + TINY);
       }
       await new Promise(resolve => setTimeout(resolve)); // other messages come in between
       if (mine !== refining) return null;
@@ -51,6 +54,13 @@ const tasks = {
   /** End the refinement that runs, after its present step. */
   stop() { refining++; },
 };
+
+/** Where Eq. (4) has a preview in the generator's place: what the true image has beyond it. */
+async function renew(inputs) {
+  const { image } = await run("generator", { codes: inputs.codes });
+  const seen = (await run("equation4", inputs)).image;
+  inputs.offset = inputs.offset.map((value, i) => value + image[i] - seen[i]);
+}
 
 /** The bytes that a string of base64 of gzip stands for. */
 async function unpack(text) {
