@@ -268,6 +268,16 @@ def test_letters_that_a_terminal_does_not_know_are_written_as_numbers():
     assert (result.returncode, result.stdout) == (0, "\\xfc\\U0001f600\n")
 
 
+def test_names_that_the_character_set_lacks_are_told_with_what_helps(own_registry, tmp_path):
+    write_image(tmp_path / "\N{GRINNING FACE}.png", torch.zeros(3, 8, 8))
+    words = ["-m", "idinvert", "invert", "\N{GRINNING FACE}.png", "--model", "own", "--iterations",
+             "1", "--lambda-vgg", "0", "--device", "cpu"]
+    found = python(*words, cwd=tmp_path, env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert found.returncode == 1 and "set the environment variable PYTHONUTF8=1" in found.stderr
+    found = python(*words, cwd=tmp_path, env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"})
+    assert found.returncode == 0 and "1 ok" in found.stdout
+
+
 def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path):
     (tmp_path / "broken_plugin.py").write_text("1 / 0")
     result = python("-c", "from idinvert import cli; import idinvert.registry as r, sys;"

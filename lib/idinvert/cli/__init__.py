@@ -198,6 +198,9 @@ def explained(error: Exception, command: str, again: str) -> str:
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
+    if isinstance(error, UnicodeEncodeError):  # a name, of a file to be written
+        return (f"{error.object[error.start]!r} cannot be written in the character set of this "
+                "system: set the environment variable PYTHONUTF8=1.")
     if isinstance(error, OverflowError) or "without overflow" in text:
         return "a number among the options is too large to compute with."
     if not isinstance(error, AssertionError) and raised_on_purpose(error):
@@ -276,7 +279,7 @@ def check_writable(*folders: Path) -> None:
 
     for folder in folders:
         if not writable(folder):
-            raise PermissionError(errno.EACCES, "Cannot be written to", str(folder))
+            raise PermissionError(errno.EACCES, "Cannot be written to", str(folder.absolute()))
 
 
 def missing_package(module: str, command: str) -> str:
