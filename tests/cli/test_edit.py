@@ -79,11 +79,18 @@ def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     (["age=3"], 2, "name an image and what to change"),
     (["nothing.png", "age=3"], 1, "nothing.png does not exist"),
     (["bad.npy", "age=3"], 1, "bad.npy holds no codes"),
+    (["empty.npy", "age=3"], 1, "empty.npy holds no codes"),
+    (["complex.npy", "age=3"], 1, "complex.npy holds no codes"),
+    (["results", "age=3"], 2, "results holds results of an inversion: name images"),
     (["small.npy", "age=3"], 1, "small.npy has codes of (2, 2) layers and dimensions"),
 ])  # fmt: skip
 def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, message, capsys):
     (tmp_path / "bad.npy").write_bytes(b"none")
     np.save("small.npy", np.zeros((1, 2, 2)))
+    np.save("empty.npy", np.zeros((0, 4, 4)))
+    np.save("complex.npy", np.zeros((1, 4, 4), complex))
+    (tmp_path / "results" / "codes").mkdir(parents=True)
+    (tmp_path / "results" / "settings.json").write_text("{}")
     assert main(["edit", *words, *FAST]) == status
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -148,6 +148,8 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         try:
             found = np.load(path, allow_pickle=False)
             values = found if path.suffix.lower() == ".npy" else found["code"]
+            if values.dtype.kind not in "fiu" or not values.size:
+                raise ValueError("no numbers")
             values = values.astype(np.float32).reshape(-1, *values.shape[-2:])
         except FileNotFoundError:
             raise

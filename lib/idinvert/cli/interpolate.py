@@ -29,7 +29,7 @@ from idinvert.codes import interpolate
 from idinvert.data import grid, to_uint8, write_image
 from idinvert.files import replacing
 
-from . import check_target
+from . import check_image, check_target
 from .edit import codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
     model, start = options.loaded_here(), time.monotonic()
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
-    check_target(options.out, options.pair)
+    (check_image if write is write_strip else check_target)(options.out, options.pair)
     first, last = codes_of(options.pair, model, method, options)
     codes = interpolate(first[None], last[None], steps, ends=True)[0]
     write(options.out, torch.stack(list(tqdm(shown(model, codes), "images", steps, unit="img"))))

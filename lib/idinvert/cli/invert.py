@@ -74,7 +74,12 @@ class Common:
         return self.loaded(devices.pick(self.device))
 
     def source(self, *paths: Path) -> Source:
-        """The images of paths; of a model of photographs, their faces."""
+        """The images of paths; of a model of photographs, their faces. UsageError: a path holds
+        results, among which there are images of several kinds."""
+        for path in paths:
+            if (path / "settings.json").is_file() and (path / "codes").is_dir():
+                raise UsageError(f"{path} holds results of an inversion: name images, as those in "
+                                 f"{path / 'images'}; `idinvert edit` takes {path / 'codes.npy'}.")
         return faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
 
 
