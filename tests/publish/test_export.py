@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from idinvert import models
 from idinvert.boundaries import Boundary
 from idinvert.cli import main
-from idinvert.codes import encode, render
+from idinvert.codes import encode, frozen, render
+from idinvert.files import cache_folder
 from idinvert.inversion import Settings, optimise
 from idinvert.inversion.model import Model
 from idinvert.inversion.optimiser import Networks
@@ -119,6 +120,20 @@ def test_preview_and_its_offset_are_the_image(exported, tmp_path):
     wanted = network(**given | {"offset": image - seen})
     assert torch.allclose(found["gradient"], wanted["gradient"], rtol=1e-3, atol=1e-4)
     assert found["gradient"].abs().max() > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (cache_folder("fetched") / "ffhq.safetensors").exists(),
+                    reason="ffhq is not in the cache")
+def test_ffhq_gives_what_pytorch_gives(tmp_path):
+    model = Model("ffhq", "cpu")
+    with frozen([model.network("generator")]):
+        network = export.networks(model, gradient=False)["generator"]
+        onnx.save(export.exported(network), tmp_path / "generator.onnx")
+    codes = model.sample(1, seed=3)
+    found = run(tmp_path / "generator.onnx", codes=codes)["image"]
+    assert found.shape == (1, 3, 256, 256)
+    assert torch.allclose(found, render(model.generator, codes), atol=1e-3)
 
 
 def test_judged_images_that_are_the_same_have_no_distance(exported):

@@ -149,8 +149,10 @@ def write_model(folder: Path, model: Model, faces: Faces, choose: Choose) -> dic
     measured = pd.read_csv(exported / "differences.csv").set_index(["network", "output"])
     image = measured.loc[("generator", "image")]
     return {"file": path.name, "bytes": path.stat().st_size, "button": faces.button,
-            "resolution": described["resolution"], "largest": image["largest difference"],
-            "mean": image["mean difference"], "kid": image["KID x 1e3"]}
+            "resolution": described["resolution"],
+            "preview": "offset" in described["networks"]["equation4"]["inputs"],
+            "largest": image["largest difference"], "mean": image["mean difference"],
+            "kid": image["KID x 1e3"]}
 
 
 def page(folder: Path) -> str | None:
@@ -186,7 +188,9 @@ def loss(made: dict) -> str:
     """What the storage of a model's weights costs, in a sentence."""
     return (f"At {made['resolution']} px, images of {MEASURED} codes differ from PyTorch's by "
             f"{made['mean']:.2g} in the mean and {made['largest']:.2g} at most, on the scale from "
-            f"-1 to 1; KID x 1e3 between both sets is {round(made['kid'], 3) + 0.0:.3f}.")
+            f"-1 to 1; KID x 1e3 between both sets is {round(made['kid'], 3) + 0.0:.3f}."
+            + (f" Eq. (4) steps by a preview of {PREVIEW} px, set right by the whole generator "
+               "every few steps." if made["preview"] else ""))
 
 
 def exported_files(model: Model, choose: Choose) -> Path:
