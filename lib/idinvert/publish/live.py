@@ -83,7 +83,7 @@ def stand_ins(model: Model) -> Faces:
     return Faces(data.to_float(images), "stand-in",
                  f'to_float(standins.load("{model.name}", model.whole, "test", {FACES})'
                  ".distorted(INDEX)[None])", "from idinvert.data import standins, to_float",
-                 "Start with photographs", 3, (30, 100), "webp", True)
+                 "Start with photographs", 3, (20, 100), "webp", True)
 
 
 def make(folder: Path, vendor: Path, also: Sequence[str] = ()) -> bool:

@@ -3,7 +3,7 @@
 // on the way.
 
 const sessions = {}; // by name of the network
-const RENEWED = 10; // steps that an offset is good for
+const RENEWED = 5; // steps that an offset is good for
 const DECAY = 0.9, DECAY2 = 0.999, TINY = 1e-8; // Adam as in PyTorch
 let refining = 0; // number of the refinement that may go on
 
