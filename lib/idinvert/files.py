@@ -134,6 +134,11 @@ def check_notes(path: Path, notes: dict) -> None:
             found = read_notes(path)
             for key in {**notes, **found}:
                 if found.get(key) != notes.get(key):
+                    if isinstance(found.get(key), dict) and isinstance(notes.get(key), dict):
+                        key = next(part for part in {**notes[key], **found[key]}
+                                   if found[key].get(part) != notes[key].get(part))
+                        raise ValueError(f"{path.parent} was made with another {key}: take another "
+                                         "folder or name.")
                     raise ValueError(f"{path.parent} was made with {key} {found.get(key)}, not "
                                      f"{notes.get(key)}: take another folder or name.")
         with replacing(path) as temporary:

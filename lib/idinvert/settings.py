@@ -27,8 +27,9 @@ Function = TypeVar("Function", bound=Callable)
 Count = Annotated[int, Field(ge=1, lt=1 << 63)]  # 1, 2, ..
 Whole = Annotated[int, Field(ge=0, lt=1 << 63)]  # 0, 1, ..
 Pixels = Annotated[int, Field(ge=1, le=1 << 16)]  # of the side of an image
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LARGEST = 1e30  # beyond it, sums of squares are infinite in float32
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]  # of confidence
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]

@@ -160,3 +160,36 @@ def test_images_are_read_from_memory(folder):
     data = io.BytesIO((folder / "9.png").read_bytes()).getvalue()
     source = sources.Source(["9.png"], lambda name: data)
     assert torch.equal(source.read("9.png", 8), read_image(folder / "9.png", 8))
+
+
+def test_a_closed_folder_loses_no_other_images(tmp_path, monkeypatch):
+    for name in ("a.png", "closed/b.png"):
+        write_image(tmp_path / name, torch.zeros(3, 8, 8))
+    plain = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: plain(path, mode)
+                        and "closed" not in str(path))
+    source = open_source(tmp_path)
+    assert source.names == ["a.png"] and source.others == ["closed/ (no permission)"]
+
+
+def test_names_are_on_one_line_and_obeyed_by_no_terminal(tmp_path):
+    image = tmp_path / "plain.png"
+    write_image(image, torch.zeros(3, 8, 8))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a\nb.png", "\x1b[31m.png"):
+            (folder / name).write_bytes(image.read_bytes())
+            archive.writestr(name, image.read_bytes())
+    for source in map(open_source, (folder, tmp_path / "a.zip")):
+        assert sorted(source.names) == ["\\x1b[31m.png", "a\\x0ab.png"]
+        assert source.read("a\\x0ab.png", 8).shape == (3, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for _ in range(2):
+            archive.writestr("a.png", b"image")
+    with pytest.raises(ValueError, match="has the name 'a.png' twice"):
+        open_source(tmp_path / "a.zip")

@@ -1,10 +1,12 @@
 """`idinvert invert`: many images, resumed, shared, and none harmed by another."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -241,7 +243,7 @@ def test_names_that_are_no_text_are_inverted_and_tabled(own_registry, images, tm
         pytest.skip("this file system has names of text alone")
     assert main(command(images, tmp_path / "out")) == 0
     table = table_of(tmp_path / "out")
-    assert table.loc['caf\\xe9,\n".png', "state"] == "ok" and len(table) == 6
+    assert table.loc['caf\\xe9,\\x0a".png', "state"] == "ok" and len(table) == 6
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
@@ -258,6 +260,32 @@ def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, ca
     (out / "settings.json").write_text('{"mod')
     assert main(command(images, out)) == 1
     assert "settings.json is damaged" in capsys.readouterr().err
+
+
+def test_codes_that_cannot_be_read_are_kept(own_registry, images, tmp_path, monkeypatch, capsys):
+    """As those of another user, or on a disk that is away: nothing says that they are damaged."""
+    out, load = tmp_path / "out", np.load
+    main(command(images, out))
+    before = everything(out)
+
+    def closed(path, **options):
+        if Path(path).name == "2.npz":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return load(path, **options)
+    monkeypatch.setattr(np, "load", closed)
+    assert main(command(images, out)) == 1
+    assert "Permission denied: " in capsys.readouterr().err
+    monkeypatch.undo()
+    assert everything(out) == before
+
+
+def test_another_encoder_is_named_alone(own_registry, images, tmp_path, capsys):
+    main(command(images, tmp_path / "out"))
+    network = models.load("own-base").requires_grad_(True)
+    torch.nn.init.zeros_(next(network.parameters()))
+    models.save("own-base", network)
+    assert main(command(images, tmp_path / "out")) == 1
+    assert "out was made with another encoder: take another folder" in capsys.readouterr().err
 
 
 def test_out_of_memory_halves_the_batch_once(own_registry, images, tmp_path, monkeypatch, capsys):

@@ -333,3 +333,18 @@ def test_small_streams_of_many_numbers_are_refused(shape):
                f"w{codec.SCALES}": torch.ones(1)}
     with pytest.raises(ValueError, match="the shapes are none of a model"):
         codec.unpacked(tensors)
+
+
+def test_weights_without_a_card_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
+    models.save("own", stylegan.Generator(8, 4, 4, channel_base=64, channel_max=8))
+    (tmp_path / "weights" / "own.json").unlink()
+    with pytest.raises(models.ModelsError, match="own.safetensors has no card own.json beside it"):
+        models.load("own")
+
+
+def test_models_are_named_not_reached_by_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
+    models.save("own", stylegan.Generator(8, 4, 4, channel_base=64, channel_max=8))
+    with pytest.raises(models.ModelsError, match="Unknown model"):
+        models.load("../weights/own")

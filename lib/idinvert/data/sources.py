@@ -13,6 +13,7 @@ import subprocess
 import sys
 import weakref
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,10 @@ def source_at(path: Path) -> Source:
 
 
 def text(name: str) -> str:
-    """A file's name as text; bytes of it that are none are written as \\xe9."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file's name as text on one line; bytes of it that are none are written as \\xe9, and so are
+    characters that a terminal would obey."""
+    found = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", found)
 
 
 def natural(name: str) -> list:
@@ -179,7 +182,9 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
         kept = []
         for name in below:
             path = Path(place, name)
-            if (path / "settings.json").exists() and (path / "codes").is_dir():
+            if not os.access(path, os.R_OK | os.X_OK):
+                others.append(f"{text(path.relative_to(folder).as_posix())}/ (no permission)")
+            elif (path / "settings.json").exists() and (path / "codes").is_dir():
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (results)")
             elif (real := path.resolve()) not in seen:
                 seen.add(real)
@@ -208,6 +213,9 @@ def zip_source(path: Path) -> Source:
     for name in names:
         if leaves(name):
             raise ValueError(f"{path} has the name {name[:80]!r}, which leaves its folder.")
+    twice, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(f"{path} has the name {twice[:80]!r} twice: pack it again.")
 
     def unpacked(name: str, most: int) -> bytes:
         if archive.getinfo(name).compress_type not in UNPACKED:
@@ -221,9 +229,11 @@ def zip_source(path: Path) -> Source:
             raise ImageError(f"{name} has more than {LARGEST_FILE >> 20} MB.")
         return data
 
-    names = {name for name in names if not is_added(name)}
-    taken = {name for name in names if is_image(name, lambda n=name: unpacked(n, BEGINNING))}
-    return Source(sorted(taken, key=natural), encoded, visible(names - taken))
+    names = {text(name): name for name in names if not is_added(name)}
+    taken = {shown for shown, name in names.items()
+             if is_image(name, lambda name=name: unpacked(name, BEGINNING))}
+    return Source(sorted(taken, key=natural), lambda shown: encoded(names[shown]),
+                  visible(names.keys() - taken))
 
 
 def leaves(name: str) -> bool:

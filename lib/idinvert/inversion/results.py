@@ -82,11 +82,16 @@ def identity(name: str, content: bytes) -> dict[str, np.ndarray]:
 
 
 def read_row(path: Path) -> dict[str, Any] | None:
-    """What is known of an image, without tuned weights; None if the file is damaged."""
+    """What is known of an image, without tuned weights; None if the file is damaged. OSError: it
+    cannot be read, as of another user or on a disk that is not there, which says nothing of it."""
     try:
         with np.load(path, allow_pickle=False) as row:
             return {key: row[key] for key in row.files if not key.startswith(TUNED)}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
         return None
 
 

@@ -77,7 +77,7 @@ def writable(path: Path) -> bool:
 def find(file: str) -> Path | None:
     """The path of a file of the registry; None if no folder has it. Fetched models come last, so
     that a model of the user's own may have the same name."""
-    if len(os.fsencode(file)) > LONGEST:
+    if len(os.fsencode(file)) > LONGEST or Path(file).name != file:  # no name of a model
         return None
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:
@@ -155,6 +155,9 @@ def card(name: str) -> dict:
     path = find(f"{name}.json")
     if path is None and name in sources.SOURCES:
         return sources.described(name)
+    if path is None and (weights := find(f"{name}.safetensors")):
+        raise ModelsError(f"{weights} has no card {name}.json beside it: put both there, or remove "
+                          "the weights.")
     if path is None:
         everything = [*names(), *sources.SOURCES]
         near = difflib.get_close_matches(name, everything, 3, 0.4) or names()
