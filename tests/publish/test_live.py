@@ -208,6 +208,7 @@ def test_nothing_is_loaded_before_the_button_is_pressed(reader):
 OFFERED = (HTML / "live.html").exists() and "ffhq.js" in (HTML / "live.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not OFFERED, reason="the live page was made without --also ffhq")
 def test_photographs_are_cut_out_by_handles_refined_and_edited(reader, tmp_path):
     start(reader, (HTML / "live.html").as_uri(), "ffhq")
