@@ -15,6 +15,8 @@ from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.files import locked
 from idinvert.models import store
+from idinvert.publish import live
+from idinvert.publish.folders import MARK, emptied
 from idinvert.study import execution, run
 
 
@@ -198,11 +200,27 @@ def test_directions_need_a_name(own_registry, tmp_path, capsys):
         assert "is no name of an attribute" in error and error.count("\n") == 1
 
 
-def test_the_book_removes_no_other_files(tmp_path, capsys):
-    (tmp_path / "thesis.tex").touch()
+@pytest.mark.parametrize("names", [["thesis.tex"], ["_config.yml", "intro.md"]])
+def test_the_book_and_its_live_page_remove_no_other_files(tmp_path, names, capsys):
+    """Another book is none of ours either."""
+    for name in names:
+        (tmp_path / name).touch()
     assert main(["book", str(tmp_path), "--vendor", str(tmp_path)]) == 1
-    assert "other files than a book's" in capsys.readouterr().err
-    assert (tmp_path / "thesis.tex").exists()
+    assert "holds other files, which would be removed" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="holds other files, which would be removed"):
+        live.make(tmp_path, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_a_build_replaces_what_an_earlier_one_left(tmp_path):
+    emptied(tmp_path / "book", ["_build"])
+    for name in ("old.md", "_build"):
+        (tmp_path / "book" / name).mkdir()
+    emptied(tmp_path / "book", ["_build"])
+    assert {path.name for path in (tmp_path / "book").iterdir()} == {MARK, "_build"}
+
+
+def test_a_book_without_its_scripts_is_told(tmp_path, capsys):
     assert main(["book", str(tmp_path / "new"), "--vendor", str(tmp_path / "none")]) == 1
     assert "`python tools/vendor.py" in capsys.readouterr().err
 

@@ -186,10 +186,11 @@ def explained(error: Exception, command: str, again: str) -> str:
     from idinvert.devices import is_out_of_memory
 
     text = " ".join(str(error).split())
-    if is_out_of_memory(error) and command in WITHOUT_BATCH:
-        return "out of memory: this needs a machine that has more, or fewer other programs on it."
     if is_out_of_memory(error):
-        return "out of memory: take a smaller --batch, or fewer or smaller images."
+        return "out of memory: " + (
+            "this needs a machine that has more, or fewer other programs on it."
+            if command in WITHOUT_BATCH else
+            "take a smaller --batch, or fewer or smaller images.")
     if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             or "No space left on device" in text):
         return (f"the disk is full{of_file(error)}: free some space, then the same command "

@@ -29,6 +29,7 @@ from idinvert.training import zoo
 
 from . import chapters, drawings, live
 from .chapters import table
+from .folders import emptied
 
 PAGES = ROOT / "book"
 CLAIMS = PAGES / "claims.csv"
@@ -64,14 +65,7 @@ def assemble(target: Path, vendor: Path, live_files: Path) -> None:
     if not vendor.is_dir():
         raise FileNotFoundError(f"There is no folder {vendor}: `python tools/vendor.py {vendor}` "
                                 "fetches the scripts that the book serves.")
-    found = {path.name for path in target.iterdir()} if target.exists() else set()
-    if found - {"_build"} and not {"_config.yml", "intro.md"} & found:
-        raise ValueError(f"{target} holds other files than a book's, which would be removed: name "
-                         "an empty folder or a new one.")
-    target.mkdir(parents=True, exist_ok=True)
-    for path in target.iterdir():
-        if path.name != "_build":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    emptied(target, kept=["_build"], signs=["paper_and_ours.md", "deviations.md"])
     shutil.copytree(PAGES, target, dirs_exist_ok=True)
     shutil.copytree(vendor, target / "_vendor", ignore=shutil.ignore_patterns(live.RUNTIME))
     shutil.copytree(RESULTS / "figures", target / "figures")

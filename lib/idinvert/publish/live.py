@@ -16,7 +16,6 @@ import base64
 import gzip
 import io
 import json
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ from idinvert.files import cache_folder
 from idinvert.inversion.model import Model
 from idinvert.provenance import code_hash, modules_in
 from idinvert.settings import digest
+
+from .folders import emptied
 
 if TYPE_CHECKING:
     from .export import Network
@@ -90,9 +91,9 @@ def make(folder: Path, vendor: Path, also: Sequence[str] = ()) -> bool:
     """Write the page's files into a folder; False, with a sentence, if the runtime is missing.
 
     also: further models that the page offers, whose images are inverted at a smaller size.
+    ValueError: the folder holds other files, or a model has no preview.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    emptied(folder, signs=["live.js"])
     runtime = vendor / RUNTIME
     if not runtime.is_dir():
         print("The book is built without its live page: onnxruntime-web was not fetched.",

@@ -8,16 +8,18 @@ renewed every few steps. Where codes rest, the sum is the true image.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idinvert.codes import render
 from idinvert.inversion.model import Model
-from idinvert.losses import LAMBDA_DOM
 from idinvert.nn.mobilestylegan import Generator, InverseHaar
 from idinvert.nn.stylegan import layer_noise
 
+from . import export
 from .export import Network, gradient_of
 
 SAMPLES = 24  # images that the linear map is fitted to
@@ -73,7 +75,9 @@ class Preview(nn.Module):
 
 
 def preview_of(model: Model, size: int) -> Preview:
-    """The preview of a model whose generator is a MobileStyleGAN."""
+    """The preview of a model; ValueError: its generator is no MobileStyleGAN."""
+    if not isinstance(model.whole, Generator):
+        raise ValueError(f"{model.name} has no preview, which only a MobileStyleGAN has.")
     codes = model.sample(SAMPLES, seed=5)
     return Preview(model.whole, size).fit(codes, render(model.generator, codes, 1))
 
@@ -96,6 +100,6 @@ def equation4(model: Model, preview: Preview) -> Network:
 
     codes = model.sample(1)
     image = render(model.generator, codes)
-    inputs = {"codes": codes, "target": image, "mask": torch.ones_like(image[:, :1]),
-              "lambda_dom": torch.full((1,), LAMBDA_DOM), "offset": torch.zeros_like(image)}
-    return Network(gradient, inputs, ("gradient", "image", "pixel", "code"))
+    whole = export.equation4(model, codes, image)
+    return replace(whole, function=gradient,
+                   inputs=whole.inputs | {"offset": torch.zeros_like(image)})

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from idinvert import devices
@@ -245,16 +245,18 @@ def tasks(networks: Networks, device: str) -> dict[str, NetworkTask]:
     usual, small = TRAINED
     batch = max(1, int(usual * min(1, small / size)**2))
     images = torch.randint(256, (4 * batch, 3, size, size), dtype=torch.uint8)
-    judges = [new_discriminator("projected.Discriminator", {"resolution": size}, device)
-              for _ in range(2)]
-    parts = [copy.deepcopy(network).requires_grad_(True)
-             for network in (networks.generator, networks.encoder)]
+
+    def judge() -> nn.Module:
+        return new_discriminator("projected.Discriminator", {"resolution": size}, device)
+
+    pupil, generator = (copy.deepcopy(network).requires_grad_(True)
+                        for network in (networks.encoder, networks.generator))
     found: dict[str, NetworkTask] = {"training of the encoder": DomainGuidedTask(
-        parts[1], networks.generator, judges[1], networks.features, images,
+        pupil, networks.generator, judge(), networks.features, images,
         EncoderRecipe(batch=batch, schedule_kimg=1), device, batch)}
-    if isinstance(networks.generator, stylegan.Generator | stylegan2.Generator):
+    if isinstance(generator, stylegan.Generator | stylegan2.Generator):
         found["training of the generator"] = gan.GanTask(
-            *parts[:1], judges[0], images, gan.Recipe(batch=batch, augment=True), device)
+            generator, judge(), images, gan.Recipe(batch=batch, augment=True), device)
     return found
 
 
