@@ -230,6 +230,8 @@ def test_a_run_of_another_kind_is_not_this_model(folder, capsys):
     (["--images", "nowhere"], "nowhere does not exist"),
     (["--batch", "0"], "batch is 0, but should be greater than or equal to 1"),
     (["--kimg", "-1"], "kimg is -1.0, but should be greater than 0"),
+    (["--resolution", "65536"], "resolution is 65536, but should be less than or equal to 4096"),
+    (["--dimensions", "50000"], "A stylegan2.Generator of this size cannot be trained: it would"),
     (["--channel-base", "4"], "channel_base is 4, which leaves the layers of 8 px"),
 ])  # fmt: skip
 def test_errors_are_one_sentence(folder, extra, message, capsys):

@@ -18,11 +18,13 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from tyro.conf import Positional
 
 from idinvert import models, processes
+from idinvert.models import store
 from idinvert.settings import Count, NotNegative, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, standins, train, zoo
 from idinvert.training.discriminators import mirror
@@ -30,6 +32,8 @@ from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
 from . import UsageError, check_writable, read_options
+
+Side = Annotated[int, Field(ge=1, le=store.LIMITS["resolution"])]  # of images, px
 
 
 @settings
@@ -79,7 +83,7 @@ class Gan(OfImages):
     _: KW_ONLY
     kimg: Positive = 1000  # thousand images; more continues
     architecture: Literal["stylegan", "stylegan2"] = "stylegan2"  # of the generator
-    resolution: Count = 64  # px, a power of two
+    resolution: Side = 64  # px, a power of two
     layerwise: bool = False  # one code per layer (section 6.2)
     channel_base: Count = 1024  # a layer at r px has base / r channels
     channel_max: Count = 128  # most channels of a layer
@@ -138,7 +142,7 @@ class Classifier(OfImages):
     labels: str  # CSV: a column `image`, and one of 0 and 1 for each attribute
     sided: tuple[str, ...] = ()  # attributes that a mirror image reverses, as a pose to the right
     kimg: Positive = 300  # thousand images; more continues
-    resolution: Count = 64  # px, that of the generator
+    resolution: Side = 64  # px, that of the generator
     recipe: classifier.Recipe = classifier.Recipe()  # how it is trained
 
     def entry(self) -> classifier.ClassifierEntry:

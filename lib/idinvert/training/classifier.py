@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from idinvert import data, models
 from idinvert.data import POSITIVE_CLASSES, binary_labels, grid, to_float
-from idinvert.nn.architecture import build
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
-from .entries import Entry, Published, task
+from .entries import Entry, Published, task, untrained
 from .steps import NetworkTask, descend
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
@@ -221,7 +220,7 @@ class ClassifierEntry(Entry):
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> ClassifierTask:
         images, labels, mirrored = self.labelled_images(self.settings.get("resolution", 64), share)
         torch.manual_seed(self.seed)
-        network = build(self.architecture, {"attributes": labels.shape[1], **self.settings})
+        network = untrained(self.architecture, {"attributes": labels.shape[1], **self.settings})
         recipe = self.scheduled_recipe(holdout=min(self.recipe.holdout, len(images) // 8))
         return ClassifierTask(network, images, labels, mirrored, recipe, device)
 

@@ -11,8 +11,9 @@ from torch import nn
 from idinvert import models
 from idinvert.models import pretrained
 from idinvert.nn import projected
-from idinvert.nn.architecture import NETWORKS, build
+from idinvert.nn.architecture import NETWORKS
 
+from .entries import untrained
 from .net2net import wider
 
 
@@ -32,7 +33,7 @@ def new_discriminator(architecture: str, generator: Mapping[str, Any], device: s
     """An untrained discriminator as wide as the generator of these settings, ready to judge."""
     known = inspect.signature(NETWORKS[architecture]).parameters
     shared = {name: value for name, value in generator.items() if name in known}
-    return with_features(build(architecture, shared), device)
+    return with_features(untrained(architecture, shared), device)
 
 
 def with_features(discriminator: nn.Module, device: str) -> nn.Module:

@@ -26,14 +26,14 @@ from idinvert.data import grid, to_float
 from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
-from idinvert.nn.architecture import NETWORKS, build
+from idinvert.nn.architecture import NETWORKS
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
 from .discriminators import discriminator_of, penalised
-from .entries import Entry, Published, task
+from .entries import Entry, Published, task, untrained
 from .parallel import synchronise
 from .runs import begun, curve
 from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
@@ -280,7 +280,7 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
     """
     size = {name: getattr(generator, name) for name in ("resolution", "num_layers", "w_dim")
             if name in inspect.signature(NETWORKS[architecture]).parameters}
-    network = pretrained.attached(build(architecture, size | dict(settings)))
+    network = pretrained.attached(untrained(architecture, size | dict(settings)))
     if parent is not None:
         network.load_state_dict(network.state_dict() | parent.state_dict())
     codes = code_statistics(generator)

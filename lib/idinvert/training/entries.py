@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from idinvert import data, models
-from idinvert.nn.architecture import NETWORKS
+from idinvert.models import store
+from idinvert.nn.architecture import NETWORKS, build
 from idinvert.processes import ALONE, Share
 from idinvert.registry import Registry, nearest
 from idinvert.settings import NotNegative, Whole, settings
@@ -123,3 +124,13 @@ def check_network(architecture: str, settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in known:
             raise ValueError(f"{architecture} has no setting {name!r}: {nearest(name, known)}")
+
+
+def untrained(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
+    """A new network; ValueError: the settings fit none, or only one larger than a model can be."""
+    try:
+        store.check_size({"architecture": architecture, "settings": settings})
+    except ValueError as error:
+        raise ValueError(f"A {architecture} of this size cannot be trained: "
+                         f"{str(error).rstrip('.')}.") from error
+    return build(architecture, settings)

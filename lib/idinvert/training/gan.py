@@ -16,7 +16,6 @@ from idinvert.codes import render, sample_codes
 from idinvert.data import grid
 from idinvert.metrics import features, frechet, kid
 from idinvert.models import pretrained
-from idinvert.nn.architecture import build
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
@@ -24,7 +23,7 @@ from idinvert.settings import Share as Fraction
 
 from . import augment
 from .discriminators import new_discriminator, penalised, widen_discriminator
-from .entries import Entry, Published, check_network, task
+from .entries import Entry, Published, check_network, task, untrained
 from .net2net import take_codes, wider
 from .runs import evaluations
 from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
@@ -329,7 +328,7 @@ class GanEntry(Entry):
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> GanTask:
         torch.manual_seed(self.seed)
-        generator = build(self.architecture, self.settings)
+        generator = untrained(self.architecture, self.settings)
         discriminator = new_discriminator(self.discriminator, self.settings, device)
         teacher = None
         if self.parent:

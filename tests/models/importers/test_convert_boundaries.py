@@ -37,6 +37,12 @@ def test_one_normal_for_all_layers(path):
     assert boundary.layers == tuple(range(6))
 
 
+@pytest.mark.parametrize("values", [np.asfortranarray(NORMAL), NORMAL.astype(">f4")])
+def test_any_order_of_numbers_and_bytes_is_read(path, values):
+    np.save(path, values)
+    assert np.array_equal(reader.read_file(path).values, NORMAL)
+
+
 @pytest.mark.parametrize("values, layers, message", [
     (NORMAL[:, :5], None, r"shape \[1, 5, 4\], the codes have \[6, 4\]"),
     (NORMAL, (2, 6), r"layers \[2, 6\] of 6"),

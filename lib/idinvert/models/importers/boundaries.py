@@ -81,7 +81,7 @@ def read_file(path: str | Path) -> Normals:
 
 def content(file: BinaryIO) -> Normals:
     """As `read_file`, of an open file; RecordError."""
-    shape, kind = header(file)
+    shape, order, kind = header(file)
     if kind.hasobject:
         return published(read(file))
     if kind.kind not in "fiu" or math.prod(shape) > LARGEST:
@@ -89,11 +89,12 @@ def content(file: BinaryIO) -> Normals:
     data = file.read(math.prod(shape) * kind.itemsize)
     if len(data) < math.prod(shape) * kind.itemsize:
         raise RecordError("is truncated")
-    return Normals(np.frombuffer(data, kind).reshape(shape), None)
+    return Normals(np.frombuffer(data, kind).reshape(shape, order=order), None)
 
 
-def header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of a .npy file, whose position is then that of the data."""
+def header(file: BinaryIO) -> tuple[tuple[int, ...], str, np.dtype]:
+    """Shape, order ("C" or "F") and type of a .npy file, whose position is then that of the data.
+    """
     try:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0,
@@ -101,9 +102,7 @@ def header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
         shape, fortran, kind = read_header(file)
     except Exception as error:  # damaged headers raise many types
         raise RecordError("is no NumPy file") from error
-    if fortran and len(shape) > 1:
-        raise RecordError("has its numbers in Fortran order")
-    return shape, kind
+    return shape, "F" if fortran else "C", kind
 
 
 def published(node: Any) -> Normals:
