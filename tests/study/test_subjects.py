@@ -150,7 +150,7 @@ def test_published_files_are_imported_once(tmp_path, monkeypatch, own_registry):
 def test_the_profile_of_the_paper_names_its_data():
     run = study.begin("02_reconstruction", "paper", "cpu")
     assert {d: (s.split, len(s.files)) for d, s in run.listed.items()} == {
-        "face": ("ffhq", 7), "tower": ("lsun", 5), "bedroom": ("lsun", 5)}
+        "face": ("ffhq", 7), "ffhq": ("ffhq", 0), "tower": ("lsun", 5), "bedroom": ("lsun", 5)}
     assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
     with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):
         networks.load_domains(run, None, ())
