@@ -36,12 +36,24 @@ class Share:
 
 
 ALONE = Share()
+# What launchers set, and its values for a process alone
+VARIABLES = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
 
 
 def share() -> Share:
-    """The share of this process, from the environment that launchers set."""
-    rank, world, local = (int(os.environ.get(name) or default) for name, default in
-                          (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    """The share of this process, from the environment that launchers set.
+
+    ValueError: the variables do not fit one another, as where one of them is left over. A process
+    would then leave images to others that there are not.
+    """
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    whole = all(value.isdecimal() for value in given.values())
+    rank, world, local, _ = (int(given.get(name, alone)) if whole else -1
+                             for name, alone in VARIABLES.items())
+    if not 0 <= rank < world or (world > 1 and "RANK" not in given):
+        told = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ValueError(f"The environment has {told}, as for several processes, but not all of "
+                         "it: start them with torchrun, or unset these variables.")
     return Share(rank, world, local)
 
 

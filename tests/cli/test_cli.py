@@ -116,6 +116,7 @@ def test_without_a_command_the_help_is_shown(capsys):
      "(not foreseen; `idinvert --traceback models --x` shows where)"),
     (OverflowError("cannot convert float infinity to integer"), 1, "number among the options is"),
     (RuntimeError("value cannot be converted to type float without overflow"), 1, "is too large"),
+    (RuntimeError("Could not determine home directory."), 1, "set HOME, or IDINVERT_CACHE and"),
     (RuntimeError("shapes do not fit"), 1, "RuntimeError: shapes do not fit (not foreseen"),
     (ValueError("cannot reshape array"), 1, "not foreseen"),
     (AssertionError(), 1, "AssertionError (not foreseen"),
@@ -276,6 +277,29 @@ def test_directions_of_an_encoder_are_refused(own_registry, capsys):
 def test_closed_streams_bother_nobody(closed):
     command = f"{sys.executable} -m idinvert models face-stylegan {closed}"
     assert subprocess.run(command, shell=True).returncode == 0
+
+
+def test_help_is_shown_in_the_narrowest_terminal(monkeypatch, capsys):
+    """Where a column is narrower than a word, it would be wrapped for ever."""
+    monkeypatch.setenv("COLUMNS", "1")
+    with pytest.raises(SystemExit, match="0"):
+        main(["models", "--help"])
+    assert "usage: idinvert models" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variables, told", [
+    ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2"), ({"RANK": "5"}, "RANK=5"), ({"RANK": "-1"}, "RANK=-1"),
+    ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2, WORLD_SIZE=2"), ({"WORLD_SIZE": "x"}, "SIZE=x"),
+    ({"LOCAL_WORLD_SIZE": "x"}, "LOCAL_WORLD_SIZE=x"),
+])  # fmt: skip
+def test_half_of_what_a_launcher_sets_is_refused(own_registry, tmp_path, variables, told,
+                                                 monkeypatch, capsys):
+    """A single process would invert its share of the images, and call that everything."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    assert main(["invert", str(tmp_path / "a.png"), "--model", "own"]) == 1
+    assert f"{told}, as for several processes, but not all" in capsys.readouterr().err
 
 
 def test_letters_that_a_terminal_does_not_know_are_written_as_numbers():

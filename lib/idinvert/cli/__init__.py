@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import traceback
@@ -33,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
 WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # places that cannot be used
+NARROWEST = 40  # columns of a terminal
 UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "dlib": "dlib-bin"}
@@ -69,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prepare_output() -> None:
     """Let nothing that is said fail: neither where nobody listens nor for letters that a terminal
-    does not know."""
+    does not know, nor for want of columns, in which help would be wrapped for ever."""
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # it was closed
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
@@ -199,6 +203,9 @@ def explained(error: Exception, command: str, again: str) -> str:
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
+    if "Could not determine home directory" in text:
+        return ("there is no home folder for a place that begins with ~: set HOME, or "
+                "IDINVERT_CACHE and IDINVERT_MODELS, to a folder that there is.")
     if isinstance(error, UnicodeEncodeError):  # a name, of a file to be written
         return (f"{error.object[error.start]!r} cannot be written in the character set of this "
                 "system: set the environment variable PYTHONUTF8=1.")
