@@ -60,6 +60,14 @@ def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images
     assert np.array_equal(np.load(out / "codes.npy")[4], np.load(out / "codes/sub/3.npz")["code"])
 
 
+def test_a_run_that_could_read_no_image_fails(own_registry, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert main(command(tmp_path, tmp_path / "out")) == 1
+    write_image(tmp_path / "small.png", torch.zeros(3, 4, 4))
+    assert main(command(tmp_path / "small.png", tmp_path / "out")) == 1
+    assert capsys.readouterr().out.startswith("0 ok, 0 diverged, 1 unreadable")
+
+
 def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, images, tmp_path):
     out = tmp_path / "out"
     main(command(images, out))

@@ -102,6 +102,24 @@ def test_a_longer_run_continues_a_shorter_one(folder):
     assert models.card("own")["kimg"] == 0.032
 
 
+@pytest.mark.parametrize("left", ["", "\0\0\0"])
+def test_a_run_whose_log_was_lost_is_finished_all_the_same(folder, left):
+    gan(folder)
+    (folder / "runs" / "own" / "log.jsonl").write_text(left)
+    assert gan(folder) == 0
+    card = models.card("own")
+    assert card["kimg"] == 0.016 and card["seconds"] > 0
+
+
+def test_what_was_made_for_a_generator_before_it_was_trained_on_is_named(folder, capsys):
+    gan(folder)
+    encoder(folder)
+    assert "another generator now" not in capsys.readouterr().err
+    gan(folder, kimg=0.032)
+    assert ("own is another generator now: train, fit or import again what was made for the one "
+            "before, own-base.") in capsys.readouterr().err
+
+
 def test_a_longer_encoder_run_goes_on_with_its_learning_rate(folder):
     """It does not jump back up, and the card tells the schedule."""
     gan(folder)

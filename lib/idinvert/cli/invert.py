@@ -93,8 +93,9 @@ class Command(Common):
     """compute gradients in bfloat16, by networks made ready for it"""
 
 
-def main(arguments: list[str]) -> None:
-    """Invert, and say how many images it was and where they are."""
+def main(arguments: list[str]) -> int:
+    """Invert, and say how many images it was and where they are; returns 1 if no image of those
+    that fell to this process could be read."""
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
@@ -118,6 +119,7 @@ def main(arguments: list[str]) -> None:
         sheet = comparison(job)
     if share.first and sheet:
         print(f"Photographs above their inversions: {sheet}")
+    return int(counts["unreadable"] == counts.total() > 0)
 
 
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str

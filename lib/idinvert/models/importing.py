@@ -7,7 +7,9 @@ formats are in `importers`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -40,15 +42,30 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
             raise ModelsError(f"A model {target} exists: take another name, or --replace.")
         if role in ("encoder", "conventional"):
             check_fits(target, networks[role], name)
-    for role, target in targets.items():
-        generator = {} if role == "generator" else {"generator": name}
-        store.save(target, networks[role], dtype=torch.float32, role=role, kind=role, **generator,
-                   imported=file.path.name, format=importer.title,
-                   imported_sha256=store.file_sha256(file.path))
+    with watched(name):
+        for role, target in targets.items():
+            generator = {} if role == "generator" else {"generator": name}
+            store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
+                       **generator, imported=file.path.name, format=importer.title,
+                       imported_sha256=store.file_sha256(file.path))
     saved = list(targets.values())
     if normals is not None:
         saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    """Warn if the generator `name` has other weights after the block than before, and there is
+    what was made for its codes as they were: encoders and boundaries."""
+    before = None if store.fetched(name) else store.digest(name)
+    yield
+    if before not in (None, store.digest(name)):
+        others = [other for role in ("encoder", "conventional", "boundaries")
+                  for other in store.companions(name, role).values()]
+        if others:
+            warnings.warn(f"{name} is another generator now: train, fit or import again what was "
+                          f"made for the one before, {', '.join(others)}.", stacklevel=2)
 
 
 def importer_of(file: File) -> Importer:

@@ -52,6 +52,8 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
     folder.mkdir(parents=True, exist_ok=True)
     step, spent, sums = resume(task, folder, start, writes)
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
+    if writes and step >= max(steps, 1):
+        end_log(folder, step, task.batch, spent)
     begun = tick_start = time.monotonic()
     tick_step = step
     bar = tqdm(total=steps * task.batch, initial=step * task.batch, unit="img", unit_scale=True,
@@ -189,6 +191,16 @@ def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -
     with replacing(folder / "checkpoint.pt") as temporary:
         torch.save({"step": step, "batch": task.batch, "seconds": clock + time.monotonic(),
                     "sums": sums, "task": task.state_dict()}, temporary)
+
+
+def end_log(folder: Path, step: int, batch: int, seconds: float) -> None:
+    """Let the log of a run that has nothing left to do tell how far the run came, also where its
+    last lines were lost, as when the power fails."""
+    log = folder / "log.jsonl"
+    last = log.read_text().splitlines()[-1:] if log.exists() else []
+    if not last or json.loads(last[0])["kimg"] < step * batch / 1000 - 1e-6:
+        append(folder, step, batch, seconds,
+               {"images_per_second": step * batch / max(seconds, 1e-9)})
 
 
 def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -> None:

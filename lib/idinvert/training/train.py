@@ -8,6 +8,7 @@ from pathlib import Path
 
 from idinvert import models, processes
 from idinvert.files import locked
+from idinvert.models import importing
 from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
 
@@ -130,13 +131,14 @@ def publish(entry: Entry, task: NetworkTask) -> None:
         del facts["domain"]
     if entry.notes:
         facts["notes"] = entry.notes
-    for part in reversed(entry.published):  # the model itself, which is first, at last
-        described, saved, base = facts, name, other
-        if part.role:
-            described = facts | {"kind": part.role, "role": part.role, "generator": name}
-            saved = models.companion_name(name, part.role)
-            base = other and models.companion(other, part.role)
-        stored = {} if entry.images else {
-            "bits": part.bits, "difference_bits": part.difference_bits, "relative_to": base}
-        models.save(saved, getattr(task, part.network), **stored, **described)
+    with importing.watched(name):
+        for part in reversed(entry.published):  # the model itself, which is first, at last
+            described, saved, base = facts, name, other
+            if part.role:
+                described = facts | {"kind": part.role, "role": part.role, "generator": name}
+                saved = models.companion_name(name, part.role)
+                base = other and models.companion(other, part.role)
+            stored = {} if entry.images else {
+                "bits": part.bits, "difference_bits": part.difference_bits, "relative_to": base}
+            models.save(saved, getattr(task, part.network), **stored, **described)
     runs.keep_log(name)

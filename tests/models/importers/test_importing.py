@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from idinvert import models
+from idinvert.boundaries import Boundary
 from idinvert.cli import main
 from idinvert.models import importing
 from idinvert.models.importers import rosinality
@@ -53,7 +54,14 @@ def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
     assert main(["import", str(checkpoint), "own"]) == 1
     assert "exists: take another name, or --replace" in capsys.readouterr().err
     assert (registry / "own.json").read_text() == before
+    models.save_boundaries("own", [Boundary("age", torch.ones(6, 6), 0.0, (0,))])
     assert main(["import", str(checkpoint), "own", "--replace"]) == 0
+    assert "another generator" not in capsys.readouterr().err  # it is the very same
+    content = torch.load(checkpoint)
+    content["g_ema"]["input.input"] += 1
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own", "--replace"]) == 0
+    assert "made for the one before, own-boundaries." in capsys.readouterr().err
 
 
 def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
