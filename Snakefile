@@ -116,10 +116,10 @@ rule live:
         ancient(present("results/weights/face-*")),
         present("lib/idinvert/publish/live/*", "lib/idinvert/publish/live.py",
                 "lib/idinvert/publish/export.py", "lib/idinvert/publish/compact.py",
-                "lib/idinvert/publish/preview.py"),
+                "lib/idinvert/publish/preview.py", "lib/idinvert/publish/finders.py"),
     output: directory("build/live")
     resources: mem_mb=4000, runtime=20
-    shell: PYTHON + " -m idinvert.publish.live {output} --vendor build/vendor " + ALSO
+    shell: PYTHON + " -m idinvert.publish.live {output} --vendor build/vendor --optional " + ALSO
 
 
 rule book:

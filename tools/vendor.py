@@ -21,7 +21,10 @@ HTML_MANAGER = "@jupyter-widgets/html-manager@1.0.15"
 MATHJAX = "mathjax@3.2.2"
 ONNXRUNTIME = "onnxruntime-web@1.30.0"
 REQUIREJS = "requirejs@2.3.8"
-OPTIONAL = {ONNXRUNTIME}  # without it, the book has no page on which networks run
+FACE_API = "@vladmandic/face-api@1.7.15"
+# What the book goes without where a package cannot be had
+OPTIONAL = {ONNXRUNTIME: "will lack its live page",
+            FACE_API: "will not find faces in photographs on its live page"}
 SHA512 = {  # of the archives, base64
     HTML_MANAGER:
         "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PT"
@@ -32,6 +35,9 @@ SHA512 = {  # of the archives, base64
     ONNXRUNTIME:
         "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7"
         "svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    FACE_API:
+        "WDMmK3CfNLo8jylWqMoQgf4nIst3M0fzx1dnac96wv/dvMTN4D"
+        "xC/Pq1DGtduDk1lktCamQ3MIDXFnvrdHTXDw==",
     REQUIREJS:
         "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vy"
         "ce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
@@ -49,6 +55,9 @@ FILES = [
     (ONNXRUNTIME, "dist/ort.wasm.min.js", (".js",), "onnxruntime"),
     (ONNXRUNTIME, "dist/ort-wasm-simd-threaded.mjs", (".mjs",), "onnxruntime"),
     (ONNXRUNTIME, "dist/ort-wasm-simd-threaded.wasm", (".wasm",), "onnxruntime"),
+    *((FACE_API, f"model/{name}_model{end}", ("",), "face-api")
+      for name in ("tiny_face_detector", "face_landmark_68")
+      for end in (".bin", "-weights_manifest.json")),
 ]
 # Modules and their fonts are found beside this file, wherever the book lies. Widgets ask for a
 # queue that MathJax 2 had and MathJax 3 has not; there are no formulas in them.
@@ -117,7 +126,7 @@ def main() -> None:
             except FetchError as error:
                 if package not in OPTIONAL:
                     sys.exit(f"vendor.py: error: {error}")
-                print(f"The book will lack its live page: {error}", file=sys.stderr)
+                print(f"The book {OPTIONAL[package]}: {error}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         for package, inside, suffixes, target in FILES:
             if package in unpacked:

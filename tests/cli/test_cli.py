@@ -224,6 +224,11 @@ def test_a_build_replaces_what_an_earlier_one_left(tmp_path):
 def test_a_book_without_its_scripts_is_told(tmp_path, capsys):
     assert main(["book", str(tmp_path / "new"), "--vendor", str(tmp_path / "none")]) == 1
     assert "`python tools/vendor.py" in capsys.readouterr().err
+    command = [str(tmp_path / "live"), "--vendor", str(tmp_path / "none")]
+    with pytest.raises(SystemExit) as ended:
+        live.main(command)
+    assert ended.value.code == 2 and "`python tools/vendor.py" in capsys.readouterr().err
+    assert live.main([*command, "--optional"]) == 0
 
 
 def test_traceback_shows_where(fails, capsys):

@@ -101,23 +101,32 @@ def test_adam_on_the_exported_gradient_is_in_domain_inversion(exported, masked):
 
 
 @pytest.mark.parametrize("exported", ["mobilestylegan"], indirect=True)
-def test_preview_and_its_offset_are_the_image(exported, tmp_path):
+def test_parts_of_the_generator_give_its_image_and_previews(exported, tmp_path, monkeypatch):
     model, _, _ = exported
-    smaller = preview.preview_of(model, 4).requires_grad_(False)
-    codes = model.sample(preview.SAMPLES, seed=5)  # that it was fitted to
-    images = F.avg_pool2d(render(model.generator, codes), 2)
-    missed = smaller(codes) - images
-    assert missed.mean((0, 2, 3)).abs().max() < 1e-2 * images.std()  # as the map has a constant
-    assert missed.square().mean() < 0.9 * images.var((0, 2, 3)).mean()  # of the constant alone
+    monkeypatch.setattr(preview, "EVERY", 1)  # there are few pixels
+    code, other = model.sample(2, seed=3).split(1)
+    image = render(model.generator, code)
+    halves = preview.Halves(model)
+    whole = export.exported(halves.generator()).SerializeToString()
+    for name, (_, content) in preview.cut(whole).items():
+        (tmp_path / f"{name}.onnx").write_bytes(content)
+    features = run(tmp_path / "coarse.onnx", codes=code)["features"]
+    found = run(tmp_path / "fine.onnx", features=features, codes=code)
+    assert torch.allclose(found["image"], image, atol=1e-4)
+    linear = preview.fitted(found["squares"], found["products"])
 
-    network = preview.equation4(model, smaller)
+    def seen(codes):
+        features = run(tmp_path / "coarse.onnx", codes=codes)["features"]
+        return run(tmp_path / "preview.onnx", features=features, map=linear)["preview"]
+
+    assert (seen(code) - image).square().mean() < 0.1 * image.var((0, 2, 3)).mean()
+    assert not torch.allclose(seen(other), seen(code), atol=0.1)
+
+    network = halves.equation4()
+    given = {**network.inputs, "codes": code, "offset": found["offset"]}
     onnx.save(export.exported(network), tmp_path / "equation4.onnx")
-    code, image = codes[:1], render(model.generator, codes[:1])
-    given = {**network.inputs, "codes": code}
-    seen = run(tmp_path / "equation4.onnx", **given)["image"]
-    found = run(tmp_path / "equation4.onnx", **given | {"offset": image - seen})
+    found, wanted = run(tmp_path / "equation4.onnx", **given), network(**given)
     assert torch.allclose(found["image"], image, rtol=1e-4, atol=1e-3)
-    wanted = network(**given | {"offset": image - seen})
     assert torch.allclose(found["gradient"], wanted["gradient"], rtol=1e-3, atol=1e-4)
     assert found["gradient"].abs().max() > 0.01
 
@@ -133,7 +142,14 @@ def test_ffhq_gives_what_pytorch_gives(tmp_path):
     codes = model.sample(1, seed=3)
     found = run(tmp_path / "generator.onnx", codes=codes)["image"]
     assert found.shape == (1, 3, 256, 256)
-    assert torch.allclose(found, render(model.generator, codes), atol=1e-3)
+    image = render(model.generator, codes)
+    assert torch.allclose(found, image, atol=1e-3)
+
+    halves, turned = preview.Halves(model), model.edit(codes, pose=3)
+    with torch.no_grad():
+        seen = preview.preview(halves.features(turned), halves.map_of(codes))
+    wanted = render(model.generator, turned)
+    assert (seen - wanted).square().mean() < 0.1 * (image - wanted).square().mean()
 
 
 def test_judged_images_that_are_the_same_have_no_distance(exported):
@@ -180,6 +196,7 @@ def test_compact_files_are_smaller_and_close(exported, storage, share, tmp_path,
     model, folder, _ = exported
     path = folder / "generator.onnx"
     monkeypatch.setattr(compact, "SMALLEST", 64)
+    monkeypatch.setattr(compact, "SHORTEST", 1)
     small = compact.compact(onnx.load(path), storage)
     onnx.save(small, tmp_path / "small.onnx")
     codes = model.sample(1, seed=2)

@@ -208,33 +208,98 @@ def test_nothing_is_loaded_before_the_button_is_pressed(reader):
 OFFERED = (HTML / "live.html").exists() and "ffhq.js" in (HTML / "live.html").read_text()
 
 
+@pytest.fixture(scope="module")
+def stand_in():
+    """The first stand-in of the model of photographs, [256, 256, 3]."""
+    found = standins.load("ffhq", Model("ffhq", "cpu").whole, "test", 1, progress=False)
+    return found.distorted(0).permute(1, 2, 0).numpy()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not OFFERED, reason="the live page was made without --also ffhq")
-def test_photographs_are_cut_out_by_handles_refined_and_edited(reader, tmp_path):
+def test_photographs_are_refined_and_edited(reader, stand_in):
     start(reader, (HTML / "live.html").as_uri(), "ffhq")
     reader.click("[aria-label='stand-in 1']")
     reader.wait_for_function(f"""() => document.querySelector('{part("target-caption")}')
         .textContent === 'Target: stand-in 1'""")
     finished(reader)
-    wanted = standins.load("ffhq", Model("ffhq", "cpu").whole, "test", 1).distorted(0)
-    wanted = wanted.permute(1, 2, 0).numpy()
-    assert np.abs(pixels(reader, "target") - wanted).mean() < 3  # which is kept in few bytes
-    errors = [np.square(pixels(reader, name) - wanted.astype(float)).mean()
+    assert np.abs(pixels(reader, "target") - stand_in).mean() < 3  # which is kept in few bytes
+    errors = [np.square(pixels(reader, name) - stand_in.astype(float)).mean()
               for name in ("encoding", "inversion")]
     assert errors[1] < 0.9 * errors[0]
 
     before = pixels(reader, "edited")
-    set_slider(reader, "smile", 3)
-    assert np.abs(pixels(reader, "edited") - before).max() > 30
-    set_slider(reader, "smile", 0)
+    previewed = reader.locator("#live").get_attribute("data-previewed")
+    reader.locator("#live-smile").evaluate("slider => { slider.value = 3; slider.oninput() }")
+    reader.wait_for_function(
+        f"document.getElementById('live').dataset.previewed !== '{previewed}'")
+    preview = pixels(reader, "edited")
+    set_slider(reader, "smile", 2.9)
+    edited = pixels(reader, "edited")
+    assert np.abs(edited - before).max() > 30
+    changes = np.square(preview - edited).mean(), np.square(before - edited).mean()
+    assert 0 < changes[0] < 0.5 * changes[1]
+    assert not reader.wrong
 
-    Image.fromarray(wanted).save(tmp_path / "aligned.png")
-    reader.set_input_files(part("file"), tmp_path / "aligned.png")
+
+def take(reader):
+    """Accept the face, and wait until it is the target."""
+    reader.locator(part("target-caption")).evaluate("caption => { caption.textContent = '' }")
     reader.click("text=Take this face")
     reader.wait_for_function(f"""() => document.querySelector('{part("target-caption")}')
         .textContent === 'Target: your picture'""")
-    assert np.abs(pixels(reader, "target") - wanted).max() <= 4  # of points where they were
-    assert not reader.wrong
+
+
+def found_points(reader, picture, tmp_path):
+    """Eyes and mouth that the page finds in a picture, px."""
+    picture.save(tmp_path / "picture.png")
+    reader.set_input_files(part("file"), tmp_path / "picture.png")
+    reader.wait_for_selector(f"{part('align')}[open]")
+    shares = reader.locator(".live-handle").evaluate_all(
+        "handles => handles.map(({ style }) => [parseFloat(style.left), parseFloat(style.top)])")
+    return np.array(shares) / 100 * picture.size
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OFFERED, reason="the live page was made without --also ffhq")
+@pytest.mark.parametrize("angle", [0, 18, 180])
+def test_faces_are_found_where_the_library_finds_them(angle, finder, stand_in, tmp_path):
+    pytest.importorskip("dlib")
+    picture = Image.new("RGB", (900, 700), (110, 120, 130))
+    picture.paste(Image.fromarray(stand_in).resize((380, 380)), (300, 120))
+    picture = picture.rotate(angle, Image.Resampling.BICUBIC)
+    face, = landmarks.find_faces(picture)
+    *eyes, mouth = found_points(finder, picture, tmp_path)
+    assert "were found" in finder.inner_text(part("found"))
+    theirs = alignment.align(landmarks.Face(np.array(eyes), face.nose, mouth, face.width))
+    ours = alignment.align(face)
+    assert np.hypot(*np.subtract(theirs.centre, ours.centre)) < 0.02 * ours.side
+    assert np.hypot(*np.subtract(theirs.right, ours.right)) < 0.05 * ours.side / 2
+    before = pixels(finder, "cut")
+    finder.locator(".live-handle").first.press("ArrowDown")
+    assert np.abs(pixels(finder, "cut") - before).max() > 10
+    take(finder)
+    assert np.abs(pixels(finder, "target") - stand_in).mean() < 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OFFERED, reason="the live page was made without --also ffhq")
+def test_pictures_without_a_face_are_cut_out_by_handles(finder, stand_in, tmp_path):
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[::8] = 255
+    found_points(finder, Image.fromarray(stripes), tmp_path)
+    assert finder.inner_text(part("found")).startswith("No face was found: move the points")
+    take(finder)
+    assert np.abs(pixels(finder, "target") - stripes).max() <= 4  # of points where they were
+
+
+@pytest.fixture(scope="module")
+def finder(browser):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(240_000)
+    start(page, (HTML / "live.html").as_uri(), "ffhq")
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +334,37 @@ def test_squares_of_faces_are_those_of_python(points, images_script):
     theirs = np.asarray(square.crop(picture, 64), float)
     assert np.abs(ours - theirs)[16:48, 16:48].max() < 4
     assert np.abs(ours - theirs).mean() < 4  # Python also blurs beyond the borders
+
+
+def test_landmarks_are_looked_for_in_an_upright_square_around_them(images_script):
+    rng = np.random.default_rng(0)
+    marks = rng.uniform(0, 60, (68, 2))
+    marks[36:42] += [-200, 0]  # a left eye far to the left
+    turned = marks @ np.array([[0.8, 0.6], [-0.6, 0.8]]) + [300, 200]
+    eyes = turned[36:42].mean(0), turned[42:48].mean(0)
+    found = images_script.evaluate("marks => squareAround(marks)", turned.tolist())
+    across = (eyes[1] - eyes[0]) / np.hypot(*(eyes[1] - eyes[0]))
+    right = np.array(found["right"])
+    assert np.allclose(right / np.hypot(*right), across)
+    shares = [(turned - found["centre"]) @ axis / np.hypot(*right)
+              for axis in (across, [-across[1], across[0]])]
+    sides = [(values.min(), values.max()) for values in shares]
+    assert np.allclose([low + high for low, high in sides], 0, atol=1e-9)
+    assert np.isclose(max(high for _, high in sides), 1 / 1.25)
+    points = images_script.evaluate("([square, points]) => points.map(p => placeIn(square, p))",
+                                    [found, [[0.5, 0.5], [1, 0.5], [0.5, 1]]])
+    down = np.array([-right[1], right[0]])
+    assert np.allclose(np.subtract(points, found["centre"]), [[0, 0], right, down])
+
+
+def test_maps_are_fitted_as_in_python(browser):
+    torch.manual_seed(0)
+    x, y = torch.randn(7, 40), torch.randn(12, 40)
+    squares, products = x @ x.T, y @ x.T
+    page = browser.new_page()
+    page.add_script_tag(content=(live.SOURCES / "worker.js").read_text())
+    found = page.evaluate("([squares, products]) => [...fitted(squares, products)]",
+                          [squares.flatten().tolist(), products.flatten().tolist()])
+    page.close()
+    preview = pytest.importorskip("idinvert.publish.preview")
+    assert np.allclose(found, preview.fitted(squares, products).flatten(), atol=1e-5)

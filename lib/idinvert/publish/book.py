@@ -67,7 +67,8 @@ def assemble(target: Path, vendor: Path, live_files: Path) -> None:
                                 "fetches the scripts that the book serves.")
     emptied(target, kept=["_build"], signs=["paper_and_ours.md", "deviations.md"])
     shutil.copytree(PAGES, target, dirs_exist_ok=True)
-    shutil.copytree(vendor, target / "_vendor", ignore=shutil.ignore_patterns(live.RUNTIME))
+    shutil.copytree(vendor, target / "_vendor",
+                    ignore=shutil.ignore_patterns(live.RUNTIME, live.FINDERS))
     shutil.copytree(RESULTS / "figures", target / "figures")
     drawings.draw(target / "drawings")
     draw_contact_sheets(target / "sheets")

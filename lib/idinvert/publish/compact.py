@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 Storage = Literal["float32", "float16", "int8"]
 
 SMALLEST = 4096  # numbers of a tensor that is worth it
+SHORTEST = 32  # numbers of a row that is worth a scale; those of depthwise convolutions are not
 LEVELS = range(127, 3, -1)  # of the largest weight of a row
 EXACT = 1e-4  # of a step: weights that are whole numbers of steps are no further off
 MATRICES = {"Conv", "ConvTranspose", "MatMul", "Gemm", "Mul", "Transpose"}
@@ -39,7 +40,8 @@ def compact(model: onnx.ModelProto, storage: Storage) -> onnx.ModelProto:
                 kept.append(tensor)
                 continue
             values = numpy_helper.to_array(tensor)
-            rows = storage == "int8" and values.ndim > 1 and tensor.name in matrices
+            rows = (storage == "int8" and values.ndim > 1 and values[0].size >= SHORTEST
+                    and tensor.name in matrices)
             small, added = in_int8(tensor.name, values) if rows else in_half(tensor.name, values)
             kept += small
             nodes += added

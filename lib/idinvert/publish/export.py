@@ -318,24 +318,29 @@ def compare(name: str, network: Network, session: onnxruntime.InferenceSession,
     judge: a network in whose features the KID between both sets of images is taken, less that of
     the first set with itself, as both show the same codes.
     """
-    values: dict[str, list] = {output: [] for output in network.outputs}
-    seconds = []
+    measured: dict[str, list] = {output: [] for output in network.outputs}
+    images, seconds = [], []
     for given in inputs:
         start = perf_counter()
         theirs = session.run(list(network.outputs), {k: v.cpu().numpy() for k, v in given.items()})
         seconds.append(perf_counter() - start)
         for (output, ours), other in zip(network(**given).items(), theirs):
-            values[output].append((ours.detach().cpu(), torch.from_numpy(other)))
+            ours, other = ours.detach().cpu(), torch.from_numpy(other)
+            difference = (ours - other).abs()
+            measured[output].append([difference.max(), difference.mean(), ours.double().mean(),
+                                     ours.double().square().mean()])
+            if judge and output == "image":
+                images.append((ours, other))
     rows = []
-    for output, pairs in values.items():
-        ours, theirs = map(torch.cat, zip(*pairs))
-        difference = (ours - theirs).abs()
+    for output, values in measured.items():
+        largest, differences, means, squares = torch.tensor(values, dtype=torch.float64).T
+        variance = squares.mean() - means.mean() ** 2
         rows.append({"network": name, "output": output,
-                     "largest difference": difference.max().item(),
-                     "mean difference": difference.mean().item(),
-                     "deviation of values": ours.std(correction=0).item(),
+                     "largest difference": largest.max().item(),
+                     "mean difference": differences.mean().item(),
+                     "deviation of values": variance.clamp(min=0).sqrt().item(),
                      "milliseconds": 1000 * float(np.median(seconds))})
-        if judge and output == "image" and len(ours) > 1:
-            a, b = (extract(images.clamp(-1, 1), judge) for images in (ours, theirs))
+        if output == "image" and len(images) > 1:
+            a, b = (extract(torch.cat(part).clamp(-1, 1), judge) for part in zip(*images))
             rows[-1]["KID x 1e3"] = 1000 * (mmd2(b, a) - mmd2(a, a))
     return rows

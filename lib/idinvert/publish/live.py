@@ -6,7 +6,7 @@ makes its scripts, here for the study's faces and for those of `ffhq`, which the
 their weights are for research, so that no book has them unless it is asked for. A page that is
 opened from a disk may load scripts beside it and nothing else; so everything it needs is a script:
 onnxruntime-web, the networks as ONNX files of `export`, and faces. `live/` holds our own part of
-them. Nothing is made where the runtime was not fetched.
+them.
 """
 
 from __future__ import annotations
@@ -41,17 +41,21 @@ if TYPE_CHECKING:
 
 Choose = Callable[[Model], "dict[str, Network]"]
 SOURCES = Path(__file__).parent / "live"
-RUNTIME = "onnxruntime"  # folder of the vendor's
+RUNTIME, FINDERS = "onnxruntime", "face-api"  # folders of the vendor's
 MODEL = "face-stylegan-layerwise"
 FACES = 12  # test faces to choose from
 MEASURED = 100  # codes on which the loss of storage is measured
-PREVIEW = 128  # px, at which images of models that are inverted at a smaller size are optimised
 # On the picture that stands there before: test faces, and how far each attribute is moved
 SHOWN, EDITS = (8, 4, 6, 3), {"eyeglasses": 3, "age": 3, "gender": 3, "pose": -3}
 INVITATION = """{doc}`Invert a face in your browser <live>`: choose one, or a picture of your own,
 watch its code being refined, and edit it. Nothing has to be installed.
 
 """
+# What the page says of a model, by whether photographs are cut out for it
+KNOWN = {False: "The face model of {resolution} px knows rendered faces, so that a photograph "
+                "becomes the most similar rendered face.",
+         True: " The model of photographs has {resolution} px; in a picture of your own the eyes "
+               "and the mouth are found, and you can correct them, before the face is cut out."}
 NAMESPACE = "window.idinvertLive = window.idinvertLive || {};"
 
 
@@ -87,35 +91,35 @@ def stand_ins(model: Model) -> Faces:
                  "Start with photographs", 3, (20, 100), "webp", True)
 
 
-def make(folder: Path, vendor: Path, also: Sequence[str] = ()) -> bool:
-    """Write the page's files into a folder; False, with a sentence, if the runtime is missing.
+def make(folder: Path, vendor: Path, also: Sequence[str] = ()) -> None:
+    """Write the page's files into a folder.
 
     also: further models that the page offers, whose images are inverted at a smaller size.
-    ValueError: the folder holds other files, or a model has no preview.
+    ValueError: the folder holds other files, or a model has no preview. FileNotFoundError: the
+    runtime was not fetched; the folder is made, but empty.
     """
     emptied(folder, signs=["live.js"])
     runtime = vendor / RUNTIME
     if not runtime.is_dir():
-        print("The book is built without its live page: onnxruntime-web was not fetched.",
-              file=sys.stderr)
-        return False
+        raise FileNotFoundError(f"There is no onnxruntime-web in {vendor}: "
+                                f"`python tools/vendor.py {vendor}` fetches it.")
     write_script(folder / "runtime.js", {
         "runtime": (runtime / "ort.wasm.min.js").read_text(),
         "loader": (runtime / "ort-wasm-simd-threaded.mjs").read_text(),
         "worker": (SOURCES / "worker.js").read_text(),
-        "wasm": packed(runtime / "ort-wasm-simd-threaded.wasm")})
+        "wasm": packed((runtime / "ort-wasm-simd-threaded.wasm").read_bytes())})
     model = Model(MODEL, "cpu")
     faces = rendered_faces(model)
     offered = [write_model(folder, model, faces, networks)]
     for name in also:
         other = Model(name, "cpu")
-        offered.append(write_model(folder, other, stand_ins(other), with_preview))
+        offered.append(write_model(folder, other, stand_ins(other), with_preview,
+                                   vendor / FINDERS))
     (folder / "models.json").write_text(json.dumps(offered))
     ours = [(SOURCES / file).read_text() for file in ("images.js", "page.js")]
     (folder / "live.js").write_text("{\n" + "\n".join(ours) + "}\n")
     (folder / "live.css").write_text((SOURCES / "live.css").read_text())
     poster(model, faces.images[list(SHOWN)]).save(folder / "poster.webp", quality=80)
-    return True
 
 
 def networks(model: Model) -> dict[str, Network]:
@@ -126,16 +130,20 @@ def networks(model: Model) -> dict[str, Network]:
 
 
 def with_preview(model: Model) -> dict[str, Network]:
-    """As `networks`; Eq. (4) is that of a preview."""
+    """As `networks`; the generator can be cut, and Eq. (4) is that of its previews."""
     from . import export, preview
 
-    found = export.networks(model, gradient=False)
-    smaller = preview.preview_of(model, PREVIEW).eval().requires_grad_(False)
-    return found | {"equation4": preview.equation4(model, smaller)}
+    halves = preview.Halves(model)
+    return export.networks(model, gradient=False) | {
+        "generator": halves.generator(), "equation4": halves.equation4()}
 
 
-def write_model(folder: Path, model: Model, faces: Faces, choose: Choose) -> dict:
-    """Write the script of a model; returns what the page says of it before it is loaded."""
+def write_model(folder: Path, model: Model, faces: Faces, choose: Choose,
+                finding: Path | None = None) -> dict:
+    """Write the script of a model; returns what the page says of it before it is loaded.
+
+    finding: folder of the networks that find faces in photographs, if the model wants them.
+    """
     exported = exported_files(model, choose)
     described = json.loads((exported / "model.json").read_text())
     described |= {"steps": faces.steps, "aligned": faces.aligned,
@@ -143,15 +151,26 @@ def write_model(folder: Path, model: Model, faces: Faces, choose: Choose) -> dic
                   "faces": {"count": len(faces.images), "title": faces.title, "first": faces.first,
                             "python": faces.python, "imports": faces.imports,
                             "sheet": data_url(faces.images, faces.kind)}}
+    files = {file.stem: file.read_bytes() for file in sorted(exported.glob("*.onnx"))}
+    added, previewed = {}, "map" in described["networks"]["generator"]["inputs"]
+    if previewed:
+        from . import preview
+
+        added |= preview.cut(files.pop("generator"))
+    if finding and finding.is_dir():
+        from . import finders
+
+        added |= finders.files(finding)
+    for name, (inputs, content) in added.items():
+        files[name], described["networks"][name] = content, {"inputs": inputs}
     path = folder / f"{model.name}.js"
-    write_script(path, {
-        "model": described,
-        "networks": {file.stem: packed(file) for file in sorted(exported.glob("*.onnx"))}})
+    write_script(path, {"model": described,
+                        "networks": {name: packed(content) for name, content in files.items()}})
     measured = pd.read_csv(exported / "differences.csv").set_index(["network", "output"])
     image = measured.loc[("generator", "image")]
     return {"file": path.name, "bytes": path.stat().st_size, "button": faces.button,
             "resolution": described["resolution"],
-            "preview": "offset" in described["networks"]["equation4"]["inputs"],
+            "preview": previewed, "aligned": faces.aligned,
             "largest": image["largest difference"], "mean": image["mean difference"],
             "kid": image["KID x 1e3"]}
 
@@ -173,7 +192,11 @@ def page(folder: Path) -> str | None:
                        "buttons": "".join(button(made, runtime_bytes) for made in models),
                        "losses": " ".join(loss(made) for made in models)}.items():
         html = html.replace(f"{{{key}}}", str(value))
-    return f"{(SOURCES / 'page.md').read_text()}\n```{{raw}} html\n{html}```\n"
+    text = (SOURCES / "page.md").read_text()
+    for made in models:
+        key = "{photographs}" if made["aligned"] else "{rendered}"
+        text = text.replace(key, KNOWN[made["aligned"]].format(resolution=made["resolution"]))
+    return f"{text.replace('{photographs}', '')}\n```{{raw}} html\n{html}```\n"
 
 
 def button(made: dict, runtime: int) -> str:
@@ -190,8 +213,8 @@ def loss(made: dict) -> str:
     return (f"At {made['resolution']} px, images of {MEASURED} codes differ from PyTorch's by "
             f"{made['mean']:.2g} in the mean and {made['largest']:.2g} at most, on the scale from "
             f"-1 to 1; KID x 1e3 between both sets is {round(made['kid'], 3) + 0.0:.3f}."
-            + (f" Eq. (4) steps by a preview of {PREVIEW} px, set right by the whole generator "
-               "every few steps." if made["preview"] else ""))
+            + (" An edit shows a preview first, and Eq. (4) steps by a preview, set right by the "
+               "whole generator every few steps." if made["preview"] else ""))
 
 
 def exported_files(model: Model, choose: Choose) -> Path:
@@ -210,9 +233,9 @@ def exported_files(model: Model, choose: Choose) -> Path:
     return folder
 
 
-def packed(path: Path) -> str:
-    """The content of a file as base64 of gzip, the same each time."""
-    return base64.b64encode(gzip.compress(path.read_bytes(), 9, mtime=0)).decode()
+def packed(content: bytes) -> str:
+    """Base64 of gzip, the same each time."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 
 def write_script(path: Path, values: dict) -> None:
@@ -242,14 +265,23 @@ def poster(model: Model, faces: Tensor) -> Image.Image:
     return sheet.resize((3 * sheet.width, 3 * sheet.height), Image.Resampling.BICUBIC)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--vendor", type=Path, default=Path("build/vendor"))
     parser.add_argument("--also", nargs="*", default=[], metavar="MODEL",
                         help="further models of photographs: ffhq")
-    options = parser.parse_args()
-    make(options.folder, options.vendor, options.also)
+    parser.add_argument("--optional", action="store_true",
+                        help="make nothing where the runtime was not fetched: no error")
+    options = parser.parse_args(arguments)
+    try:
+        make(options.folder, options.vendor, options.also)
+    except FileNotFoundError as error:
+        if not options.optional:
+            parser.error(str(error))
+        print(f"The book is built without its live page. {error}", file=sys.stderr)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

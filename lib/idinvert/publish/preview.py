@@ -1,105 +1,147 @@
-"""Small stand-ins for large generators, where a gradient of the whole one would take too long.
+"""Previews of what a large generator renders, where the whole one would take too long.
 
-`Preview` renders a MobileStyleGAN as far as the features of the wanted size, and a linear map of
-them is fitted to its images. What the map misses is some noise and detail: Eq. (4) is minimised
-for the preview plus an `offset`, the difference of the true image at an earlier code, which is
-renewed every few steps. Where codes rest, the sum is the true image.
+A MobileStyleGAN is cut at its features of half the wanted size, and a linear map of them to the
+bands of a Haar transform is fitted to images. The map fitted to one image gives images of codes
+nearby, in less than half the time: a page shows such a preview of an edit, and then goes on from
+the features to the true image. Its gradients are useless, as it knows no other images. Eq. (4) is
+minimised for another preview, without detail, whose map is fitted to many images; plus an `offset`,
+the difference of the true image at an earlier code, which is renewed every few steps. Where codes
+rest, the sum is the true image.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
+import onnx.utils
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from idinvert.codes import render
 from idinvert.inversion.model import Model
-from idinvert.nn.mobilestylegan import Generator, InverseHaar
+from idinvert.nn.mobilestylegan import Generator, Haar, InverseHaar
 from idinvert.nn.stylegan import layer_noise
 
 from . import export
 from .export import Network, gradient_of
 
-SAMPLES = 24  # images that the linear map is fitted to
-RIDGE = 1e-6  # of the mean square of the features
+SAMPLES = 24  # images to which the map of Eq. (4) is fitted
+RIDGE = 0.01  # of each feature's square, that is added to the normal equations
+EVERY = 2  # pixels in each direction, of which the map is fitted to one
+# Inputs and outputs of the parts into which the graph of `Halves.generator` is cut
+PARTS = {"coarse": (["codes"], ["features"]), "preview": (["features", "map"], ["preview"]),
+         "fine": (["features", "codes"], ["image", "offset", "squares", "products"])}
 
 
-class Preview(nn.Module):
-    """Codes [N, L, D] -> images [N, 3, size, size] close to the generator's; see `fit`."""
+class Halves:
+    """A model's generator, cut at its features of half the size of its images.
 
-    def __init__(self, whole: Generator, size: int):
-        super().__init__()
-        self.size = size
-        self.const, self.block = whole.const, (size // 4).bit_length() - 1
-        self.layers, self.up = whole.layers[:2 * self.block + 1], whole.up[:self.block + 1]
-        channels = self.up[-1].out_features
-        self.register_buffer("weight", torch.zeros(3, channels))
-        self.register_buffer("bias", torch.zeros(3))
+    ValueError: it is no MobileStyleGAN.
+    """
+
+    def __init__(self, model: Model):
+        if not isinstance(model.whole, Generator):
+            raise ValueError(f"{model.name} has no preview, which only a MobileStyleGAN has.")
+        self.model, self.whole, self.size = model, model.whole, model.generator.resolution
+        self.seen = 2 * ((self.size // 8).bit_length() - 1) + 1  # layers of the first half
 
     def features(self, w: Tensor) -> Tensor:
-        """What the generator's next block takes, [N, C, size, size]."""
-        x = self.const.expand(len(w), -1, -1, -1)
-        for i, layer in enumerate(self.layers):
-            if i % 2:
-                x = InverseHaar.apply(self.scaled(x, w, i))
-            x = layer(x, w[:, i], layer_noise(layer.noise, "fixed", i, len(w)))
-        return self.scaled(x, w, len(self.layers))
+        """Codes [N, L, D] -> what the second half takes, [N, C, size / 2, size / 2]."""
+        return self.through(self.whole.const.expand(len(w), -1, -1, -1), w, 0, self.seen)
 
-    def scaled(self, x: Tensor, w: Tensor, layer: int) -> Tensor:
-        """Features scaled by the code of the block that begins with a layer."""
-        return x * self.up[layer // 2](w[:, layer])[:, :, None, None]
+    def through(self, x: Tensor, w: Tensor, first: int, end: int) -> Tensor:
+        """Features after some of the layers, scaled for the block that follows."""
+        layers, up = self.whole.layers, self.whole.up
+        for i in range(first, end):
+            if i % 2:  # the first of a block
+                x = InverseHaar.apply(x)
+            x = layers[i](x, w[:, i], layer_noise(layers[i].noise, "fixed", i, len(w)))
+            if i % 2 == 0 and i // 2 < len(up):
+                x = x * up[i // 2](w[:, i + 1])[:, :, None, None]
+        return x
 
-    def forward(self, w: Tensor) -> Tensor:
-        """Images of codes."""
-        return F.conv2d(self.features(w), self.weight[:, :, None, None], self.bias)
+    def image(self, features: Tensor, w: Tensor) -> Tensor:
+        """The generator's image [N, 3, size, size] of codes that have these features."""
+        x = self.through(features, w, self.seen, len(self.whole.layers))
+        return self.whole.image(x, w[:, -1], self.size)
 
     @torch.no_grad()
-    def fit(self, codes: Tensor, images: Tensor) -> Preview:
-        """Set the linear map to the least-squares one, from codes and their images of any larger
-        size; returns itself."""
-        channels = self.weight.shape[1] + 1
-        squares = torch.zeros(channels, channels, dtype=torch.float64)
-        products = torch.zeros(channels, 3, dtype=torch.float64)
-        for code, image in zip(codes.split(1), images.split(1)):
-            x = F.pad(self.features(code).flatten(2)[0].T, (0, 1), value=1.0).double()
-            y = F.adaptive_avg_pool2d(image, self.size).flatten(2)[0].T.double()
-            squares += x.T @ x
-            products += x.T @ y
-        squares += RIDGE * squares.diagonal().mean() * torch.eye(channels)
-        found = torch.linalg.solve(squares, products).float()
-        self.weight.copy_(found[:-1].T)
-        self.bias.copy_(found[-1])
-        return self
+    def map_of(self, codes: Tensor) -> Tensor:
+        """The map [12, C + 1] fitted to the images of codes [N, L, D]."""
+        found = []
+        for code in codes.split(1):
+            features = self.features(code)
+            found.append(normal_equations(features, self.image(features, code)))
+        squares, products = map(sum, zip(*found))
+        return fitted(squares, products)
+
+    @cached_property
+    def common(self) -> Tensor:
+        """The map of Eq. (4): it gives means of 2 x 2 pixels alone."""
+        linear = self.map_of(self.model.sample(SAMPLES, seed=5))
+        linear[3:] = 0
+        return linear
+
+    def generator(self) -> Network:
+        """Codes [1, L, D] and a map -> what the parts of it give that `cut` makes of its graph."""
+        common = self.common
+
+        def rendered(codes: Tensor, linear: Tensor) -> tuple[Tensor, ...]:
+            features = self.features(codes)
+            image = self.image(features, codes)
+            return (image, preview(features, linear), features,
+                    image - preview(features, common), *normal_equations(features, image))
+
+        codes = self.model.sample(1)
+        return Network(rendered, {"codes": codes, "map": self.map_of(codes)},
+                       ("image", "preview", "features", "offset", "squares", "products"))
+
+    def equation4(self) -> Network:
+        """As `export.equation4`, for previews plus one more input, `offset`, which has the size of
+        images."""
+        common, encoder = self.common, self.model.encoder
+
+        def gradient(codes: Tensor, target: Tensor, mask: Tensor, lambda_dom: Tensor,
+                     offset: Tensor) -> tuple[Tensor, ...]:
+            return gradient_of(lambda w: preview(self.features(w), common) + offset, encoder,
+                               codes, target, mask, lambda_dom)
+
+        codes = self.model.sample(1)
+        image = render(self.model.generator, codes)
+        whole = export.equation4(self.model, codes, image)
+        return replace(whole, function=gradient,
+                       inputs=whole.inputs | {"offset": torch.zeros_like(image)})
 
 
-def preview_of(model: Model, size: int) -> Preview:
-    """The preview of a model; ValueError: its generator is no MobileStyleGAN."""
-    if not isinstance(model.whole, Generator):
-        raise ValueError(f"{model.name} has no preview, which only a MobileStyleGAN has.")
-    codes = model.sample(SAMPLES, seed=5)
-    return Preview(model.whole, size).fit(codes, render(model.generator, codes, 1))
+def preview(features: Tensor, linear: Tensor) -> Tensor:
+    """The image [N, 3, 2h, 2w] that a map [12, C + 1] sees in features [N, C, h, w]."""
+    return InverseHaar.apply(F.conv2d(features, linear[:, :-1, None, None], linear[:, -1]))
 
 
-def enlarged(x: Tensor, factor: int) -> Tensor:
-    """Every pixel of [N, C, H, W] as a square of factor x factor."""
-    n, c, height, width = x.shape
-    squares = x[:, :, :, None, :, None].expand(-1, -1, -1, factor, -1, factor)
-    return squares.reshape(n, c, factor * height, factor * width)
+def normal_equations(features: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Squares [C + 1, C + 1] of the features [1, C, h, w] and products [12, C + 1] with the bands
+    of an image [1, 3, 2h, 2w], from which `fitted` has its map."""
+    x, y = (part[0, :, ::EVERY, ::EVERY].flatten(1) for part in (features, Haar.apply(image)))
+    x = torch.cat([x, torch.ones_like(x[:1])])
+    return x @ x.T, y @ x.T
 
 
-def equation4(model: Model, preview: Preview) -> Network:
-    """As `export.equation4`, for the enlarged preview plus one more input, `offset`, which has the
-    size of images."""
-    factor, encoder = model.generator.resolution // preview.size, model.encoder
+def fitted(squares: Tensor, products: Tensor) -> Tensor:
+    """The map of least squares; worker.js solves the same equations."""
+    squares = squares.double() + RIDGE * squares.double().diagonal().diag()
+    return torch.linalg.solve(squares, products.double().T).T.float()
 
-    def gradient(codes: Tensor, target: Tensor, mask: Tensor, lambda_dom: Tensor, offset: Tensor):
-        return gradient_of(lambda w: enlarged(preview(w), factor) + offset, encoder,
-                           codes, target, mask, lambda_dom)
 
-    codes = model.sample(1)
-    image = render(model.generator, codes)
-    whole = export.equation4(model, codes, image)
-    return replace(whole, function=gradient,
-                   inputs=whole.inputs | {"offset": torch.zeros_like(image)})
+def cut(whole: bytes) -> dict[str, tuple[dict[str, list[int]], bytes]]:
+    """The parts of a file of `Halves.generator`, no weight twice: the shapes of their inputs, and
+    the files."""
+    extractor = onnx.utils.Extractor(onnx.load_from_string(whole))
+    found = {}
+    for name, ends in PARTS.items():
+        part = extractor.extract_model(*ends)
+        shapes = {given.name: [d.dim_value for d in given.type.tensor_type.shape.dim]
+                  for given in part.graph.input}
+        found[name] = shapes, part.SerializeToString()
+    return found

@@ -2,6 +2,7 @@
 // Float32Array of 3 x r x r numbers in [-1, 1], as the networks take it.
 
 const MEGAPIXELS = 50; // the most that is decoded
+const AROUND = 1.25; // a side of the square in which landmarks are found, in sides of theirs
 
 /** Something that the reader can mend; its message is one sentence for the page. */
 class Sentence extends Error {}
@@ -117,16 +118,18 @@ function faceSquare([left, right, mouth]) {
            right: way.map(value => value * half / Math.hypot(...way)) };
 }
 
-/** A square of a picture; beyond its borders the picture is mirrored. */
-function cutOut(picture, { centre: [x, y], right }, size) {
+/** A square of a picture; beyond its borders the picture is mirrored, or else black. */
+function cutOut(picture, { centre: [x, y], right }, size, mirrored = true) {
   const { width, height } = picture, cut = 2 * Math.hypot(...right);
+  const places = length => [...(mirrored ? [[1, -1], [2 * length - 1, -1]] : []), [0, 1]];
   return reduced(cut, size, (context, side) => {
+    if (!mirrored) context.fillStyle = "black", context.fillRect(0, 0, side, side);
     context.translate(side / 2, side / 2);
     context.scale(side / cut, side / cut);
     context.rotate(-Math.atan2(right[1], right[0]));
     context.translate(-x, -y);
-    for (const [across, factor] of [[1, -1], [2 * width - 1, -1], [0, 1]]) {
-      for (const [down, other] of [[1, -1], [2 * height - 1, -1], [0, 1]]) {
+    for (const [across, factor] of places(width)) {
+      for (const [down, other] of places(height)) {
         context.save();
         context.translate(across, down);
         context.scale(factor, other);
@@ -135,6 +138,32 @@ function cutOut(picture, { centre: [x, y], right }, size) {
       }
     }
   });
+}
+
+/** Where a point of a square, [x, y] as shares of its side, is in the picture. */
+function placeIn({ centre, right: [x, y] }, [across, down]) {
+  const [u, v] = [2 * across - 1, 2 * down - 1];
+  return [centre[0] + u * x - v * y, centre[1] + u * y + v * x];
+}
+
+const mean = points => [0, 1].map(
+  axis => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
+
+/** Middles of both eyes and of the mouth, of 68 landmarks in dlib's order. */
+function eyesAndMouth(marks) {
+  return [mean(marks.slice(36, 42)), mean(marks.slice(42, 48)), mean([marks[48], marks[54]])];
+}
+
+/** The square around landmarks in which a network looks for them again: as upright as the eyes. */
+function squareAround(marks) {
+  const [left, right] = eyesAndMouth(marks), eyes = [right[0] - left[0], right[1] - left[1]];
+  const [x, y] = eyes.map(value => value / Math.hypot(...eyes));
+  const along = [([u, v]) => u * x + v * y, ([u, v]) => v * x - u * y].map(
+    axis => marks.map(axis));
+  const [low, high] = [Math.min, Math.max].map(end => along.map(values => end(...values)));
+  const [u, v] = [0, 1].map(axis => (low[axis] + high[axis]) / 2);
+  const half = AROUND * Math.max(high[0] - low[0], high[1] - low[1]) / 2;
+  return { centre: [u * x - v * y, u * y + v * x], right: [half * x, half * y] };
 }
 
 /** The image of what is painted on a square `cut` px wide; reduced on white in halves, which leaves

@@ -8,6 +8,8 @@ const RUNTIME = JSON.parse(root.dataset.runtime); // [file, bytes]
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10,
                            1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 const REACH = 5; // of an attribute's slider, in units of codes
+const SHOWN = 1200; // px of a photograph in which a face is looked for
+const SURE = 0.5; // that there is a face
 
 let engine, model;
 const state = {
@@ -58,7 +60,7 @@ class Engine {
     return this.call("run", { network, inputs });
   }
 
-  async render(codes) { return (await this.run("generator", { codes })).image; }
+  render(codes) { return this.call("render", { codes }); }
 
   async encode(image) { return (await this.run("encoder", { image })).codes; }
 
@@ -93,7 +95,8 @@ function addScript(file) {
   });
 }
 
-const FIRST = ["encoder", "generator"]; // the networks of the first picture
+// The networks of the first picture; a model has its generator whole or in three parts
+const FIRST = ["encoder", "generator", "coarse", "fine", "preview"];
 let showFirst; // resolves `shown`
 const shown = new Promise(resolve => { showFirst = resolve; });
 
@@ -116,7 +119,8 @@ async function load(script) {
     ([name, { direction }]) => [name, Float32Array.from(direction.flat())]));
   const chosen = names => names.map(
     name => ({ name, packed: given.networks[name], inputs: model.networks[name].inputs }));
-  const first = engine.load(chosen(FIRST), started, () => { bar.value += 0.4 / FIRST.length; });
+  const needed = FIRST.filter(name => name in given.networks);
+  const first = engine.load(chosen(needed), started, () => { bar.value += 0.4 / needed.length; });
   const others = Object.keys(given.networks).filter(name => !FIRST.includes(name));
   engine.load(chosen(others), Promise.all([first, shown])).catch(sayFailed);
   delete given.networks, delete given.wasm, delete given.runtime;
@@ -356,23 +360,33 @@ function edited() {
 
 let editing = false, again = false;
 
-/** Show the edit; while one is computed, only the last of those that follow is kept. */
+/** Show the edit, at first its preview where there is one; while it is computed, only the last of
+    those that follow is kept. */
 async function edit() {
   if (!state.codes || !state.second) return;
+  describe();
   if (editing) { again = true; return; }
   editing = true;
   do {
     again = false;
-    const image = await engine.render(edited());
+    const codes = edited();
+    if (model.networks.preview) {
+      draw($("edited"), await engine.call("preview", { codes }));
+      count("previewed");
+      if (again) continue;
+    }
+    const image = await engine.render(codes);
     draw($("edited"), image);
-    root.dataset.shown = Number(root.dataset.shown ?? 0) + 1;
+    count("shown");
     await showScores(image);
   } while (again);
   editing = false;
 }
 
+/** Count pictures, for those who wait for one. */
+function count(what) { root.dataset[what] = Number(root.dataset[what] ?? 0) + 1; }
+
 async function showScores(image) {
-  describe();
   if (!model.networks.classifier) return;
   state.base ??= await engine.scores(await engine.render(state.codes));
   const after = await engine.scores(image);
@@ -405,7 +419,7 @@ ${state.python ? `${model.faces.imports}\n` : ""}
 model = idinvert.load("${model.name}")
 found = model.invert(${image}, "in-domain",
                      lambda_dom=${$("lambda").value}, iterations=${$("steps").value}, lambda_vgg=0)${
-  model.networks.equation4.inputs.offset ? "\n# (this page steps by a smaller generator, so that codes differ a little)" : ""}
+  model.networks.preview ? "\n# (this page steps by previews, so that codes differ a little)" : ""}
 edited = model.render(model.edit(found.codes${keywords}))
 idinvert.write_image("edited.png", edited[0])
 
@@ -498,18 +512,75 @@ async function choosePicture(bitmap) {
   if (image) await choose(image, "your picture", "");
 }
 
-/** The image of the face whose eyes and mouth the reader points at; null if they do not. */
-function align(bitmap) {
-  const { width, height } = bitmap, canvas = $("photo"), dialog = $("align");
-  const scale = Math.min(1, 720 / Math.max(width, height)), cut = Math.min(width, height);
-  [canvas.width, canvas.height] = [width, height].map(side => Math.round(side * scale));
+/** Middles of the eyes and of the mouth of the largest face that networks see in a picture; null if
+    they see none. It is turned to where they see one best. */
+async function findFace(picture) {
+  const { width, height } = picture, half = Math.max(width, height) / 2;
+  let best = { sure: SURE };
+  for (let eighth = 0; eighth < 8; eighth++) {
+    const angle = eighth * Math.PI / 4;
+    const whole = { centre: [width / 2, height / 2],
+                    right: [half * Math.cos(angle), half * Math.sin(angle)] };
+    const { faces: found } = await look("detector", picture, whole);
+    const rows = Array.from({ length: found.length / 5 }, (_, i) => found.subarray(5 * i, 5 * i + 5));
+    const sure = Math.max(...rows.map(row => row[0]));
+    if (sure > best.sure) best = { sure, whole, rows };
+  }
+  if (!best.whole) return null;
+  const size = ([sure, , , across, down]) => (sure > SURE ? sure * Math.max(across, down) : 0);
+  const [, x, y, across, down] = best.rows.reduce((a, b) => (size(a) >= size(b) ? a : b));
+  return pointsOf(picture, { centre: placeIn(best.whole, [x, y]), right: best.whole.right.map(
+    value => Math.max(across, down) * value) });
+}
+
+/** The points of a face in a square: landmarks are found twice, then once more in the mirrored face,
+    as networks do not see both sides alike. */
+async function pointsOf(picture, square) {
+  const around = squareAround(await marksIn(picture, square));
+  const points = eyesAndMouth(await marksIn(picture, around));
+  const [left, right, mouth] = eyesAndMouth(await marksIn(picture, around, true));
+  return [right, left, mouth].map((point, i) => mean([point, points[i]]));
+}
+
+/** Landmarks of the face in a square. */
+async function marksIn(picture, square, mirrored = false) {
+  const { points } = await look("landmarks", picture, square, mirrored);
+  return Array.from({ length: points.length / 2 }, (_, i) => placeIn(
+    square, [mirrored ? 1 - points[2 * i] : points[2 * i], points[2 * i + 1]]));
+}
+
+/** What a network gives of a square of a picture. */
+function look(network, picture, square, mirrored = false) {
+  const size = model.networks[network].inputs.image.at(-1);
+  const image = cutOut(picture, square, size, false);
+  return engine.run(network, { image: mirrored ? image.map(
+    (_, i) => image[i - i % size + size - 1 - i % size]) : image });
+}
+
+/** The image of the face whose eyes and mouth are found, or pointed at by the reader; null if they
+    cancel. */
+async function align(bitmap) {
+  const canvas = $("photo"), dialog = $("align");
+  const scale = Math.min(1, SHOWN / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map(side => Math.round(side * scale));
+  [canvas.width, canvas.height] = [width, height];
   canvas.parentElement.style.maxWidth = `${65 * width / height}vh`;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  // At first those of a picture that is aligned already
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
+  const cut = Math.min(width, height);
+  let points = null;
+  if (model.networks.detector) {
+    say("Looking for a face ..");
+    points = await findFace(canvas);
+    say("");
+  }
+  $("found").textContent = `${points ? "Eyes and mouth were found" : "No face was found"}: `
+    + `${points ? "correct the points if they are wrong" : "move the points to both eyes and the mouth"}`
+    + " (drag them, or use the arrow keys).";
+  // Else those of a picture that is aligned already
   const eyes = 0.75 - 0.5 / 1.8;
-  const points = [[0.375, eyes], [0.625, eyes], [0.5, 0.75]].map(
+  points ??= [[0.375, eyes], [0.625, eyes], [0.5, 0.75]].map(
     ([x, y]) => [width / 2 + (x - 0.5) * cut, height / 2 + (y - 0.5) * cut]);
-  const show = () => draw($("cut"), cutOut(bitmap, faceSquare(points), 128));
+  const show = () => draw($("cut"), cutOut(canvas, faceSquare(points), 128));
   [...dialog.querySelectorAll(".live-handle")].forEach((handle, i) => {
     const place = ([x, y]) => {
       points[i] = [Math.min(width, Math.max(0, x)), Math.min(height, Math.max(0, y))];
@@ -537,8 +608,9 @@ function align(bitmap) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise(resolve => {
-    dialog.onclose = () => resolve(
-      dialog.returnValue === "take" ? cutOut(bitmap, faceSquare(points), model.resolution) : null);
+    dialog.onclose = () => resolve(dialog.returnValue === "take" ? cutOut(
+      bitmap, faceSquare(points.map(point => point.map(value => value / scale))), model.resolution)
+      : null);
   });
 }
 
