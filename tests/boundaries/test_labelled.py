@@ -49,7 +49,7 @@ def test_boundary_separates_the_labels(folder, capsys):
     assert bright > 0 > dark
 
 
-def test_inverted_codes_are_taken_by_name(folder, tmp_path):
+def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     """Codes whose label only their name tells; one has diverged."""
     rng = np.random.default_rng(0)
     names = [f"{i}.png" for i in rng.permutation(40)]
@@ -65,6 +65,13 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path):
     assert main(command(folder, images=None, inverted=tmp_path / "out")) == 0
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
+    again = [*command(folder, images=None, inverted=tmp_path / "out"), "--replace"]
+    np.save(tmp_path / "out" / "codes.npy", codes[:, :3])
+    assert main(again) == 1
+    assert "codes of (3, 4) layers and dimensions, but own takes (4, 4)" in capsys.readouterr().err
+    rows.assign(state="diverged").to_csv(tmp_path / "out" / "losses.csv")
+    assert main(again) == 1
+    assert "no image that was inverted without diverging" in capsys.readouterr().err
 
 
 def test_boundaries_are_not_overwritten_unless_told(folder, capsys):

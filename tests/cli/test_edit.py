@@ -58,6 +58,30 @@ def test_codes_are_edited_without_another_inversion(photo, capsys):
         assert (read_image("a.png", 8) - read_image("b.png", 8)).abs().max() < 0.02
 
 
+def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
+    """They have the same size, but mean other images there."""
+    torch.manual_seed(9)
+    generator = models.load("own")
+    for value in generator.parameters():
+        value.normal_()
+    models.save("other", generator)
+    models.save_boundaries("other", [photo])
+    main(["invert", "photo.png", *FAST])
+    edit = ["edit", "inverted/codes/photo.npz", "age=1", "--model"]
+    capsys.readouterr()
+    assert main([*edit, "own"]) == 0 and "warning" not in capsys.readouterr().err
+    assert main([*edit, "other"]) == 0
+    assert ("warning: inverted/codes/photo.npz has codes of the model own, of which other makes "
+            "other images.") in capsys.readouterr().err
+    models.save("own", generator)
+    assert main([*edit, "own"]) == 0
+    assert "has codes of own as it was before" in capsys.readouterr().err
+    encoder = models.load("own-base")
+    models.save("other-base", encoder, role="encoder", generator="other")
+    assert main(["invert", "photo.png", *FAST, "--encoder", "other-base", "--out", "new"]) == 0
+    assert "other-base was trained for the codes of other, of which own" in capsys.readouterr().err
+
+
 def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     write_image("more/2.png", torch.zeros(3, 8, 8))
     (tmp_path / "more" / "broken.png").write_bytes(b"none")

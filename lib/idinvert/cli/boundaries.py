@@ -31,6 +31,7 @@ from idinvert.models import importing
 from idinvert.settings import Seed, Whole
 
 from . import UsageError, check_writable, read_options
+from ._origins import warn_of_codes, warn_of_encoder
 
 Where = create_mutex_group(required=False, title="where the codes come from")
 
@@ -99,6 +100,7 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
     """Codes [N, L, D] of the labelled images, and their names in the labels."""
     if options.inverted:
         codes, names = labelled.inverted_codes(options.inverted)
+        check_codes(codes, options)
         pairs = labelled.match(labels, names)
         report_unlabelled(len(names) - len(pairs), len(names))
         kept = [i for i, name in enumerate(names) if name in pairs]
@@ -111,10 +113,24 @@ def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
     chosen = {} if options.encoder is None else {"encoder": options.encoder}
     model = Model(options.model, devices.pick(options.device), **chosen)
     importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
+    if options.encoder is not None:
+        warn_of_encoder(options.encoder, options.model)
     codes, names, errors = labelled.encoded_codes(model.encoder, source, list(pairs))
     for error in errors:
         print(f"idinvert boundaries: left out: {error}", file=sys.stderr)
     return codes, [pairs[name] for name in names]
+
+
+def check_codes(codes: torch.Tensor, options: Command) -> None:
+    """ValueError unless there are codes [N, L, D] of the model; a warning if they are of another
+    one."""
+    if not len(codes):
+        raise ValueError(f"{options.inverted} has no image that was inverted without diverging.")
+    shape = tuple(models.load_working(options.model).w_avg.shape)
+    if codes.shape[1:] != shape:
+        raise ValueError(f"{options.inverted} has codes of {tuple(codes.shape[1:])} layers and "
+                         f"dimensions, but {options.model} takes {shape}.")
+    warn_of_codes(options.inverted, options.model)
 
 
 def report_unlabelled(count: int, everything: int) -> None:

@@ -42,6 +42,7 @@ from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.photographs import Photographs
 
 from . import UsageError, check_image
+from ._origins import warn_of_codes
 from .invert import SHOWN_SIZE, Common, read_method
 
 CODES = (".npz", ".npy")
@@ -160,6 +161,7 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
                              f"{model.name} takes {shape}.")
         if not np.isfinite(values).all():
             raise ValueError(f"{path} has codes that are not finite.")
+        warn_of_codes(path, model.name)
         several = [f"{own}-{i}" for i in range(len(values))]
         names += several if len(several) > 1 else [own]
         codes = torch.from_numpy(values).to(model.device)

@@ -40,6 +40,7 @@ from idinvert.registry import nearest
 from idinvert.settings import Count
 
 from . import UsageError, read_options
+from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
@@ -67,7 +68,10 @@ class Common:
     def loaded(self, device: str) -> idinvert.Model:
         """The model, which loads each of its networks when it is first used."""
         chosen = {} if self.encoder is None else {"encoder": self.encoder}
-        return idinvert.Model(self.model, device, **chosen)
+        model = idinvert.Model(self.model, device, **chosen)
+        if self.encoder is not None:
+            warn_of_encoder(self.encoder, self.model)
+        return model
 
     def loaded_here(self) -> idinvert.Model:
         """The model on the device that is chosen."""
