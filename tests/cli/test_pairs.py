@@ -1,5 +1,7 @@
 """`idinvert mix`, `interpolate` and `diffuse`, and what commands make of faces in photographs."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,13 @@ def test_strip_and_film_go_from_the_first_code_to_the_second(codes):
     with Image.open("x.gif") as film:
         assert film.n_frames == 4 and film.info["loop"] == 0  # there and back
     assert main(["interpolate", "a.npy", "b.npy", "--steps", "1", *FAST]) == 2
+
+
+def test_a_film_that_cannot_be_written_is_refused_before_the_work(codes, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr("idinvert.cli.interpolate.codes_of", lambda *_: pytest.fail("it worked"))
+    assert main(["interpolate", "a.npy", "b.npy", "--out", "between.mp4", *FAST]) == 1
+    assert "needs the package imageio-ffmpeg" in capsys.readouterr().err
 
 
 def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys):

@@ -55,6 +55,8 @@ def main(arguments: list[str]) -> None:
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
     (check_image if write is write_strip else check_target)(options.out, options.pair)
+    if write is write_mp4:
+        import imageio_ffmpeg  # noqa: F401  missing? said before the work
     first, last = codes_of(options.pair, model, method, options)
     codes = interpolate(first[None], last[None], steps, ends=True)[0]
     write(options.out, torch.stack(list(tqdm(shown(model, codes), "images", steps, unit="img"))))

@@ -1,8 +1,8 @@
 """Scores of photographs of faces, by what packages carry: who somebody is, and how they look.
 
-Boundaries of `ffhq` are fitted to these scores of its samples. Needed are dlib, onnxruntime, and
-the package face-recognition-models, whose files are taken where it is installed; the networks for
-age and gender (Cydral Technology, CC0) are fetched.
+Boundaries of `ffhq` are fitted to these scores of its samples. Needed is `idinvert[identity]`:
+dlib, onnxruntime, and the package face-recognition-models, of which only the files are taken. The
+networks for age and gender (Cydral Technology, CC0) are fetched.
 
 Images are aligned as those of FFHQ, [N, 3, r, r] in [-1, 1].
 """
@@ -140,8 +140,7 @@ def dlib_file(name: str) -> str:
     for folder in (installed.submodule_search_locations or ()) if installed else ():
         if Path(folder, "models", name).exists():
             return str(Path(folder, "models", name))
-    raise ImportError("Scores of faces need 68 landmarks: pip install --no-deps "
-                      "face-recognition-models==0.3.0.")
+    raise ImportError("Scores of faces need 68 landmarks: pip install 'idinvert[identity]'.")
 
 
 @lru_cache
