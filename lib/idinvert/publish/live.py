@@ -209,12 +209,13 @@ def button(made: dict, runtime: int) -> str:
 
 
 def loss(made: dict) -> str:
-    """What the storage of a model's weights costs, in a sentence."""
-    return (f"At {made['resolution']} px, images of {MEASURED} codes differ from PyTorch's by "
+    """What the storage of a model's weights costs, in a sentence that is shown with the model."""
+    text = (f"At {made['resolution']} px, images of {MEASURED} codes differ from PyTorch's by "
             f"{made['mean']:.2g} in the mean and {made['largest']:.2g} at most, on the scale from "
             f"-1 to 1; KID x 1e3 between both sets is {round(made['kid'], 3) + 0.0:.3f}."
             + (" An edit shows a preview first, and Eq. (4) steps by a preview, set right by the "
                "whole generator every few steps." if made["preview"] else ""))
+    return f'<span data-of="{made["file"]}">{text}</span>'
 
 
 def exported_files(model: Model, choose: Choose) -> Path:

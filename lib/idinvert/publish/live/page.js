@@ -135,9 +135,10 @@ async function begin({ currentTarget: button }) {
   if (reason) return say(reason);
   buttons.forEach(other => { other.disabled = true; });
   say("Loading ..");
-  const pressed = performance.now();
+  const pressed = performance.now(), script = JSON.parse(button.dataset.script);
+  for (const text of root.querySelectorAll("[data-of]")) text.hidden = text.dataset.of !== script[0];
   try {
-    await load(JSON.parse(button.dataset.script));
+    await load(script);
     await build();
   } catch (error) {
     buttons.forEach(other => { other.disabled = false; });
