@@ -99,6 +99,8 @@ def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     (["photo.png", "age=300"], 2, "should have a number from -20 to 20"),
     (["photo.png", "age=1", "--paste"], 2, "--paste needs photographs"),
     (["photo.png", "age=1", "--face", "0"], 2, "--face is 0"),
+    (["photo.png", "age=1", "age=2"], 2, "'age' is changed twice: name it once."),
+    (["photo.png", "age=1", "--sheet", "edited.png"], 2, "is to hold an edited image"),
     (["photo.png"], 2, "name an image and what to change"),
     (["age=3"], 2, "name an image and what to change"),
     (["nothing.png", "age=3"], 1, "nothing.png does not exist"),

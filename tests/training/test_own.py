@@ -86,6 +86,12 @@ def test_a_backbone_is_found_by_its_name(folder, capsys):
     assert "did you mean 'backbones.ResNet'" in capsys.readouterr().err
 
 
+def test_a_network_that_is_no_encoder_is_refused(folder, capsys):
+    gan(folder)
+    assert encoder(folder, "--backbone", "stylegan2.Generator") == 1
+    assert "stylegan2.Generator is no encoder, for it has no w_std" in capsys.readouterr().err
+
+
 def test_without_average_the_codes_are_not_offset(folder):
     gan(folder)
     encoder(folder)
@@ -302,12 +308,21 @@ def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
     assert "has no column 'left'" in capsys.readouterr().err
 
 
-def judged(folder, rows, *extra):
+def judged(folder, rows, *extra, columns="image,a,b"):
     """Train a classifier on labels; the status."""
-    (folder / "labels.csv").write_text("\n".join(["image,a,b", *rows]))
+    (folder / "labels.csv").write_text("\n".join([columns, *rows]))
     return main(["train", "classifier", "judge", "--images", str(folder / "photos"),
                  "--labels", str(folder / "labels.csv"), "--resolution", "16", "--kimg", "0.01",
                  "--batch", "1", "--device", "cpu", *extra])
+
+
+def test_a_classifier_goes_on_with_the_attributes_that_it_began_with(folder, capsys):
+    """Its run would else end as a classifier of what it was hardly trained on."""
+    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
+    assert judged(folder, rows) == 0
+    assert judged(folder, rows, "--kimg", "0.02", columns="image,a,c") == 1
+    assert "made with attributes ['a', 'b'], not ['a', 'c']: take" in capsys.readouterr().err
+    assert judged(folder, rows, "--kimg", "0.02") == 0
 
 
 def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):

@@ -83,6 +83,8 @@ def main(arguments: list[str]) -> None:
     places = dict(zip(names, targets(names, options.out)))
     for path in (*places.values(), *[options.sheet] * bool(options.sheet)):
         check_image(path, paths)
+    if options.sheet and options.sheet.resolve() in {path.resolve() for path in places.values()}:
+        raise UsageError(f"{options.sheet} is to hold an edited image: name another --sheet.")
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
     rows = []
     for name, part in found:
@@ -110,11 +112,14 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]
             paths.append(Path(word))
             continue
         try:
-            strengths[name] = value if value in SWITCH else float(value)
+            strength = value if value in SWITCH else float(value)
         except ValueError:
             raise UsageError(f"{word!r} should be NAME=NUMBER, as age=+3, or NAME=on or NAME=off."
                              ) from None
-        if value not in SWITCH and not abs(strengths[name]) <= LARGEST:
+        if name in strengths:
+            raise UsageError(f"{name!r} is changed twice: name it once.")
+        strengths[name] = strength
+        if value not in SWITCH and not abs(strength) <= LARGEST:
             raise UsageError(f"{word!r} should have a number from -{LARGEST:g} to {LARGEST:g}: 1 "
                              "changes little, 3 much, and beyond that images fall apart.")
     if not paths or not strengths:
