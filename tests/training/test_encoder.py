@@ -183,7 +183,7 @@ def test_noise_maps_are_trained():
 
 def test_warm_up_sees_no_real_image():
     """Eq. (1) at first, then Eq. (2) and (3)."""
-    task = make(warmup_kimg=0.016)  # two steps of 8
+    task = make(warmup=0.016)  # two steps of 8
     judge = copy.deepcopy(task.discriminator)
     figures = [set(task.step(i)) for i in range(2)]
     assert figures == [{"code"}] * 2 and same(task.discriminator, judge)

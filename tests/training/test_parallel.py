@@ -56,7 +56,7 @@ def task(case, share):
     if case in ("encoder", "warm-up", "noise"):
         recipe = training.Recipe(batch=16, learning_rate=1e-3, schedule_kimg=1, lambda_vgg=0.5,
                                  vgg_share=0.25, r1_every=2,
-                                 warmup_kimg=0.032 if case == "warm-up" else 0)  # two steps
+                                 warmup=0.032 if case == "warm-up" else 0)  # two steps
         return training.DomainGuidedTask(
             NoiseEncoder(8, 6, 4, 8) if case == "noise" else nets.Encoder(8, 6, 4, 8), generator,
             discriminator, torch.nn.Conv2d(3, 4, 3), images, recipe, held_out=8, share=share)

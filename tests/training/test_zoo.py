@@ -338,8 +338,6 @@ def shrunk(entry):
         wanted.add("widths")
     if entry.kind == "classifier":
         wanted, changes = {"resolution"}, changes | {"holdout": 4}
-    if entry.kind == "domain_guided" and entry.recipe.warmup_kimg:
-        changes["warmup_kimg"] = 0.004
     if entry.kind == "e4e":
         changes |= {"offsets_from": 0.0, "offsets_every": 0.5}
     settings = entry.settings | {name: small[name] for name in small if name in wanted}

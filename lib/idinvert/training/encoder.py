@@ -69,9 +69,9 @@ class Recipe(ConventionalRecipe):
     lambda_adv: NotNegative = losses.LAMBDA_ADV  # weight of the adversarial term
     r1_gamma: NotNegative = losses.R1_GAMMA  # weight of the gradient penalty of Eq. (3)
     r1_every: Count = 16  # steps between two penalties, each weighted by this number
-    # Thousand images at the start that are sampled, their codes recovered as by Eq. (1): the space
-    # of codes is found sooner. The paper has none.
-    warmup_kimg: NotNegative = 0.0
+    # Share of the schedule at the start in which images are sampled, their codes recovered as by
+    # Eq. (1): the space of codes is found sooner. The paper has none.
+    warmup: NotNegative = 0.0
     # Share of every batch of which VGG-16 takes features, for the perceptual term and for a
     # projected discriminator. VGG takes most of a step's time, and the mean over a random part is
     # an unbiased estimate of the mean over all.
@@ -208,7 +208,7 @@ class DomainGuidedTask(EncoderTask):
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One encoder and one discriminator step on the same batch, after the warm-up."""
         self.schedule(step)
-        if step * self.batch < self.recipe.warmup_kimg * 1000:
+        if step * self.batch < self.recipe.warmup * self.recipe.schedule_kimg * 1000:
             return self.means(self.code_step())
         real = self.part(draw_batch(self.images, self.batch, self.device))
         with torch.no_grad():
