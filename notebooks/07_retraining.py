@@ -101,7 +101,7 @@ run.figure("retraining_tradeoff", retraining.tradeoff_figure(table5))
 encoders = {kind: one.name for kind, one in found[domain][1].items()}
 repeated = logs.repeated(encoders)
 if repeated:
-    table = logs.spread_over_seeds(repeated, tuple(retraining.LOGGED.values()))
+    table = logs.spread_over_seeds(repeated, tuple(logs.LOGGED.values()))
     display(run.table("table5_seeds", table).round(3))
 
 # %% [markdown]

@@ -52,6 +52,19 @@ def test_only_encoders_of_equally_long_training_are_compared(found, spoilt):
     assert mse["ours"] == pytest.approx(float(errors[0] - errors[1]), rel=1e-3)
 
 
+def test_a_base_encoder_of_equal_training_is_the_shallowest(found, spoilt):
+    alike = Encoded("g-base-alike", spoilt(0.7, 8), spoilt())
+    (models.folder() / "g-base-alike.json").write_text('{"kimg": 40}')
+    assert "base-alike" not in encoders.of_generator("g")
+    (models.folder() / "g-base-alike.safetensors").touch()
+    assert encoders.of_generator("g") == list(encoders.BACKBONES)
+    assert "base-alike" not in encoders.of_generator("other")
+    rows = encoders.quality_claims("face", found | {"base-alike": alike}, spoilt())
+    first, last = rows[0], rows[-1]
+    assert "ResNet-18 beats base, trained alike" in first["what"] and first["paper"] != "nan -> nan"
+    assert "base, trained alike beats MobileNet" in last["what"]
+
+
 def test_table_has_a_row_for_each_encoder_and_what_was_spent(found, spoilt):
     times = {name: Estimate(i + 1, i + 0.5, i + 1.5) for i, name in enumerate(found)}
     table = encoding.encoder_table("face", found, spoilt(), spoilt(0, 7), times)

@@ -7,7 +7,7 @@ import pytest
 from idinvert.metrics import bootstrap
 from idinvert.study import logs
 from idinvert.study.encoding import Encoded
-from idinvert.study.sections import averages, noise, retraining
+from idinvert.study.sections import averages, encoders, noise, retraining
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_reconstruction_is_of_targets_and_interpolation_of_others(smooth_images)
 
 def test_trainings_are_compared_pair_by_pair(keep):
     """Seeds differ by far more than the encoders of one seed do."""
-    figures = {column: 0.0 for column in retraining.LOGGED.values()}
+    figures = {column: 0.0 for column in logs.LOGGED.values()}
     for seed, level in enumerate((1.0, 5.0, 9.0)):
         keep("one", seed, [level], **figures | {"held_out_mse": level, "held_out_ssim": level})
         keep("more", seed, [level], **figures | {"held_out_mse": level - 0.2 - seed / 100,
@@ -73,6 +73,38 @@ def test_trainings_are_compared_pair_by_pair(keep):
     table = logs.spread_over_seeds(repeated, ["held_out_mse"]).set_index("encoder")
     assert table.loc["stylegan", "held_out_mse"] == 5 and table.loc["stylegan", "seeds"] == 3
     assert not logs.repeated({"a": "two"})
+
+
+@pytest.fixture
+def falling(keep):
+    """Three trainings of each of the encoders, every one better than the one before: {name: name}.
+    """
+    def train(*names):
+        for seed in range(3):
+            for i, name in enumerate(names):
+                worse = 10.0 - i + seed / 100 * (i + 1)
+                figures = dict.fromkeys(logs.LOGGED.values(), worse) | {"held_out_ssim": -worse}
+                keep(name, seed, [worse], **figures)
+        return {name: name for name in names}
+
+    return train
+
+
+def test_backbones_are_compared_over_trainings_by_those_of_equal_start(falling):
+    rows = encoders.seed_claims("face", falling("mobilenet", "base-alike", "resnet18"))
+    assert [(row["claim"], row["what"]) for row in rows[1::2]] == [
+        ("C11", "face: ResNet-18 beats base, trained alike, MSE, over trainings"),
+        ("C13", "face: base, trained alike beats MobileNet, MSE, over trainings")]
+    assert [row["verdict"] for row in rows] == ["reproduced"] * 4
+    assert rows[1]["ours"] == pytest.approx(0.99) and rows[1]["paper"] == "0.071 -> 0.069"
+
+
+def test_the_average_is_compared_over_trainings_by_what_logs_hold(falling):
+    rows = averages.seed_claims("face", falling("e4e", "base-no-average", "base"))
+    assert [row["claim"] for row in rows] == ["C15"] * 6 + ["C17"] * 6  # no FD
+    exception = [row for row in rows if "worse than e4e, interpolation, SWD" in row["what"]]
+    assert [row["verdict"] for row in exception] == ["contradicted"]
+    assert {row["verdict"] for row in rows if row not in exception} == {"reproduced"}
 
 
 def test_lower_throughout_asks_every_stretch(keep):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from idinvert.metrics import bootstrap
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import figures
+from idinvert.study import figures, scores
 from idinvert.training import runs
 
 AXIS = "thousand images"
@@ -25,6 +25,10 @@ TITLES = {"pixel": "pixel term of the training loss",
           "d_loss": "loss of the discriminator"}
 CURVES = ("pixel", "held_out_mse")  # of Figure 14
 TERMS = ("pixel", "feature")  # of the training loss that compare an image with its target
+# What encoders make of held-out training images, where an encoder's table says it of test images.
+LOGGED = {("reconstruction", "mse"): "held_out_mse", ("reconstruction", "ssim"): "held_out_ssim",
+          ("reconstruction", "kid"): "held_out_kid_x1e3", ("reconstruction", "swd"): "held_out_swd",
+          ("interpolation", "kid"): "between_kid_x1e3", ("interpolation", "swd"): "between_swd"}
 
 
 def training_log(name: str) -> pd.DataFrame:
@@ -87,6 +91,13 @@ def difference(column: str, larger: str, smaller: str) -> Estimate:
     seeds with Student's interval. ValueError: they share fewer than two seeds."""
     a, b = reached(larger, column), reached(smaller, column)
     return bootstrap.mean([a[seed] - b[seed] for seed in a if seed in b])
+
+
+def advantage(metric: str, better: str, worse: str, task: str = "reconstruction") -> Estimate:
+    """By how much one encoder does better at a task of LOGGED than another, by a metric: mean over
+    seeds with Student's interval. ValueError: they share fewer than two seeds."""
+    higher = scores.METRICS[metric].better == "higher"
+    return difference(LOGGED[task, metric], *(better, worse) if higher else (worse, better))
 
 
 def gaps(term: str, higher: str, lower: str) -> np.ndarray:

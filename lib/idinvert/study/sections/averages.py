@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 import torch
@@ -25,24 +26,44 @@ EXCEPTION = ("C17", "interpolation", "swd")  # by which e4e is better
 PAPER_NAMES = {"e4e": "e4e", "base-no-average": "without_average", "base": "with_average"}
 
 
+def comparisons(domain: str, known: Collection[str]) -> list[tuple]:
+    """C15 and C17, of the variants that are known: with the average code an encoder of StyleGAN2 is
+    better than without, and than e4e but for the SWD of interpolations. Each is (worse variant,
+    task, metric, sign of its gain, claim, text, the paper's numbers)."""
+    paper, found = claims.paper_table(4), []
+    pairs = [("C15", "base-no-average"), ("C17", "e4e")]
+    for (claim, worse), (task, metric) in product(
+            [pair for pair in pairs if {"base", pair[1]} <= set(known)], COLUMNS):
+        word, sign = ("worse", -1) if (claim, task, metric) == EXCEPTION else ("better", 1)
+        text = (f"{domain}: with the average {word} than {VARIANTS[worse]}, {task}, "
+                f"{scores.title(metric)}")
+        theirs = claims.paper_gain(paper, domain, PAPER_NAMES["base"], PAPER_NAMES[worse],
+                                   metric, task)
+        found.append((worse, task, metric, sign, claim, text, theirs))
+    return found
+
+
 def average_claims(domain: str, encoded: dict[str, Encoded], real: ImageSet, others: ImageSet
                    ) -> list[dict]:
-    """C15 and C17: with the average code an encoder of StyleGAN2 is better than without, and than
-    e4e but for the SWD of interpolations. Reconstructions are compared with their targets `real`,
-    interpolations with `others`."""
-    paper, rows = claims.paper_table(4), []
-    pairs = [("C15", "base-no-average"), ("C17", "e4e")]
-    for claim, worse in [pair for pair in pairs if {"base", pair[1]} <= set(encoded)]:
-        for task, metric in COLUMNS:
-            same = task == "reconstruction"
-            sets = [x.images if same else x.between for x in (encoded["base"], encoded[worse])]
-            gain = scores.advantage(metric, *sets, real if same else others, paired=same)
-            word, sign = ("worse", -1) if (claim, task, metric) == EXCEPTION else ("better", 1)
-            text = (f"{domain}: with the average {word} than {VARIANTS[worse]}, {task}, "
-                    f"{scores.title(metric)}")
-            theirs = claims.paper_gain(paper, domain, PAPER_NAMES["base"], PAPER_NAMES[worse],
-                                       metric, task)
-            rows.append(claims.row(claim, text, theirs, scores.scaled(gain, sign)))
+    """`comparisons` by intervals over images: reconstructions are compared with their targets
+    `real`, interpolations with `others`."""
+    rows = []
+    for worse, task, metric, sign, claim, text, paper in comparisons(domain, encoded):
+        same = task == "reconstruction"
+        sets = [x.images if same else x.between for x in (encoded["base"], encoded[worse])]
+        gain = scores.advantage(metric, *sets, real if same else others, paired=same)
+        rows.append(claims.row(claim, text, paper, scores.scaled(gain, sign)))
+    return rows
+
+
+def seed_claims(domain: str, repeated: dict[str, str]) -> list[dict]:
+    """`comparisons` over the repetitions of encoders {variant: name}, by what their logs hold."""
+    rows = []
+    for worse, task, metric, sign, claim, text, paper in comparisons(domain, repeated):
+        if (task, metric) in logs.LOGGED:
+            gain = logs.advantage(metric, repeated["base"], repeated[worse], task)
+            rows.append(claims.row(claim, f"{text}, over trainings", paper,
+                                   scores.scaled(gain, sign)))
     return rows
 
 

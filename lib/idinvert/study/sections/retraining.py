@@ -26,10 +26,6 @@ RETRAINED = (("stylegan-layerwise", "stylegan"), ("stylegan2-layerwise", "styleg
 SECOND = (("stylegan2", "stylegan"), ("stylegan2-layerwise", "stylegan-layerwise"))
 COLUMNS = (*(("reconstruction", metric) for metric in (*PIXELS, "kid", "swd")),
            *(("interpolation", metric) for metric in ("kid", "swd")))
-# The same figures in the logs of encoders, of held-out training images.
-LOGGED = {("reconstruction", "mse"): "held_out_mse", ("reconstruction", "ssim"): "held_out_ssim",
-          ("reconstruction", "kid"): "held_out_kid_x1e3", ("reconstruction", "swd"): "held_out_swd",
-          ("interpolation", "kid"): "between_kid_x1e3", ("interpolation", "swd"): "between_swd"}
 
 
 def load_generators(run: Run, domain: str, names: Mapping[str, str]) -> dict[str, StudyModel]:
@@ -140,8 +136,6 @@ def seed_claims(found: list[tuple], repeated: dict[str, str]) -> list[dict]:
     rows = []
     for better, worse, task, metric, claim, text, paper in found:
         if {better, worse} <= set(repeated):
-            pair = (repeated[worse], repeated[better])
-            higher = scores.METRICS[metric].better == "higher"
-            gain = logs.difference(LOGGED[task, metric], *(pair[::-1] if higher else pair))
+            gain = logs.advantage(metric, repeated[better], repeated[worse], task)
             rows.append(claims.row(claim, f"{text}, over trainings", paper, gain))
     return rows
