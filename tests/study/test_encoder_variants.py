@@ -87,7 +87,7 @@ def test_slower_is_a_ratio_above_one():
 def test_what_is_not_trained_is_named(found, capsys):
     for name in ("resnet18", "resnet34"):
         (models.folder() / f"g-{name}.safetensors").touch()
-    assert encoding.trained_variants("g", encoders.BACKBONES) == ["resnet18", "resnet34"]
+    assert encoding.trained_variants("g", encoders.of_generator("g")) == ["resnet18", "resnet34"]
     assert "left out: g-base, g-resnet50, g-mobilenet" in capsys.readouterr().out
     with pytest.raises(models.ModelsError, match="too few encoders.*g-b1, g-b2"):
         encoding.trained_variants("g", ["b1", "b2"])
