@@ -79,14 +79,16 @@ for name in shown:
 #
 # FD and KID compare samples with test images in the features of an ImageNet network; SWD compares their
 # patches. The row *real images* compares one half of the test set with the other half. The column *images*
-# gives the number of images: with fewer images FD and SWD are higher.
+# gives the number of images: with fewer images FD and SWD are higher. *Precision* is the share of samples that
+# lie near test images in these features, *recall* the share of test images that lie near samples. A generator
+# that shows few kinds of images, however well, has a low recall.
 
 # %%
 distances = generators.quality(shown, run.settings.num_images, run.device)
 table = run.table("generators", generators.judged(distances))
 display(Markdown(f"Samples of a KID x 1e3 above {generators.CONVINCING:g} do not convince: their sheets show "
                  "outlines without detail, or a few pictures again and again."))
-table[["domain", "generator", "images", *scores.set_metrics(), "samples"]].round(1)
+table[["domain", "generator", "images", *scores.set_metrics(), "precision", "recall", "samples"]].round(2)
 
 # %% [markdown]
 # ## What the models have cost

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert import models, study
+from idinvert.metrics.precision_recall import precision_recall
 from idinvert.nn import stylegan
 from idinvert.study import figures, logs, scores
 from idinvert.study.scores import ImageSet
@@ -146,6 +147,8 @@ def test_quality_reads_twice_as_many_test_images_as_samples_once_a_domain(regist
     assert tuple(table.loc[2, ["kid", "kid_low", "kid_high"]]) == expected[:3]
     floor = scores.floor("fd", ImageSet(real[:24], real[:24].flatten(1)), 12)
     assert table.loc[3, "fd"] == floor > 0
+    halves = (part.flatten(1) for part in (real[12:24], real[:12]))
+    assert tuple(table.loc[3, ["precision", "recall"]]) == precision_recall(*halves)
 
 
 def test_generators_beyond_the_bound_are_named_not_convincing():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from idinvert import models
 from idinvert.codes import render, sample_codes
 from idinvert.metrics import features
+from idinvert.metrics.precision_recall import precision_recall
 from idinvert.models import pretrained
 from idinvert.study import scores
 from idinvert.study.run import Run
@@ -59,7 +60,8 @@ def truncated(generator: nn.Module, psis: tuple[float, ...], count: int = 12, se
 
 
 def quality(shown: dict[str, Subject], count: int, device: str = "cpu") -> pd.DataFrame:
-    """Distances of `count` samples of every generator to as many test images, domain by domain.
+    """Distances of `count` samples of every generator to as many test images, domain by domain, and
+    how many of the samples are near test images (precision) and the other way round (recall).
 
     After the first generator of a domain and resolution comes the row "real images": what two
     disjoint sets of test images reach, of `count` images each or of half of those that there are.
@@ -81,12 +83,18 @@ def quality(shown: dict[str, Subject], count: int, device: str = "cpu") -> pd.Da
             generated = with_features(samples(models.load(name, device), count, seed=1))
             values = {m: scores.score(m, generated, real[:count], paired=False) for m in kinds}
             found.append({"domain": domain, "generator": name, "images": count,
-                          **scores.spread(values)})
+                          **scores.spread(values), **shares(generated, real[:count])})
         half = min(count, len(real) // 2)
         floor = {"domain": domain, "generator": "real images", "images": half,
-                 **{m: scores.floor(m, real, half) for m in kinds}}
+                 **{m: scores.floor(m, real, half) for m in kinds},
+                 **shares(real[half:2 * half], real[:half])}
         rows += [found[0], floor, *found[1:]]
     return pd.DataFrame(rows)
+
+
+def shares(images: ImageSet, real: ImageSet) -> dict[str, float]:
+    """The columns of `quality` on precision and recall."""
+    return dict(zip(("precision", "recall"), precision_recall(images.features, real.features)))
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
