@@ -144,7 +144,8 @@ else:
 #   *equal* MSE, with as many steps of Image2StyleGAN as reach the MSE of in-domain inversion.
 # - **C19**: the trade-off over $\lambda_{dom}$, with the success of edits at equal damage beside the KID.
 # - **C24**: what noise maps cost, measured on edits instead of interpolations.
-# - Rows with "-" compare what the paper does not.
+# - Rows with "-" compare what the paper does not. *In-domain, quick* takes half the steps, of five times the
+#   learning rate, which lead to the same loss (*What inversion costs* has the figures).
 
 # %%
 rows = front.claims_of_front(outcomes, targets, real, kept, usual=2.0)

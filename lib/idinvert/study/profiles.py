@@ -148,6 +148,7 @@ class Beyond:
     num_sampled: Count  # sampled codes on which the size of a step is set
     image2stylegan: list[Count]  # Adam steps at which Image2StyleGAN is measured
     in_domain: list[Count]  # the same of in-domain inversion, whose lambda_dom is 2
+    quick: list[Count]  # the same with steps five times as long
     lambdas: list[NotNegative]  # other weights of the code term
     iterations: Count  # Adam steps with these, and of the pivots of pivotal tuning
     pivotal_tuning: list[Count]  # steps of tuning at which it is measured

@@ -30,6 +30,7 @@ from idinvert.study.scores import ImageSet
 FACTORS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.5)  # steps of edits, in calibrated steps
 USUAL = FACTORS.index(1.0)
 COPY, DOMAIN, WEIGHT = METHODS["image2stylegan"].title, METHODS["in-domain"].title, "weight"
+QUICK, QUICK_RATE = "In-domain, quick", 0.05  # half the steps, five times as long: book/speed.md
 TUNING, ENCODERS, NOISE = METHODS["pivotal-tuning"].title, "Encoders", "Encoders with noise maps"
 VARIANTS = {"base": "domain-guided", "resnet18": "ResNet-18", "resnet34": "ResNet-34",
             "resnet50": "ResNet-50", "mobilenet": "MobileNet", "base-no-average": "no average",
@@ -67,8 +68,9 @@ class Way:
 
 
 def optimised(model: StudyModel, settings: Any) -> list[Way]:
-    """Image2StyleGAN over steps, in-domain inversion over steps and over lambda_dom, and pivotal
-    tuning over steps: those whose networks there are, longest first. settings: `profiles.Beyond`.
+    """Image2StyleGAN over steps, in-domain inversion over steps of two lengths and over lambda_dom,
+    and pivotal tuning over steps: those whose networks there are, longest first. settings:
+    `profiles.Beyond`.
     """
     available, ways = model.available(), []
 
@@ -77,7 +79,8 @@ def optimised(model: StudyModel, settings: Any) -> list[Way]:
 
     for name, family, method, steps in (
             ("image2stylegan", COPY, Image2StyleGAN(bf16=True), settings.image2stylegan),
-            ("in-domain", DOMAIN, InDomain(bf16=True), settings.in_domain)):
+            ("in-domain", DOMAIN, InDomain(bf16=True), settings.in_domain),
+            ("in-domain", QUICK, InDomain(bf16=True, learning_rate=QUICK_RATE), settings.quick)):
         if name in available:
             ordered = sorted(steps, reverse=True)  # the longest run has the codes of the others
             ways += [Way(family, f"{n} steps", n, n, partial(by_steps, method, ordered[i:]))
@@ -379,6 +382,8 @@ def claims_of_front(outcomes: Sequence[Outcome], targets: Tensor, real: ImageSet
         compare("C8", usual_one, same, ("success", "kid"))
         compare("C8", usual_one, copies[0], ("success", "kid"))
         compare("-", usual_one, copies[0], ("return_mse",))
+    if usual_one and QUICK in families:
+        compare("-", families[QUICK][0], usual_one, ("mse", "success", "kid", "return_mse"))
     if usual_one and TUNING in families:
         compare("-", families[TUNING][0], usual_one, ("mse", "success", "kid", "return_mse"))
     signs = {"C19": (weighted, "lambda_dom", {"mse": -1, "success": 1, "kid": 1}),

@@ -1,0 +1,123 @@
+"""Measure how soon other ways of optimising reach what the published one does: the table
+results/tables/steps.csv, which the page on speed shows.
+
+    python tools/measure_steps.py face-stylegan-layerwise tower-stylegan-layerwise --images 8
+
+The goal is the mean loss of Eq. (4) over test images after 100 steps of Adam with a rate of 0.01,
+from the code of the encoder. Seconds are those of the processor on one thread and of one image,
+which depend little on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from idinvert import Model, data, models
+from idinvert.codes import encode, frozen, render
+from idinvert.inversion.fast import FastNetworks
+from idinvert.losses import equation4
+from torch import Tensor
+from torch.optim import LBFGS, Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+TABLE = Path(__file__).parents[1] / "results" / "tables" / "steps.csv"
+FEWER = 50  # steps of the other ways
+
+
+class Way(NamedTuple):
+    """A way of optimising: its optimiser, how many steps at most, whether its rate falls to 0."""
+
+    make: partial
+    steps: int = FEWER
+    falling: bool = False
+
+
+PUBLISHED = "Adam, 0.01"
+WAYS = {
+    PUBLISHED: Way(partial(Adam, lr=0.01), 100),
+    "Adam, 0.03": Way(partial(Adam, lr=0.03)),
+    "Adam, 0.05": Way(partial(Adam, lr=0.05)),
+    "Adam, 0.1": Way(partial(Adam, lr=0.1)),
+    "Adam, 0.05 falling to 0": Way(partial(Adam, lr=0.05), falling=True),
+    "Adam, 0.1 falling to 0": Way(partial(Adam, lr=0.1), falling=True),
+    "L-BFGS": Way(partial(LBFGS, max_iter=FEWER, max_eval=FEWER, line_search_fn="strong_wolfe"), 1),
+    "Adam, 0.05, corrected start": Way(partial(Adam, lr=0.05)),
+}
+
+
+def losses_along(way: Way, networks: FastNetworks, images: Tensor, start: Tensor
+                 ) -> tuple[Tensor, float]:
+    """Losses [N, evaluations] of images [N, 3, H, W] in every evaluation, and processor seconds."""
+    begun, codes, history = time.process_time(), start.clone().requires_grad_(True), []
+    with torch.no_grad():
+        wanted = networks.features(images)
+
+    def evaluate() -> Tensor:
+        loss, _ = equation4(codes, networks.generator.synthesis(codes), images,
+                            features=networks.features, target_features=wanted,
+                            encoder=networks.encoder)
+        history.append(loss.detach())
+        (codes.grad,) = torch.autograd.grad(loss.sum(), codes)
+        return loss.sum()
+
+    optimizer = way.make([codes])
+    schedule = CosineAnnealingLR(optimizer, way.steps) if way.falling else None
+    for _ in range(way.steps):
+        optimizer.step(evaluate)
+        if schedule:
+            schedule.step()
+    evaluate()
+    return torch.stack(history, 1), time.process_time() - begun
+
+
+def measure(name: str, count: int) -> pd.DataFrame:
+    """One row per way, for one model of the registry."""
+    model, rows, goal = Model(name, "cpu"), [], None
+    images = data.to_float(data.load(models.card(name)["domain"], "test", count).images)
+    networks = FastNetworks(model)
+    first = encode(model.encoder, images)
+    corrected = 2 * first - encode(model.encoder, render(model.generator, first))
+    with frozen([networks.generator, networks.features, networks.encoder]):
+        for title, way in WAYS.items():
+            start = corrected if "corrected" in title else first
+            if "L-BFGS" in title:  # its line search is of one function: image by image
+                found = [losses_along(way, networks, *one) for one in zip(images.split(1),
+                                                                          start.split(1))]
+                shortest = min(loss.shape[1] for loss, _ in found)
+                losses = torch.cat([loss[:, :shortest] for loss, _ in found])
+                seconds = sum(spent for _, spent in found) / sum(x.shape[1] for x, _ in found)
+            else:
+                losses, spent = losses_along(way, networks, images, start)
+                seconds = spent / losses.numel()
+            goal = losses[:, -1] if goal is None else goal
+            rows.append(row(name, title, losses, goal, seconds))
+            print(rows[-1])
+    return pd.DataFrame(rows)
+
+
+def row(name: str, title: str, losses: Tensor, goal: Tensor, seconds: float) -> dict:
+    """What a way reached: `losses` [N, evaluations], `goal` [N]; `seconds` of an evaluation."""
+    reached = (losses.mean(0) <= goal.mean()).nonzero()
+    steps = int(reached[0]) if len(reached) else None
+    return {"model": name, "way": title, "images": len(losses), "steps": losses.shape[1] - 1,
+            "loss": float(losses[:, -1].mean()), "of_the_goal": float(losses[:, -1].mean()
+                                                                      / goal.mean()),
+            "largest_of_the_goal": float((losses[:, -1] / goal).max()), "steps_to_the_goal": steps,
+            "seconds": seconds * (losses.shape[1] - 1 if steps is None else steps)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--images", type=int, default=8)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    pd.concat([measure(name, options.images) for name in options.models]).to_csv(
+        TABLE, index=False, float_format="%.4g")
