@@ -42,6 +42,8 @@ def test_other_notes_are_refused(tmp_path):
     check_notes(tmp_path / "notes.json", {"steps": [1, 2]})
     with pytest.raises(ValueError, match=r"made with steps \[1, 2\], not 3: take another folder"):
         check_notes(tmp_path / "notes.json", {"steps": 3})
+    with pytest.raises(ValueError, match=r"not 3, which --iterations changes: take another"):
+        check_notes(tmp_path / "notes.json", {"steps": 3}, {"steps": "--iterations"})
 
 
 def test_of_two_processes_with_other_notes_one_is_refused(tmp_path):

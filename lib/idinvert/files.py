@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -123,9 +123,10 @@ def take_lock(handle: int, place: Path, wait: bool) -> None:
         pass
 
 
-def check_notes(path: Path, notes: dict) -> None:
+def check_notes(path: Path, notes: dict, options: Mapping[str, str] = {}) -> None:
     """Write what a folder's content depends on into a file of it.
 
+    options: of a command, by the notes that they change, where these have other names.
     ValueError: the file is there and says something else.
     """
     notes = json.loads(json.dumps(notes))
@@ -139,8 +140,9 @@ def check_notes(path: Path, notes: dict) -> None:
                                    if found[key].get(part) != notes[key].get(part))
                         raise ValueError(f"{path.parent} was made with another {key}: take another "
                                          "folder or name.")
+                    hint = f", which {options[key]} changes" if key in options else ""
                     raise ValueError(f"{path.parent} was made with {key} {found.get(key)}, not "
-                                     f"{notes.get(key)}: take another folder or name.")
+                                     f"{notes.get(key)}{hint}: take another folder or name.")
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(notes, indent=1) + "\n")
 

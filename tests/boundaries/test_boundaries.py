@@ -218,7 +218,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         boundaries.load(path)
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="is not a file of boundaries"):
+    with pytest.raises(ValueError, match="is not a file of boundaries, or damaged: remove it"):
         boundaries.load(path)
     with pytest.raises(ValueError, match="different names"):
         boundaries.save([random_boundary("a", 1)] * 2, path)

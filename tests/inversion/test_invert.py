@@ -14,9 +14,11 @@ from idinvert.inversion import (
     Networks,
     Settings,
     diffuse,
+    diffusion,
     in_batches,
     optimise,
 )
+from idinvert.inversion.model import Model
 from idinvert.nn import encoder as encoders
 from idinvert.nn import stylegan
 from torch import nn
@@ -255,6 +257,27 @@ def test_one_mask_serves_all_images(networks, images):
     assert torch.equal(one.codes, each.codes)
     whole = diffuse(networks, images, torch.ones_like(mask), Settings(iterations=3), batch=2)
     assert not torch.equal(one.codes, whole.codes)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_diffusion_halves_the_batch_where_memory_runs_out(own_registry, count, monkeypatch):
+    model = Model("own", "cpu")
+    images = model.render(model.sample(4)).clamp(-1, 1)
+    mask = (torch.rand(count, 1, *images.shape[2:]) < 0.5).float()
+    settings, sizes = Settings(iterations=2, lambda_vgg=0), []
+    whole = diffuse(model, images, mask, settings)
+
+    def limited(networks, images, *arguments, **options):
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return optimise(networks, images, *arguments, **options)
+
+    monkeypatch.setattr(diffusion, "optimise", limited)
+    with pytest.warns(UserWarning, match="going on with a batch of 2 instead of 4"):
+        halved = diffuse(model, images, mask, settings)
+    assert sizes == [4, 2, 2]
+    close(halved.codes, whole.codes)
 
 
 def test_on_step_sees_codes_and_images_before_every_step(generator, plain, images):

@@ -58,6 +58,13 @@ def test_of_several_faces_one_is_taken_and_told(photographs):
         assert torch.equal(second, photographs(both[1]).read("a.png", 32))
 
 
-def test_aligned_pictures_are_taken_as_they_are(photographs, tmp_path):
-    found = photographs(align=False).read("a.png", 32)
+def test_aligned_pictures_are_taken_as_they_are_and_one_without_a_face_is_told_once(
+        photographs, tmp_path):
+    pytest.importorskip("dlib")
+    taken = photographs(align=False)
+    with pytest.warns(UserWarning, match="a.png shows no upright face, but is taken as it is"):
+        found = taken.read("a.png", 32)
     assert torch.equal(found, read_image(tmp_path / "a.png", 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(taken.read("a.png", 32), found)

@@ -44,7 +44,8 @@ def load(path: str | Path) -> dict[str, Boundary]:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # notes that are damaged raise many types
-        raise ValueError(f"{path} is not a file of boundaries.") from error
+        raise ValueError(f"{path} is not a file of boundaries, or damaged: remove it, then fetch, "
+                         "import or fit them again.") from error
 
 
 def boundary(name: str, normal: Tensor, note: dict[str, Any]) -> Boundary:

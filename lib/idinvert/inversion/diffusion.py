@@ -9,7 +9,7 @@ from torch import Tensor
 
 from idinvert.codes import check_count, encode
 
-from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, optimise
+from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
 
 
 def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings | None = None, *,
@@ -17,17 +17,26 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
     """Masked inversion of stitched images [N, 3, H, W], `batch` at a time, starting at E(x).
 
     mask: [1 or N, 1, H, W], 1 on the pasted patch, which alone enters the loss. There is no code
-    term, as in the published code. Errors as `optimise`.
+    term, as in the published code. Where memory runs out, a `Model` halves the batch, as in
+    `Model.invert`. Errors as `optimise`.
     """
-    def invert(images, mask, progress):
+    shared = len(mask) == 1
+    if not shared:
+        check_count("mask", mask, images)
+
+    def invert(images, own=mask, *, progress):
         start = encode(networks.encoder, images)
-        return optimise(networks, images, start, settings or Settings(), mask=mask,
+        return optimise(networks, images, start, settings or Settings(), mask=own,
                         on_step=on_step, progress=progress)
 
-    if len(mask) == 1:
-        return in_batches(partial(invert, mask=mask), images, size=batch, progress=progress)
-    check_count("mask", mask, images)
-    return in_batches(invert, images, mask, size=batch, progress=progress)
+    def inverted(*parts, progress):
+        work = partial(invert, progress=progress)
+        if not hasattr(networks, "sparing"):
+            return work(*parts)
+        return joined(networks.sparing(work, *parts))
+
+    return in_batches(inverted, images, *(() if shared else (mask,)), size=batch,
+                      progress=progress)
 
 
 def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]

@@ -83,7 +83,7 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     """As `run`, of a process that may work in the folder."""
     if job.fast:
         check_fast(job.method)
-    check_notes(job.out / "settings.json", job.notes())
+    check_notes(job.out / "settings.json", job.notes(), {"crop": "--squeeze"})
     results = Results(job.out, job.source.names)
     for path in results.damaged:
         report(f"{path} was damaged, and its image is inverted again.")

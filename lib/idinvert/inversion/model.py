@@ -220,19 +220,22 @@ class Model:
         parts = self.sparing(lambda part: method.invert(networks, part, **options), images)
         return parts[0] if len(parts) == 1 else tuned_together(joined(parts), parts)
 
-    def sparing(self, work: Callable[[Tensor], Made], batch: Tensor) -> list[Made]:
-        """What `work` makes of a batch: in a list of one, or where memory runs out, once, of each
-        half of it and of every later batch, which a warning says. Errors as `work` raises them."""
+    def sparing(self, work: Callable[..., Made], *batch: Tensor) -> list[Made]:
+        """What `work` makes of a batch, one tensor or several of the same length: in a list of one,
+        or where memory runs out, once, of each half of it and of every later batch, which a warning
+        says. Errors as `work` raises them."""
+        size = len(batch[0])
+        half = max(1, -(-size // 2))
         if not self.short_of_memory:
             try:
-                return [work(batch)]
+                return [work(*batch)]
             except (MemoryError, RuntimeError) as error:
-                if len(batch) < 2 or not devices.is_out_of_memory(error):
+                if size < 2 or not devices.is_out_of_memory(error):
                     raise
             self.short_of_memory = True
-            warnings.warn(f"out of memory: going on with a batch of {-(-len(batch) // 2)} instead "
-                          f"of {len(batch)}.", stacklevel=2)
-        return [work(half) for half in batch.split(max(1, -(-len(batch) // 2)))]
+            warnings.warn(f"out of memory: going on with a batch of {half} instead of {size}.",
+                          stacklevel=2)
+        return [work(*part) for part in zip(*(values.split(half) for values in batch), strict=True)]
 
     def method(self, name: str, **settings: Any) -> Method:
         """An inversion method of `available` with its settings: those that are given, those of

@@ -68,13 +68,30 @@ def find_faces(image: Image.Image) -> list[Face]:
     return []
 
 
+def shows_face(image: Image.Image) -> bool:
+    """Whether an RGB picture shows an upright face; this needs no landmarks.
+
+    ModuleNotFoundError: dlib is not installed.
+    """
+    side, most, _ = TRIES[0]
+    boxes, _, _ = detector().run(np.asarray(scaled(image, min(side / max(image.size), most))), 0,
+                                 SURE)
+    return len(boxes) > 0
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """A picture with its sides multiplied by a factor."""
+    size = [max(1, round(side * factor)) for side in image.size]
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
 def faces_at(image: Image.Image, factor: float, angle: float) -> Iterator[Face]:
     """Faces that the detector sees in the picture scaled by a factor, then turned by an angle
     (degrees, anticlockwise)."""
     dlib = imported_dlib()
-    size = [max(1, round(side * factor)) for side in image.size]
-    scaled = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    shown = scaled.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else scaled
+    upright = scaled(image, factor)
+    size = upright.size
+    shown = upright.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else upright
     pixels = np.asarray(shown)
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     back = np.array([[cos, -sin], [sin, cos]])  # y points down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from idinvert import models
 from idinvert.data import ImageError, Source, squared, to_float, to_uint8
 
 from .alignment import Square, align
-from .landmarks import Face, find_faces
+from .landmarks import Face, find_faces, shows_face
 
 DOMAIN = "photograph"  # of models that know aligned faces, as their cards have it
 NARROWEST = 32  # px, of a face
@@ -41,19 +42,27 @@ class Photographs(Source):
     def read(self, name: str, size: int, crop: bool = True) -> Tensor:
         """One aligned image [3, size, size] in [-1, 1]; ImageError says in a sentence why none."""
         photograph = self.open(name)
+        square = self.square(name, photograph)
         if not self.align:
             return squared(photograph, name, size, crop)
-        return as_tensor(self.square(name, photograph).crop(photograph, size))
+        return as_tensor(square.crop(photograph, size))
 
     def square(self, name: str, photograph: Image.Image) -> Square:
         """Where the face is, or the centre of a photograph that is aligned already; ImageError:
         there is no face, or none that can be inverted."""
-        if not self.align:
-            width, height = photograph.size
-            return Square((width / 2, height / 2), (min(width, height) / 2, 0.0))
         if name not in self.squares:
-            self.squares[name] = align(self.chosen(name, find_faces(photograph)))
+            self.squares[name] = (align(self.chosen(name, find_faces(photograph))) if self.align
+                                  else self.centre(name, photograph))
         return self.squares[name]
+
+    def centre(self, name: str, photograph: Image.Image) -> Square:
+        """The square in the middle of a photograph, with a warning if it shows no face."""
+        with suppress(ModuleNotFoundError):  # without dlib, which aligned pictures do not need
+            if not shows_face(photograph):
+                warnings.warn(f"{name} shows no upright face, but is taken as it is: without "
+                              "--no-align faces are searched for.", stacklevel=2)
+        width, height = photograph.size
+        return Square((width / 2, height / 2), (min(width, height) / 2, 0.0))
 
     def pasted(self, name: str, image: Tensor) -> Tensor:
         """The photograph [3, H, W] in [-1, 1] with an image [3, r, r] put where the face was."""
