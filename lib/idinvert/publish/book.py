@@ -276,7 +276,8 @@ def trainings_page() -> str:
 
 
 def speed_page(tables: Path) -> str:
-    """The page on what inversion costs: two tables for each machine and each set of networks."""
+    """The page on what inversion costs: two tables for each machine and each set of networks, and
+    how soon other ways of optimising reach the loss of the published one."""
     text, path = [(PAGES / "speed.md").read_text()], tables / "bench.csv"
     found = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["network", "machine"])
     for (network, machine), rows in found.groupby(["network", "machine"], sort=False):
@@ -290,7 +291,13 @@ def speed_page(tables: Path) -> str:
             part = rows[(rows["part"] == "step of inversion") == inverts].dropna(axis=1, how="all")
             text.append(table(part.drop(columns=["network", "machine", "threads", "torch", "load"]),
                               title))
-    return "\n".join(text if path.exists() else [*text, f"{NOT_MEASURED.capitalize()}.", ""])
+    if not path.exists():
+        text += [f"{NOT_MEASURED.capitalize()}.", ""]
+    if (steps := tables / "steps.csv").exists():
+        text += ["## Less time to the same quality\n",
+                 table(pd.read_csv(steps), "Ways of optimising Eq. (4), and when their mean loss is "
+                                           "as low as after 100 steps of the first.")]
+    return "\n".join(text)
 
 
 def photographs_page(tables: Path) -> str:
