@@ -33,6 +33,7 @@ from tyro.conf import Positional
 import idinvert
 from idinvert import devices, processes
 from idinvert.data import Source, grid, open_source, read_image, write_image
+from idinvert.data.sources import holds_results
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
 from idinvert.photographs import faces_of
@@ -81,7 +82,7 @@ class Common:
         """The images of paths; of a model of photographs, their faces. UsageError: a path holds
         results, among which there are images of several kinds."""
         for path in paths:
-            if (path / "settings.json").is_file() and (path / "codes").is_dir():
+            if holds_results(path):
                 raise UsageError(f"{path} holds results of an inversion: name images, as those in "
                                  f"{path / 'images'}; `idinvert edit` takes {path / 'codes.npy'}.")
         return faces_of(open_source(*paths), self.model, face=self.face, align=self.align)

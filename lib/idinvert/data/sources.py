@@ -184,7 +184,7 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
             path = Path(place, name)
             if not os.access(path, os.R_OK | os.X_OK):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (no permission)")
-            elif (path / "settings.json").exists() and (path / "codes").is_dir():
+            elif holds_results(path):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (results)")
             elif (real := path.resolve()) not in seen:
                 seen.add(real)
@@ -195,6 +195,11 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
             own = text(path.relative_to(folder).as_posix())
             if path.is_file() and not is_added(own):
                 yield own, path
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether `idinvert invert` has written into a folder."""
+    return (folder / "settings.json").is_file() and (folder / "codes").is_dir()
 
 
 def beginning(path: Path) -> bytes:

@@ -295,8 +295,8 @@ def speed_page(tables: Path) -> str:
         text += [f"{NOT_MEASURED.capitalize()}.", ""]
     if (steps := tables / "steps.csv").exists():
         text += ["## Less time to the same quality\n",
-                 table(pd.read_csv(steps), "Ways of optimising Eq. (4), and when their mean loss is "
-                                           "as low as after 100 steps of the first.")]
+                 table(pd.read_csv(steps), "Ways of optimising Eq. (4), and when their mean loss "
+                                           "is as low as after 100 steps of the first.")]
     return "\n".join(text)
 
 
