@@ -63,7 +63,10 @@ def test_paper_numbers_are_found_by_our_names():
     assert claims.paper_value(swaps, "face", "in-domain", "fd", "manipulation") == 17.36
 
 
-def test_seconds_count_every_image_of_a_batch(monkeypatch):
+@pytest.mark.parametrize("advice, row", [
+    ({}, ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]),
+    ({"batch": 2}, ["face", "mean", 7, 2, 1.0, 1.0, 1.0, 0.5])])
+def test_seconds_count_every_image_of_a_batch_that_the_model_takes(monkeypatch, advice, row):
     clock = iter(range(100))
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
 
@@ -74,10 +77,10 @@ def test_seconds_count_every_image_of_a_batch(monkeypatch):
         def invert(self, networks, images):
             return images
 
-    model = SimpleNamespace(available=lambda: ["mean"])
+    model = SimpleNamespace(available=lambda: ["mean"], advice=advice)
     table = reconstruction.method_seconds("face", model, torch.zeros(4, 3, 2, 2),
                                           {"mean": Still(iterations=7)})
-    assert list(table.iloc[0]) == ["face", "mean", 7, 4, 1.0, 1.0, 1.0, 0.25]
+    assert list(table.iloc[0]) == row
 
 
 def test_speed_is_resolved_only_if_the_intervals_are_apart():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.codes import render
 from idinvert.inversion import METHODS, Method
-from idinvert.inversion.cache import cached_along, image_hash
+from idinvert.inversion.cache import batch_size, cached_along, image_hash
 from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, networks, scores, timing
@@ -56,11 +56,12 @@ def table1(domain: str, found: dict[str, ImageSet], real: ImageSet, others: Imag
 def method_seconds(domain: str, model: StudyModel, images: Tensor, settings: Mapping[str, Method]
             ) -> pd.DataFrame:
     """Seconds per image of every method: median of REPEATS runs of one image, with its interval,
-    and one run of all `images` in a batch.
+    and one run of the `images` in a batch, or of as many of them as are inverted together with this
+    model.
 
     Each is run once beforehand with a single iteration, so that nothing is timed that happens once.
     """
-    rows = []
+    rows, images = [], images[:batch_size(model)]
     for name, method in networks.methods(model, settings).items():
         steps = getattr(method, "iterations", 0)
         once = replace(method, iterations=1) if steps else method
