@@ -59,6 +59,13 @@ def test_not_finite_resamples_are_left_out():
     assert np.isnan(nothing.low) and np.isnan(nothing.high)
 
 
+def test_one_unit_shows_nothing_of_the_spread():
+    for units in (None, [7, 7, 7]):
+        found = interval(np.mean, np.arange(1.0 if units is None else 3.0), units=units)
+        assert found.value == (0 if units is None else 1)
+        assert np.isnan([found.low, found.high]).all()
+
+
 def test_nanmean_of_successes():
     estimate = interval(np.nanmean, np.array([1.0, 0, np.nan, 1] * 20))
     assert estimate.value == pytest.approx(2 / 3) and estimate.low < 2 / 3 < estimate.high

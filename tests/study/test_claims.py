@@ -12,6 +12,7 @@ from scipy import stats
     (Estimate(1, 0.2, 2), "reproduced"),
     (Estimate(1, -0.2, 2), "not resolved"),
     (Estimate(-1, -2, -0.1), "contradicted"),
+    (Estimate(1, np.nan, np.nan), "not resolved"),  # of one image
 ])
 def test_verdict(estimate, expected):
     row = claims.row("C1", "a", "b", estimate)

@@ -59,6 +59,7 @@ def test_paper_numbers_are_found_by_our_names():
     assert math.isnan(claims.paper_value(table, "face", "in-domain", "kid"))  # not in the paper
     gain = claims.paper_gain(table, "face", "in-domain", "image2stylegan", "swd")
     assert gain == "27.31 -> 14.92"
+    assert claims.paper_gain(table, "mine", "in-domain", "image2stylegan", "swd") == ""
     swaps = claims.paper_table(2)
     assert claims.paper_value(swaps, "face", "in-domain", "fd", "manipulation") == 17.36
 

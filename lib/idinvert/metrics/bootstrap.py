@@ -60,7 +60,8 @@ def interval(statistic: Callable[..., float], *arrays: Any, units: Any = None,
     indices, so that paired measurements stay paired. `units` [N] names the unit of each row, and
     whole units are drawn; by default each row is its own. `statistic` gives a number; `np.mean` and
     `np.nanmean` of one [N] array take a fast path of the same result. Resamples on which it is not
-    finite are left out. ValueError: arrays of different or no length.
+    finite are left out. One unit has no interval, NaN. ValueError: arrays of different or no
+    length.
 
     >>> values = np.repeat([0.0, 1.0], 50)
     >>> found = interval(np.mean, values)
@@ -71,6 +72,8 @@ def interval(statistic: Callable[..., float], *arrays: Any, units: Any = None,
     if len({len(a) for a in arrays}) != 1 or not len(arrays[0]):
         raise ValueError(f"Arrays must have one length > 0, found {[len(a) for a in arrays]}.")
     unit = unit_numbers(units, len(arrays[0]))
+    if not unit.any():  # all rows are of one
+        return Estimate(float(statistic(*arrays)), np.nan, np.nan)
     if statistic in (np.mean, np.nanmean) and len(arrays) == 1 and arrays[0].ndim == 1:
         values = resampled_means(arrays[0], unit, statistic is np.nanmean, resamples, seed)
     else:

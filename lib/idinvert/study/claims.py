@@ -182,8 +182,11 @@ def paper_value(table: pd.DataFrame, domain: str, method: str, metric: str,
 
 def paper_gain(table: pd.DataFrame, domain: str, better: str, worse: str, metric: str,
                task: str = "reconstruction") -> str:
-    """The paper's two numbers of a comparison, "worse -> better"; KID stands beside its FID."""
+    """The paper's two numbers of a comparison, "worse -> better"; KID stands beside its FID.
+    Empty where the paper has none, as for a domain of one's own."""
     name = "fd" if metric == "kid" else metric
     numbers = [paper_value(table, domain, method, name, task) for method in (worse, better)]
+    if all(map(math.isnan, numbers)):
+        return ""
     shown = " -> ".join(f"{number:g}" for number in numbers)
     return f"FID {shown}" if name == "fd" else shown
