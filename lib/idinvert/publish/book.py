@@ -276,10 +276,23 @@ def trainings_page() -> str:
 
 
 def speed_page(tables: Path) -> str:
-    """The page on what inversion costs: two tables for each machine and each set of networks, and
-    how soon other ways of optimising reach the loss of the published one."""
-    text, path = [(PAGES / "speed.md").read_text()], tables / "bench.csv"
-    found = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["network", "machine"])
+    """The page on what inversion costs, how soon other ways of optimising reach the loss of the
+    published one, and how far rounding leads from it."""
+    text = [(PAGES / "speed.md").read_text(), *bench_tables(tables / "bench.csv")]
+    for name, heading, title in (
+            ("steps", "Less time to the same quality", "Ways of optimising Eq. (4), and when their "
+             "mean loss is as low as after 100 steps of the first."),
+            ("rounding", "What rounding does", "Losses after 100 steps against those of float32.")):
+        if (path := tables / f"{name}.csv").exists():
+            text += [f"## {heading}\n", table(pd.read_csv(path), title)]
+    return "\n".join(text)
+
+
+def bench_tables(path: Path) -> list[str]:
+    """What `idinvert bench` wrote: two tables for each machine and each set of networks."""
+    if not path.exists():
+        return [f"{NOT_MEASURED.capitalize()}.", ""]
+    text, found = [], pd.read_csv(path)
     for (network, machine), rows in found.groupby(["network", "machine"], sort=False):
         first = rows.iloc[0]
         text.append(f"## {network}\n\nOn {machine}, {first['threads']} threads, PyTorch "
@@ -291,13 +304,7 @@ def speed_page(tables: Path) -> str:
             part = rows[(rows["part"] == "step of inversion") == inverts].dropna(axis=1, how="all")
             text.append(table(part.drop(columns=["network", "machine", "threads", "torch", "load"]),
                               title))
-    if not path.exists():
-        text += [f"{NOT_MEASURED.capitalize()}.", ""]
-    if (steps := tables / "steps.csv").exists():
-        text += ["## Less time to the same quality\n",
-                 table(pd.read_csv(steps), "Ways of optimising Eq. (4), and when their mean loss "
-                                           "is as low as after 100 steps of the first.")]
-    return "\n".join(text)
+    return text
 
 
 def photographs_page(tables: Path) -> str:
