@@ -108,6 +108,16 @@ def labels_of(*names):
     return pd.DataFrame({"old": [1.0] * len(names)}, index=names)
 
 
+@pytest.mark.parametrize("labels", ["/dev/zero", "http://localhost:1/labels.csv"])
+def test_only_files_are_tables_of_labels(folder, labels, capsys):
+    """A device without an end would fill the memory, and pandas opens addresses."""
+    assert main(command(folder, labels=labels)) == 2
+    assert "There is no file" in capsys.readouterr().err
+    assert main(["train", "classifier", "c", "--images", str(folder / "photos"), "--labels",
+                 labels]) == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
 def test_a_label_is_for_one_image():
     """Two folders have files of the same names: a bare name would give one label to both."""
     names = ["a/1.png", "b/1.png", "b/2.png"]
