@@ -1,8 +1,8 @@
 """Precision and recall of generated images, in the features they are given.
 
 T. Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models",
-NeurIPS 2019. FD and KID mix two faults, images that look wrong and kinds of images that lack;
-these tell them apart.
+NeurIPS 2019. FD and KID mix two faults, images that look wrong and kinds of images that are
+missing; these tell them apart.
 """
 
 from __future__ import annotations
