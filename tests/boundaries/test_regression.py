@@ -27,3 +27,23 @@ def test_accuracy_is_of_samples_that_were_not_fitted_to():
     codes, scores = torch.randn(400, 2, 500), torch.randn(400)
     boundary, = regression.fit(codes, {"chance": scores}, {"chance": range(2)}, share=0.5)
     assert 0.35 < boundary.accuracy < 0.65
+
+
+def test_boundaries_apart_change_their_own_score_alone():
+    """Images show what codes have along three directions; the score of one of these is poor, so
+    that the fit alone does not keep it out of another one that goes with it."""
+    torch.manual_seed(0)
+    codes, read_off = torch.randn(400, 1, 24), torch.randn(24, 3, dtype=torch.float64)
+    read_off[:, 1] += 0.7 * read_off[:, 0]
+    columns = codes[:, 0].double() @ read_off
+    columns[:, 1] += 2 * columns[:, 1].std() * torch.randn(400)
+    scores = dict(zip("xyz", columns.T))
+    found = regression.fit(codes, scores, dict.fromkeys("xyz", (0,)))
+
+    def seen(boundaries):
+        return torch.stack([b.normal[0].double() @ read_off for b in boundaries])
+    better = regression.apart(found, seen(found), codes, scores)
+    off = seen(found).fill_diagonal_(0).abs().max()
+    assert seen(better).fill_diagonal_(0).abs().max() < 1e-5 < 0.1 < off
+    assert (seen(better).diagonal() > 0).all()
+    assert [b.name for b in better] == ["x", "y", "z"] and better[0].accuracy > 0.8
