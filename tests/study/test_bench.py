@@ -70,7 +70,7 @@ def test_table_and_page(networks, monkeypatch, tmp_path, capsys):
     assert (trained["batch"] == 16).all() and (trained["seconds"] > 0).all()
     assert "## tiny" in book.speed_page(tmp_path)
     assert book.NOT_MEASURED.capitalize() in book.speed_page(tmp_path / "none")
-    assert "Less time" not in book.speed_page(tmp_path)
+    assert "## Less time" not in book.speed_page(tmp_path)
     (tmp_path / "steps.csv").write_text("model,way\ntiny,a large step\n")
     assert "a large step" in book.speed_page(tmp_path).split("## Less time to the same quality")[1]
 
