@@ -33,11 +33,15 @@ FEWER = 50  # steps of the other ways
 
 
 class Way(NamedTuple):
-    """A way of optimising: its optimiser, how many steps at most, whether its rate falls to 0."""
+    """A way of optimising: its optimiser, how many steps at most, whether its rate falls to 0,
+    whether it begins with the corrected code, whether it takes images one by one, as a line search
+    does, which is of one function."""
 
     make: partial
     steps: int = FEWER
     falling: bool = False
+    corrected: bool = False
+    alone: bool = False
 
 
 PUBLISHED = "Adam, 0.01"
@@ -48,8 +52,9 @@ WAYS = {
     "Adam, 0.1": Way(partial(Adam, lr=0.1)),
     "Adam, 0.05 falling to 0": Way(partial(Adam, lr=0.05), falling=True),
     "Adam, 0.1 falling to 0": Way(partial(Adam, lr=0.1), falling=True),
-    "L-BFGS": Way(partial(LBFGS, max_iter=FEWER, max_eval=FEWER, line_search_fn="strong_wolfe"), 1),
-    "Adam, 0.05, corrected start": Way(partial(Adam, lr=0.05)),
+    "L-BFGS": Way(partial(LBFGS, max_iter=FEWER, max_eval=FEWER, line_search_fn="strong_wolfe"), 1,
+                  alone=True),
+    "Adam, 0.05, corrected start": Way(partial(Adam, lr=0.05), corrected=True),
 }
 
 
@@ -117,16 +122,12 @@ def measure_ways(name: str, count: int) -> pd.DataFrame:
     corrected = 2 * first - encode(model.encoder, render(model.generator, first))
     with frozen([networks.generator, networks.features, networks.encoder]):
         for title, way in WAYS.items():
-            start = corrected if "corrected" in title else first
-            if "L-BFGS" in title:  # its line search is of one function: image by image
-                found = [losses_along(way, networks, *one) for one in zip(images.split(1),
-                                                                          start.split(1))]
-                shortest = min(loss.shape[1] for loss, _ in found)
-                losses = torch.cat([loss[:, :shortest] for loss, _ in found])
-                seconds = sum(spent for _, spent in found) / sum(x.shape[1] for x, _ in found)
-            else:
-                losses, spent = losses_along(way, networks, images, start)
-                seconds = spent / losses.numel()
+            start, size = corrected if way.corrected else first, 1 if way.alone else count
+            found = [losses_along(way, networks, *batch)
+                     for batch in zip(images.split(size), start.split(size))]
+            shortest = min(loss.shape[1] for loss, _ in found)
+            losses = torch.cat([loss[:, :shortest] for loss, _ in found])
+            seconds = sum(spent for _, spent in found) / sum(loss.numel() for loss, _ in found)
             goal = losses[:, -1] if goal is None else goal
             rows.append(row(name, title, losses, goal, seconds))
             print(rows[-1])

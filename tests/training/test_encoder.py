@@ -190,6 +190,12 @@ def test_warm_up_sees_no_real_image():
     assert "pixel" in task.step(2) and not same(task.discriminator, judge)
 
 
+def test_a_warm_up_is_a_share():
+    """Not thousands of images, of which 20 would leave nothing of the schedule."""
+    with pytest.raises(ValueError, match="warmup is 20"):
+        training.Recipe(warmup=20)
+
+
 def test_evaluation_takes_kid_of_reconstructions_on_the_held_out_part():
     task = make()
     task.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from idinvert import models
+from idinvert.data.sources import holds_results
 from idinvert.files import read_notes
 
 
@@ -35,7 +36,7 @@ def notes_on(path: Path) -> dict:
     """What a folder of results that has a path notes; nothing if there is none."""
     path = path.absolute()
     for folder in (path, *path.parents):
-        if (folder / "settings.json").is_file() and (folder / "codes").is_dir():
+        if holds_results(folder):
             with suppress(ValueError, OSError):
                 return read_notes(folder / "settings.json")
     return {}

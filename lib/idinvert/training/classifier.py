@@ -228,5 +228,8 @@ class ClassifierEntry(Entry):
         super().adopt(task)
         task.classifier.load_state_dict(models.load(self.name).state_dict())
 
-    def facts(self, task: ClassifierTask) -> dict:
+    def fixed(self, task: ClassifierTask) -> dict:
         return {"attributes": task.names}
+
+    def facts(self, task: ClassifierTask) -> dict:
+        return self.fixed(task)

@@ -71,7 +71,7 @@ class Recipe(ConventionalRecipe):
     r1_every: Count = 16  # steps between two penalties, each weighted by this number
     # Share of the schedule at the start in which images are sampled, their codes recovered as by
     # Eq. (1): the space of codes is found sooner. The paper has none.
-    warmup: NotNegative = 0.0
+    warmup: Fraction = 0.0
     # Share of every batch of which VGG-16 takes features, for the perceptual term and for a
     # projected discriminator. VGG takes most of a step's time, and the mean over a random part is
     # an unbiased estimate of the mean over all.

@@ -90,6 +90,10 @@ class Entry:
         getattr(task, self.published[0].network).load_state_dict(
             models.load(self.name).state_dict())
 
+    def fixed(self, task: NetworkTask) -> dict:
+        """What a run depends on beyond the settings, and may not change while it goes on."""
+        return {}
+
     def facts(self, task: NetworkTask) -> dict:
         """What the card says beyond what every card does."""
         return {}

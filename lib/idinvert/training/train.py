@@ -64,8 +64,7 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
     """As `train_entry`, of a process that may work in the run's folder."""
     task = entry.make_task(device, share)
     if entry.images and share.first:
-        learned = {"attributes": task.names} if hasattr(task, "names") else {}
-        runs.check_settings(entry.name, resolved(entry) | learned)
+        runs.check_settings(entry.name, resolved(entry) | entry.fixed(task))
     schedule = loop.Schedule(entry.kimg, min(2.0, entry.kimg / 10) or 2.0, checkpoint_kimg,
                              entry.seed, budget_minutes or float("inf"))
     loop.train(task, runs.run_folder(entry.name), schedule, progress=share.first,
