@@ -86,6 +86,7 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
 @pytest.mark.parametrize("text, message", [
     ("", "no readable CSV file"),
     ("name,old\n1.png,0\n", "needs a column 'image'"),
+    ("image;old\n1.png;0\n", "with commas in between, but has 'image;old'"),
     ("image\n1.png\n", "needs a column 'image' and one for each attribute"),
     ("image,old,old\n1.png,0,1\n", "the column 'old' twice"),
     ("image,image,old\n1.png,1.png,1\n", "the column 'image' twice"),
@@ -136,6 +137,15 @@ def test_a_label_is_for_one_image():
 def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
+
+
+def test_tables_are_files_and_have_an_end(tmp_path, monkeypatch):
+    """pandas would open an address, and read a device until the memory is full."""
+    with pytest.raises(FileNotFoundError):
+        labelled.read_labels("http://127.0.0.1:1/labels.csv")
+    monkeypatch.setattr(labelled, "LARGEST_TABLE", 1 << 20)
+    with pytest.raises(ValueError, match="/dev/zero has more than 1 MB"):
+        labelled.read_labels("/dev/zero")
 
 
 def test_compressed_tables_are_not_unpacked(tmp_path):

@@ -6,6 +6,7 @@ its suffix), and a column of 0 and 1 for each attribute; -1 counts as 0, empty f
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ from idinvert.data import ImageError, Source
 from .boundary import Boundary
 from .svm import fit
 
+LARGEST_TABLE = 1 << 27  # bytes
 UNKNOWN = ("", "na", "n/a", "nan", "null", "none")  # fields without a label
 
 
@@ -30,20 +32,25 @@ def read_labels(path: str | Path) -> pd.DataFrame:
 
     FileNotFoundError. ValueError: no table, no column `image`, a name twice, other values.
     """
-    try:  # a compressed file could be of any size
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, compression=None,
+    with open(path, "rb") as file:  # pandas itself would open addresses and compressed files
+        content = file.read(LARGEST_TABLE + 1)
+    if len(content) > LARGEST_TABLE:
+        raise ValueError(f"{path} has more than {LARGEST_TABLE >> 20} MB.")
+    try:
+        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False,
                             header=None)  # of equal names in a header pandas makes others
-    except OSError:
-        raise
     except Exception as error:  # pandas raises many types on damaged files
-        raise ValueError(f"{path} is no readable CSV file.") from error
+        raise ValueError(f"{path} is no readable CSV file: save the table with commas between its "
+                         "columns, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
     table.columns = [str(name).strip() for name in header]
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise ValueError(f"{path} has the column {twice!r} twice.")
     if "image" not in table or len(table.columns) < 2:
-        raise ValueError(f"{path} needs a column 'image' and one for each attribute.")
+        found = ", ".join(map(repr, table.columns[:5]))
+        raise ValueError(f"{path} needs a column 'image' and one for each attribute, with commas "
+                         f"in between, but has {found:.200}.")
     table = table.set_index(table.pop("image").map(plain_name))
     if table.empty:
         raise ValueError(f"{path} has no rows.")
