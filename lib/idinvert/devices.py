@@ -20,7 +20,7 @@ def pick(name: str = "auto") -> str:
     try:
         if torch.empty(0, device=name).is_meta:
             raise RuntimeError("there is no such device")
-    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch built without CUDA
+    except (RuntimeError, AssertionError, ImportError) as error:  # as PyTorch was built
         raise ValueError(f"The device {name!r} cannot be used here.") from error
     return name
 
