@@ -123,6 +123,12 @@ def test_binary_scores_are_enough_if_each_class_fills_its_end():
         fit(codes, (truth > 2).float(), 0.3)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_equal_codes_cannot_be_separated(value):
+    with pytest.raises(ValueError, match="All codes are the same: there is nothing to separate"):
+        fit(torch.full((100, 4, 8), value), torch.arange(100).float(), 0.3)
+
+
 def test_fit_names_what_is_wrong():
     codes, _, truth = planted(count=100)
     with pytest.raises(ValueError, match=r"not \[100, 32\] and \[100\]"):

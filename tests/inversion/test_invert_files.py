@@ -270,6 +270,22 @@ def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, ca
     assert "settings.json is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", [
+    {"code": None}, {"code": np.zeros(3)}, {"code": np.array("x")}, {"sha256": None},
+    {"mse": np.array("x")}, {"bytes": np.array("x")}, {"diverged": np.zeros(2)},
+    {"loss_total": np.zeros(0)}], ids=str)
+def test_codes_that_another_program_wrote_are_made_again(own_registry, images, tmp_path, change,
+                                                         capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    before, path = everything(out), out / "codes" / "2.npz"
+    row = {key: value for key, value in {**np.load(path), **change}.items() if value is not None}
+    np.savez(path, **row)
+    assert main(command(images, out)) == 0
+    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
+    assert everything(out) == before
+
+
 def test_codes_that_cannot_be_read_are_kept(own_registry, images, tmp_path, monkeypatch, capsys):
     """As those of another user, or on a disk that is away: nothing says that they are damaged."""
     out, load = tmp_path / "out", np.load

@@ -129,6 +129,8 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
         table = pd.read_csv(folder / "losses.csv", dtype=str, keep_default_na=False)
         codes = torch.from_numpy(np.load(folder / "codes.npy"))
         table = table[table["state"] != "unreadable"].reset_index()
+        if codes.ndim != 3:
+            raise ValueError("no codes")
     except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
         raise ValueError(f"{folder} holds no finished inversions.") from error
     if len(table) != len(codes):

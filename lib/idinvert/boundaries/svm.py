@@ -99,6 +99,8 @@ def separate(codes: Tensor, layers: list[int], ends: list[Tensor], cost: float
     high, low = (codes[i][:, layers].flatten(1).double().cpu().numpy() for i in ends)
     samples = np.concatenate([high, low])
     scale = math.sqrt(np.square(samples).mean())
+    if np.ptp(samples, 0).max() <= 1e-6 * scale:
+        raise ValueError("All codes are the same: there is nothing to separate.")
     svm = SVC(kernel="linear", C=cost)
     svm.fit(samples / scale, np.repeat([1, 0], [len(high), len(low)]))
     normal = svm.coef_[0] / scale

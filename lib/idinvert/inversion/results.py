@@ -85,14 +85,26 @@ def read_row(path: Path) -> dict[str, Any] | None:
     """What is known of an image, without tuned weights; None if the file is damaged. OSError: it
     cannot be read, as of another user or on a disk that is not there, which says nothing of it."""
     try:
-        with np.load(path, allow_pickle=False) as row:
-            return {key: row[key] for key in row.files if not key.startswith(TUNED)}
+        with np.load(path, allow_pickle=False) as file:
+            row = {key: file[key] for key in file.files if not key.startswith(TUNED)}
+        return row if "image" not in row or is_whole(row) else None
     except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     except OSError as error:
         if error.errno is not None:
             raise
         return None
+
+
+def is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a file has all that is said of an image, each of its kind: another program may have
+    written it. KeyError: something is missing."""
+    losses = [value for key, value in row.items() if key.startswith("loss_")]
+    return (row["code"].ndim == 2 and row["code"].dtype.kind == "f"
+            and all(row[key].ndim == 0 for key in ("image", "bytes", "sha256", "mse", "diverged"))
+            and row["bytes"].dtype.kind in "iu" and row["mse"].dtype.kind == "f"
+            and all(value.ndim == 1 and value.size and value.dtype.kind == "f"
+                    for value in losses))
 
 
 def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
