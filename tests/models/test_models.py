@@ -311,6 +311,21 @@ def test_a_damaged_card_is_named(saved, tmp_path):
         models.load("face-tiny")
 
 
+@pytest.mark.parametrize("change", [
+    {"sha256": 5}, {"architecture": 3}, {"settings": [1]}, {"settings": None}, {"variant": 7},
+    {"generator": ["own"]}, {"relative_to": "own"}, {"relative_to": {}}, {"inversion": []},
+    {"inversion": {"resolution": -3}}, {"inversion": {"batch": "x"}},
+], ids=str)  # fmt: skip
+def test_cards_with_values_of_another_kind_are_refused(own_registry, tmp_path, change):
+    path = tmp_path / "weights" / "own.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(models.ModelsError, match="own.json is no card of a model: fetch it again"):
+        models.card("own")
+    path.write_text("[" * 100_000)
+    with pytest.raises(models.ModelsError, match="own.json is no card of a model: fetch it again"):
+        models.card("own")
+
+
 @pytest.mark.parametrize("settings", [
     {"resolution": 1 << 20}, {"mapping_depth": 10**9}, {"channel_base": 10**400},
     {"resolution": 4096, "channel_base": 1 << 24, "channel_max": 1 << 14}, {"z_dim": "x"},

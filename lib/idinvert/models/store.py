@@ -37,6 +37,9 @@ LARGE = 512  # px; features of such images take tens of MB
 LIMITS = {"resolution": 4096, "mapping_depth": 64}  # of settings
 LARGEST_SETTING = 1 << 24
 LONGEST = 255  # bytes of a file's name
+# Types of what a card tells, where it does
+CARD = {"architecture": str, "settings": dict, "sha256": str, "role": str, "generator": str,
+        "variant": str, "inversion": dict}
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # name -> SHA-256 of the models that this process has loaded
@@ -172,9 +175,26 @@ def card(name: str) -> dict:
 def read_card(path: Path, unchanged: tuple) -> dict:
     """The card in a file that has this stamp; ModelsError if it is none."""
     try:
-        return with_role(path.stem, json.loads(path.read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
+        found = with_role(path.stem, json.loads(path.read_text()))
+        check_card(found)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelsError(f"{path} is no card of a model: fetch it again.") from error
+    return found
+
+
+def check_card(described: dict) -> None:
+    """TypeError, ValueError or AttributeError if a value of a card is of another type than those
+    who read it expect."""
+    for key, kind in CARD.items():
+        if not isinstance(described.get(key, kind()), kind):
+            raise TypeError(key)
+    other = described.get("relative_to")
+    if other is not None and not all(isinstance(other.get(x), str) for x in ("name", "sha256")):
+        raise TypeError("relative_to")
+    advised = described.get("inversion", {})
+    for key in ("resolution", "feature_resolution", "batch"):
+        if not (isinstance(value := advised.get(key, 1), int) and value >= 1):
+            raise ValueError(key)
 
 
 def advice(name: str) -> dict:
