@@ -68,6 +68,12 @@ def test_a_run_that_could_read_no_image_fails(own_registry, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("0 ok, 0 diverged, 1 unreadable")
 
 
+def test_images_far_out_of_range_stop_no_run(own_registry, images, tmp_path):
+    """Their codes are finite, and the table tells how far off they are."""
+    assert main(command(images, tmp_path / "out", **{"learning-rate": 1e6})) == 0
+    assert len(list((tmp_path / "out" / "images").rglob("*.png"))) == 5
+
+
 def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, images, tmp_path):
     out = tmp_path / "out"
     main(command(images, out))

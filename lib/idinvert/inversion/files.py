@@ -138,7 +138,7 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
     found = job.model.inverted(targets, job.method, fast=job.fast, progress=job.steps)
     errors = squared_error(found.images, targets)
     # In full size; an encoder's code may not be finite, and its image has diverged
-    rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found)
+    rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found).clamp(-1, 1)
     for i, name in enumerate(names):
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}
