@@ -2,6 +2,7 @@
 trouble, and every wrong input named in one sentence."""
 
 import copy
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -17,10 +18,11 @@ from idinvert.inversion import (
     diffusion,
     in_batches,
     optimise,
+    optimiser,
 )
 from idinvert.inversion.model import Model
 from idinvert.nn import encoder as encoders
-from idinvert.nn import stylegan
+from idinvert.nn import stylegan, stylegan2
 from torch import nn
 
 SIZE, LAYERS, DIM = 8, 4, 6
@@ -290,6 +292,21 @@ def test_on_step_sees_codes_and_images_before_every_step(generator, plain, image
     for _, codes, image in calls:
         assert not codes.requires_grad and not image.requires_grad
         close(image, generator.synthesis(codes))
+
+
+@pytest.mark.parametrize("architecture", [stylegan, stylegan2])
+def test_no_step_waits_for_the_device(architecture, encoder, features, monkeypatch):
+    """Tensors of the device "meta" have no values, so that a step which asked for one would fail.
+    Only once the steps are done is it asked which images diverged."""
+    network = architecture.Generator(SIZE, DIM, DIM, channel_base=64, channel_max=8, layerwise=True)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda x: True))  # as AdaIN asks
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has no "meta"
+    monkeypatch.setattr(optimiser, "result", lambda generator, images, codes, *others: codes)
+    networks = Networks(*(part.to("meta") for part in (network.eval(), features, encoder)))
+    images = torch.empty(2, 3, SIZE, SIZE, device="meta")
+    start = torch.empty(2, LAYERS, DIM, device="meta")
+    codes = optimise(networks, images, start, Settings(iterations=3), lambda_dom=2.0)
+    assert codes.device.type == "meta"
 
 
 def test_code_term_off_needs_no_encoder(generator, encoder, images):
