@@ -183,12 +183,11 @@ async function build() {
     const context = canvas.getContext("2d");
     context.drawImage(sheet, -i * size, 0);
     faces.push(fromPixels(context.getImageData(0, 0, size, size).data));
-  }
-  faces.forEach((face, i) => {
-    const [, title] = faceOf(i);
+    const [face, title] = faceOf(i);
     addFace("faces", face, title, () => choose(...faceOf(i)));
     addFace("seconds", face, title, () => chooseSecond(face));
-  });
+    await new Promise(resolve => setTimeout(resolve)); // the page stays free
+  }
   for (const name of Object.keys(model.boundaries)) addAttribute(name);
   $("mix").max = model.layers;
   mark("seconds", $("seconds").children[1]);
