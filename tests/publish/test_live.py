@@ -4,11 +4,12 @@ import functools
 import http.server
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from idinvert import data
+from idinvert import cli, data
 from idinvert.data import standins
 from idinvert.inversion import Settings, optimise
 from idinvert.inversion.model import Model
@@ -106,6 +107,21 @@ def test_code_is_that_of_pytorch_and_sliders_edit_it(where, reader, server, tmp_
         set_slider(reader, name, value)
         assert np.abs(pixels(reader, "edited") - before).max() > 10, name
     assert not reader.wrong
+
+
+def test_the_same_in_python_does_the_same(reader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start(reader, (HTML / "live.html").as_uri())
+    set_slider(reader, "age", 2)
+    with reader.expect_download() as download:
+        reader.click(part("save-code"))
+    download.value.save_as(download.value.suggested_filename)
+    shown = reader.locator(part("python")).text_content()
+    for run in (lambda: exec(shown, {}), lambda: cli.main(shown.splitlines()[-1].split()[2:])):
+        run()
+        edited = np.array(Image.open("edited.png"))
+        assert np.abs(pixels(reader, "edited") - edited).max() <= 3
+        Path("edited.png").unlink()
 
 
 def write(path, kind):

@@ -289,7 +289,7 @@ async function refine(target = state.target, mask = ones(), lambda = Number($("l
   if (last) state.codes = last;
   draw($("inversion"), await engine.render(state.codes));
   caption("inversion", last ? `Inversion, ${steps} steps` : "Inversion, stopped",
-          $("inversion").getAttribute("aria-label"));
+          `Inversion after ${losses.length} steps`);
   running(false);
   state.base = null;
   await edit();
@@ -413,6 +413,7 @@ function describe() {
   const text = moved.map(([name, value]) => `${name} ${signed(value)}`).join(", ");
   caption("edited", text ? `Edited: ${text}` : "Edited", `Edited image: ${text || "no attribute moved"}`);
   const keywords = moved.map(([name, value]) => `, ${name}=${value}`).join("");
+  const attributes = moved.map(([name, value]) => `${name}=${signed(value)}`).join(" ");
   const image = state.python || `idinvert.read_image("photo.png", ${model.resolution})[None]`;
   $("python").textContent = `import idinvert
 ${state.python ? `${model.faces.imports}\n` : ""}
@@ -424,7 +425,7 @@ edited = model.render(model.edit(found.codes${keywords}))
 idinvert.write_image("edited.png", edited[0])
 
 # or, with the code that this page saves:
-#   idinvert edit code.npy --model ${model.name} ${moved.map(([name, value]) => `${name}=${signed(value)}`).join(" ") || "age=+3"}`;
+#   idinvert edit code.npy ${attributes || "age=+3"} --model ${model.name} --out edited.png`;
 }
 
 const signed = value => (value > 0 ? `+${Number(value)}` : `${Number(value)}`);
