@@ -70,6 +70,13 @@ def test_a_film_that_cannot_be_written_is_refused_before_the_work(codes, monkeyp
     assert "needs the package imageio-ffmpeg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["mix", "interpolate", "diffuse"])
+@pytest.mark.parametrize("words", [[], ["."], ["a.npy", "b.npy", "a.npy"]])
+def test_other_than_two_photographs_are_told(command, words, codes, capsys):
+    assert main([command, *words, *FAST]) == 2
+    assert f"two photographs, not {len(words)}, nor a folder" in capsys.readouterr().err
+
+
 def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys):
     torch.manual_seed(1)
     for name in ("face", "context"):

@@ -21,7 +21,7 @@ from idinvert.inversion import Settings, diffuse, stitch
 from idinvert.settings import names
 
 from . import UsageError, check_image
-from .edit import images_of
+from .edit import check_pair, images_of
 from .invert import Common, read_method
 
 FACE = "0.27,0.35,0.70,0.78"  # of an aligned image: the box of 110 px of 256 in the published code
@@ -29,7 +29,7 @@ FACE = "0.27,0.35,0.70,0.78"  # of an aligned image: the box of 110 px of 256 in
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
-    pair: Positional[tuple[Path, Path]]
+    pair: Positional[tuple[Path, ...]] = ()
     """photograph that gives the face, and the one that it goes into"""
     box: str = FACE
     """left, top, right and bottom of the part that is pasted, as shares of the side"""
@@ -40,6 +40,7 @@ class Command(Common):
 def main(arguments: list[str]) -> None:
     """Diffuse, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
+    check_pair(options.pair, "diffuse")
     model, start = options.loaded_here(), time.monotonic()
     check_image(options.out, options.pair)
     box = pixels(options.box, model.generator.resolution)

@@ -201,6 +201,13 @@ def singles(parts: Sequence[Inversion]) -> Iterator[Inversion]:
             yield Tuned(*kept, tuned) if tuned else Inversion(*kept)
 
 
+def check_pair(paths: Sequence[Path], command: str) -> None:
+    """UsageError unless there are two paths."""
+    if len(paths) != 2:
+        raise UsageError(f"this takes two photographs, not {len(paths)}, nor a folder of them: "
+                         f"idinvert {command} a.jpg b.jpg.")
+
+
 def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, options: Common
              ) -> Tensor:
     """A code for each path [N, L, D]: that of its photograph, or the one that it holds.

@@ -30,7 +30,7 @@ from idinvert.data import grid, to_uint8, write_image
 from idinvert.files import replacing
 
 from . import check_image, check_target
-from .edit import codes_of
+from .edit import check_pair, codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
 STRIP, FILM = 5, 24  # images, both ends included
@@ -40,7 +40,7 @@ SECONDS = 2.0  # of a film, one way
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
-    pair: Positional[tuple[Path, Path]]
+    pair: Positional[tuple[Path, ...]] = ()
     """photographs to begin and to end with, or files of their codes"""
     steps: Steps | None = None
     """images, both ends included; 5 of a strip, 24 of a film if not given"""
@@ -51,6 +51,7 @@ class Command(Common):
 def main(arguments: list[str]) -> None:
     """Interpolate, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
+    check_pair(options.pair, "interpolate")
     model, start = options.loaded_here(), time.monotonic()
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)

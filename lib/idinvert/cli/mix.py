@@ -24,7 +24,7 @@ from idinvert.data import write_image
 from idinvert.nn.protocols import Generator
 
 from . import UsageError, check_image
-from .edit import codes_of
+from .edit import check_pair, codes_of
 from .invert import Common, read_method
 
 COARSEST = 128  # px of the features from which on layers hold colours and light
@@ -32,7 +32,7 @@ COARSEST = 128  # px of the features from which on layers hold colours and light
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Common):
-    pair: Positional[tuple[Path, Path]]
+    pair: Positional[tuple[Path, ...]] = ()
     """photograph that gives the face, and the one that gives the colours; or files of their codes
     """
     layers: str | None = None
@@ -44,6 +44,7 @@ class Command(Common):
 def main(arguments: list[str]) -> None:
     """Mix, and say where the result is."""
     options, method = read_method(Command, arguments, __name__, __doc__)
+    check_pair(options.pair, "mix")
     model, start = options.loaded_here(), time.monotonic()
     layers = (fine(model.whole) if options.layers is None
               else chosen(options.layers, model.generator))
