@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -200,3 +202,16 @@ def test_nothing_readable(tmp_path):
     assert (kept, len(errors)) == ([], 1)
     with pytest.raises(ImageError, match="holds no image files"):
         read_images(tmp_path, SIZE, progress=False)
+
+
+@pytest.mark.parametrize("suffix, told", [("tif", True), ("gif", True), ("webp", True),
+                                          ("png", True), ("mpo", False)])
+def test_that_only_the_first_of_several_pictures_is_taken_is_told(suffix, told, tmp_path):
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    path = tmp_path / f"a.{suffix}"
+    red.save(path, save_all=True, append_images=[blue])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert read_image(path, 8).mean((1, 2)).tolist() == pytest.approx([1, -1, -1], abs=0.05)
+    assert [str(one.message) for one in said] == told * [
+        f"{path} holds several pictures, of which the first is taken."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ LARGEST_FILE = 1 << 28  # bytes of one encoded image
 LONGEST = 4095  # bytes of a path
 # Million pixels, below Pillow's limit, where the decoder itself takes 16 bytes for each
 LARGEST_DECODED = {"WEBP": 64, "JPEG2000": 64}
+PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # formats whose files may have several pictures
 BAND = 256  # rows that are converted at once
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # 16 bits -> 8 bits
@@ -103,7 +105,8 @@ def read_image(path: str | Path, size: Pixels, crop: bool = True) -> Tensor:
     Turned upright by its EXIF orientation; transparency is composited on white, 16-bit grey is
     scaled to 8 bits, other colour modes are converted. The centred square is cut out
     (`crop=False` squeezes the whole image into the square instead) and resized with an
-    antialiasing Lanczos filter. Of an animation the first frame is read.
+    antialiasing Lanczos filter. Of several pages, or of an animation, the first picture is read, which
+    a warning says.
 
     ImageError (a ValueError): the file is missing, truncated, of none of `formats.FORMATS`, larger
     than Pillow's limit against decompression bombs or LARGEST_DECODED, or less than 8 px wide or
@@ -140,7 +143,7 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
                                      f"pixels, too many for {image.format}: save it as PNG.")
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image)
+                upright, several = _to_rgb(image), has_second(image)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -153,6 +156,19 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
     except Exception as error:  # decoders raise many types on damaged files
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{path} cannot be read as an image: {reason}.") from error
+    if several:
+        warnings.warn(f"{path} holds several pictures, of which the first is taken.", stacklevel=2)
+    return upright
+
+
+def has_second(image: Image.Image) -> bool:
+    """Whether a picture follows the first in a file of pages or of an animation. In other formats,
+    what follows is the same picture in other sizes, its depth or its layers."""
+    with suppress(Exception):  # decoders raise many types where there is none, or damage
+        if image.format in PAGED:
+            image.seek(1)
+            return True
+    return False
 
 
 def file_content(path: Path) -> bytes:
