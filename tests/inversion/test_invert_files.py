@@ -229,6 +229,22 @@ def test_another_image_of_the_same_name_is_an_error(own_registry, images, tmp_pa
     assert everything(out) == before
 
 
+def test_images_may_change_and_vanish_during_the_run(own_registry, images, tmp_path, monkeypatch):
+    """What a code tells of its image is of the bytes that were inverted."""
+    before, invert = (images / "0.png").read_bytes(), InDomain.invert
+
+    def change(*arguments, **options):
+        write_image(images / "0.png", torch.zeros(3, 9, 9))
+        (images / "2.png").unlink(missing_ok=True)
+        return invert(*arguments, **options)
+
+    monkeypatch.setattr(InDomain, "invert", change)
+    assert main(command(images, tmp_path / "out")) == 0
+    table = pd.read_csv(tmp_path / "out" / "losses.csv").set_index("image")
+    assert table.loc["0.png", "sha256"] == hashlib.sha256(before).hexdigest()
+    assert table.loc["2.png", "state"] == "ok"
+
+
 def test_other_images_join_those_that_are_there(own_registry, images, tmp_path):
     """Each row tells its image by name, size and content, and has that image's code."""
     out = tmp_path / "out"

@@ -22,6 +22,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +33,7 @@ from tyro.conf import Positional
 
 import idinvert
 from idinvert import devices, processes
-from idinvert.data import Source, grid, open_source, read_image, write_image
+from idinvert.data import ImageError, Source, grid, open_source, read_image, write_image
 from idinvert.data.sources import holds_results
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
@@ -160,10 +161,13 @@ def comparison(job: files.Job) -> Path | None:
     size = min(job.model.whole.resolution, SHOWN_SIZE)
     done = [(name, path) for name in job.source.names if (path := results.image(name)).exists()
             and results.code(name).exists()][:SHOWN]
-    if not done:
+    pairs = []
+    for name, path in done:
+        with suppress(ImageError):  # it was removed, or changed, meanwhile
+            pairs.append((job.source.read(name, size, job.crop), read_image(path, size)))
+    if not pairs:
         return None
-    photos = torch.stack([job.source.read(name, size, job.crop) for name, _ in done])
-    inverted = torch.stack([read_image(path, size) for _, path in done])
+    photos, inverted = map(torch.stack, zip(*pairs))
     path = job.out / "comparison.png"
-    write_image(path, grid(torch.cat([photos, inverted]), len(done)))
+    write_image(path, grid(torch.cat([photos, inverted]), len(pairs)))
     return path

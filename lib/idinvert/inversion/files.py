@@ -22,7 +22,7 @@ import csv
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +134,7 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
     images |= {name: image for name in batch if name not in unfinished
                if (image := read(job, name, results)) is not None}
     names = [name for name in batch if name in images]
-    targets = torch.stack([images[name] for name in names]).to(device_of(job.model.generator))
+    targets = torch.stack([images[name][0] for name in names]).to(device_of(job.model.generator))
     found = job.model.inverted(targets, job.method, fast=job.fast, progress=job.steps)
     errors = squared_error(found.images, targets)
     # In full size; an encoder's code may not be finite, and its image has diverged
@@ -145,24 +145,26 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
             row = {"code": found.codes[i], "mse": errors[i], "diverged": found.diverged[i]}
             if isinstance(found, Tuned):
                 row |= {f"{TUNED}{key}": value for key, value in found.weights(i).items()}
-            told = identity(name, job.source.content(name))
-            save(results, name, rendered[i], row | losses, told)
+            save(results, name, rendered[i], row | losses, images[name][1])
             if found.diverged[i]:
                 report(f"{name} has diverged and kept its start.")
 
 
-def read(job: Job, name: str, results: Results) -> Tensor | None:
-    """An image [3, r, r]; None, reported and noted, if it cannot be read."""
+def read(job: Job, name: str, results: Results) -> tuple[Tensor, dict[str, np.ndarray]] | None:
+    """An image [3, r, r] and what its code tells of it; None, reported and noted, if it cannot be
+    read. Its file is read once: it may change or vanish meanwhile."""
     note = results.failure(name)
     try:
-        image = job.source.read(name, job.model.generator.resolution, job.crop)
+        content = job.source.content(name)
+        source = replace(job.source, encoded=lambda _: content)
+        image = source.read(name, job.model.generator.resolution, job.crop)
     except ImageError as error:
         report(str(error))
         with replacing(note) as temporary:
             temporary.write_text(f"{error}\n", "utf-8")
         return None
     note.unlink(missing_ok=True)
-    return image
+    return image, identity(name, content)
 
 
 def save(results: Results, name: str, image: Tensor, row: dict[str, Tensor],
