@@ -284,6 +284,15 @@ def test_closed_streams_bother_nobody(closed):
     assert subprocess.run(command, shell=True).returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_what_is_said_along_the_way_stops_no_work(own_registry, tmp_path):
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    command = (f"{sys.executable} -m idinvert invert a.png --model own --iterations 1 --lambda-vgg "
+               "0 --device cpu 2>/dev/full")
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("1 ok")
+
+
 def test_help_is_shown_in_the_narrowest_terminal(monkeypatch, capsys):
     """Where a column is narrower than a word, it would be wrapped for ever."""
     monkeypatch.setenv("COLUMNS", "1")

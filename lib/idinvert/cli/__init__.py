@@ -22,9 +22,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import idinvert
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next(iter(arguments), "")
     prepare_output()
     with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+        warnings.showwarning = partial(show_warning, set())
         try:
             return call(name, arguments[1:]) or 0
         except (Exception, KeyboardInterrupt) as error:
@@ -80,6 +81,20 @@ def prepare_output() -> None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
         elif hasattr(getattr(sys, stream), "reconfigure"):
             getattr(sys, stream).reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = io.TextIOWrapper(Unfailing(sys.stderr.fileno(), "wb", closefd=False),
+                                      sys.stderr.encoding, "backslashreplace", write_through=True)
+
+
+class Unfailing(io.FileIO):
+    """A stream of what is said along the way: where it cannot be written, as to a full disk or a
+    terminal that was closed, it is lost, and the work goes on."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes; returns how many were given."""
+        with contextlib.suppress(OSError):
+            super().write(data)
+        return len(data)
 
 
 def call(name: str, arguments: list[str]) -> int | None:
@@ -316,6 +331,10 @@ def missing_package(module: str, command: str) -> str:
     return f"this needs the package {package}: install it with pip install {what}."
 
 
-def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """A warning as one line on standard error, without the line of code that gave it."""
-    print(f"idinvert: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def show_warning(told: set[str], message, category, filename, lineno, file=None, line=None) -> None:
+    """A warning as one line on standard error, without the line of code that gave it; those that
+    were told already are not repeated."""
+    said = " ".join(str(message).split())
+    if said not in told:
+        told.add(said)
+        print(f"idinvert: warning: {said}", file=sys.stderr)
