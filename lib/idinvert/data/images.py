@@ -105,8 +105,8 @@ def read_image(path: str | Path, size: Pixels, crop: bool = True) -> Tensor:
     Turned upright by its EXIF orientation; transparency is composited on white, 16-bit grey is
     scaled to 8 bits, other colour modes are converted. The centred square is cut out
     (`crop=False` squeezes the whole image into the square instead) and resized with an
-    antialiasing Lanczos filter. Of several pages, or of an animation, the first picture is read, which
-    a warning says.
+    antialiasing Lanczos filter. Of several pages, or of an animation, the first picture is read,
+    which a warning says.
 
     ImageError (a ValueError): the file is missing, truncated, of none of `formats.FORMATS`, larger
     than Pillow's limit against decompression bombs or LARGEST_DECODED, or less than 8 px wide or
