@@ -28,7 +28,8 @@ def wrong_images(good, most=2.0):
     holed[0][0, 0, 0, 0], holed[1][0, 0, 0, 0] = NAN, -INF
     return [*holed, data.to_uint8(good), good.int(), good > 0, good.to(torch.complex64),
             good.permute(0, 2, 3, 1), good[0], good[:, :1], good[..., 1:], (good + 1) * 127.5,
-            good * 255, good.numpy(), good.tolist(), None, "images"]
+            good * 255, good.numpy(), good.tolist(), None, "images", good.to_sparse(),
+            good.to("meta")]
 
 
 def wrong_codes(good):
@@ -36,7 +37,8 @@ def wrong_codes(good):
     holed = [good.clone() for _ in range(2)]
     holed[0][0, 0, 0], holed[1][0, 0, 0] = NAN, INF
     return [*holed, good.int(), good > 0, good.to(torch.complex64), good[0], good[:, 0],
-            good[:, 1:], good[..., 1:], good.numpy(), good.tolist(), None, "codes"]
+            good[:, 1:], good[..., 1:], good.numpy(), good.tolist(), None, "codes",
+            good.to_sparse(), good.to("meta"), good.double() + 1e300]
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_a_model_refuses_what_it_cannot_use(model):
     refused(model.encode, wrong_images(images))
     refused(model.probabilities, wrong_images(torch.rand(2, 3, 16, 16) * 2 - 1))
     refused(model.render, wrong_codes(codes))
+    refused(lambda x: model.render(codes, x), [3, codes])
     refused(lambda x: model.edit(x, age=1), wrong_codes(codes))
     refused(model.edit, wrong_codes(codes))
     refused(lambda x: model.edit(codes, age=x),

@@ -63,6 +63,14 @@ def test_inversion_is_that_of_the_method_in_every_batch(model, images):
     torch.testing.assert_close(model.invert(images, "domain-guided").codes, model.encode(images))
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_whoever_wants_no_gradients_may_invert(own_registry, images, mode):
+    with mode():
+        model = idinvert.Model("own", "cpu")  # its networks are loaded in here
+        found = model.invert(images, iterations=2, lambda_vgg=0).codes
+    assert torch.equal(model.invert(images, iterations=2, lambda_vgg=0).codes, found)
+
+
 @pytest.mark.parametrize("method", [InDomain(iterations=3), "domain-guided"])
 def test_out_of_memory_halves_every_batch_from_then_on(model, images, monkeypatch, method):
     """Networks whose memory is that of three images, in the way of a GPU and of a CPU."""

@@ -210,10 +210,13 @@ class Model:
         return tuned_together(in_batches(inverted, images, progress=progress,
                                          size=batch or self.advice.get("batch", 16)), parts)
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def inverted(self, images: Tensor, method: Method, fast: bool = False, **options: Any
                  ) -> Inversion:
-        """A batch of images by a method, in two halves where memory is short; `fast` as for
-        `invert`, the other options as for `Method.invert`. ValueError: `fast` as there."""
+        """A batch of images by a method, in two halves where memory is short, with gradients even
+        where the caller wants none; `fast` as for `invert`, the other options as for
+        `Method.invert`. ValueError: `fast` as there."""
         if fast:
             check_fast(method)
         networks = self.fast if fast else self
@@ -277,6 +280,8 @@ class Model:
         to each image, as pivotal tuning does, this generator renders the codes of the image.
         """
         codes = self.checked_codes(codes)
+        if not isinstance(of, Inversion | None):
+            raise ValueError(f"of must be an inversion, not a {type(of).__name__}.")
         if isinstance(of, Tuned):
             return of.render(codes)
         at_once = min(64, max(1, PIXELS // self.whole.resolution**2))
@@ -335,10 +340,7 @@ class Model:
         if not images.is_floating_point():
             raise ValueError(f"images must be floats in [-1, 1], not {images.dtype}: see "
                              "idinvert.data.to_float.")
-        images = images.to(self.device).float()
-        if not images.isfinite().all():
-            raise ValueError("images have values that are not finite.")
-        return images
+        return self.dense("images", images)
 
     def checked_codes(self, codes: Tensor) -> Tensor:
         """Codes [N, L, D] as float32 on the model's device; ValueError: they are no finite floats,
@@ -346,13 +348,23 @@ class Model:
         if not isinstance(codes, Tensor) or not codes.is_floating_point():
             raise ValueError(f"codes must be a tensor of floats [N, L, D], not "
                              f"{getattr(codes, 'dtype', type(codes).__name__)}.")
+        codes = self.dense("codes", codes)
         layers, size = self.whole.num_layers, self.whole.w_dim
         if codes.ndim != 3 or codes.shape[1:] != (layers, size):
             raise ValueError(f"codes of {self.name} must be [N, {layers}, {size}], not "
                              f"{list(codes.shape)}.")
-        if not codes.isfinite().all():
-            raise ValueError("codes have values that are not finite.")
-        return codes.to(self.device).float()
+        return codes
+
+    def dense(self, name: str, values: Tensor) -> Tensor:
+        """Values as float32 on the model's device; ValueError: they are sparse, nested or without
+        data, or not finite."""
+        if values.is_nested or values.is_meta or values.layout is not torch.strided:
+            raise ValueError(f"{name} must be a dense tensor with data: a nested tensor becomes "
+                             "one by torch.stack(list(it)), a sparse one by to_dense().")
+        values = values.to(self.device).float()
+        if not values.isfinite().all():
+            raise ValueError(f"{name} have values that are not finite.")
+        return values
 
 
 def finite(name: str, strength: float | Tensor) -> Tensor:

@@ -148,6 +148,7 @@ def checked(path: Path, unchanged: tuple, sha256: str) -> State | None:
 # --- networks ------------------------------------------------------------------------------------
 
 
+@torch.inference_mode(False)  # as in `models.load`
 def frozen(network: nn.Module, state: Mapping[str, Tensor], device: Device) -> nn.Module:
     """The network with a state, float32, in eval mode, without gradients to its weights."""
     network.load_state_dict(

@@ -239,6 +239,7 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
 # --- loading -------------------------------------------------------------------------------------
 
 
+@torch.inference_mode(False)  # else the weights of a network could never be used with gradients
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """The network of a model, a copy for the caller: float32, eval mode, frozen, on `device`.
 
