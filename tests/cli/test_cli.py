@@ -117,6 +117,7 @@ def test_without_a_command_the_help_is_shown(capsys):
     (OverflowError("cannot convert float infinity to integer"), 1, "number among the options is"),
     (RuntimeError("value cannot be converted to type float without overflow"), 1, "is too large"),
     (RuntimeError("Could not determine home directory."), 1, "set HOME, or IDINVERT_CACHE and"),
+    (RuntimeError("Symlink loop from '/a/b'"), 1, "'/a/b' is a link that leads to itself."),
     (RuntimeError("shapes do not fit"), 1, "RuntimeError: shapes do not fit (not foreseen"),
     (ValueError("cannot reshape array"), 1, "not foreseen"),
     (AssertionError(), 1, "AssertionError (not foreseen"),

@@ -172,6 +172,14 @@ def test_a_closed_folder_loses_no_other_images(tmp_path, monkeypatch):
     assert source.names == ["a.png"] and source.others == ["closed/ (no permission)"]
 
 
+def test_links_to_nothing_are_named(tmp_path):
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    (tmp_path / "b.png").symlink_to("nowhere.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    source = open_source(tmp_path)
+    assert source.names == ["a.png"] and source.others == ["b.png", "c.png"]
+
+
 def test_names_are_on_one_line_and_obeyed_by_no_terminal(tmp_path):
     image = tmp_path / "plain.png"
     write_image(image, torch.zeros(3, 8, 8))

@@ -219,6 +219,8 @@ def explained(error: Exception, command: str, again: str) -> str:
         return missing_package(error.name, command)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
+    if text.startswith("Symlink loop from"):  # an OSError from Python 3.13 on
+        return f"{text.removeprefix('Symlink loop from ')} is a link that leads to itself."
     if "Could not determine home directory" in text:
         return ("there is no home folder for a place that begins with ~: set HOME, or "
                 "IDINVERT_CACHE and IDINVERT_MODELS, to a folder that there is.")
@@ -334,7 +336,9 @@ def missing_package(module: str, command: str) -> str:
 def show_warning(told: set[str], message, category, filename, lineno, file=None, line=None) -> None:
     """A warning as one line on standard error, without the line of code that gave it; those that
     were told already are not repeated."""
+    from tqdm import tqdm
+
     said = " ".join(str(message).split())
     if said not in told:
         told.add(said)
-        print(f"idinvert: warning: {said}", file=sys.stderr)
+        tqdm.write(f"idinvert: warning: {said}", file=sys.stderr)  # above a progress bar

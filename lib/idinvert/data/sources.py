@@ -193,8 +193,12 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
         for name in names:
             path = Path(place, name)
             own = text(path.relative_to(folder).as_posix())
-            if path.is_file() and not is_added(own):
+            if is_added(own):
+                continue
+            if os.path.isfile(path):
                 yield own, path
+            else:  # a link to nothing, or a pipe, which may have no end
+                others.append(own)
 
 
 def holds_results(folder: Path) -> bool:
