@@ -107,6 +107,7 @@ def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     (["bad.npy", "age=3"], 1, "bad.npy holds no codes"),
     (["empty.npy", "age=3"], 1, "empty.npy holds no codes"),
     (["complex.npy", "age=3"], 1, "complex.npy holds no codes"),
+    (["tuned.npz", "age=3"], 1, "tuned.npz holds no codes"),
     (["results", "age=3"], 2, "results holds results of an inversion: name images"),
     (["small.npy", "age=3"], 1, "small.npy has codes of (2, 2) layers and dimensions"),
 ])  # fmt: skip
@@ -115,6 +116,7 @@ def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, m
     np.save("small.npy", np.zeros((1, 2, 2)))
     np.save("empty.npy", np.zeros((0, 4, 4)))
     np.save("complex.npy", np.zeros((1, 4, 4), complex))
+    np.savez("tuned.npz", code=np.zeros((4, 4)), tuned_weight="text")
     (tmp_path / "results" / "codes").mkdir(parents=True)
     (tmp_path / "results" / "settings.json").write_text("{}")
     assert main(["edit", *words, *FAST]) == status

@@ -63,6 +63,14 @@ def test_strip_and_film_go_from_the_first_code_to_the_second(codes):
     assert main(["interpolate", "a.npy", "b.npy", "--steps", "1", *FAST]) == 2
 
 
+def test_what_cannot_be_written_is_told_before_the_work(codes, monkeypatch, capsys):
+    monkeypatch.setattr("idinvert.cli.interpolate.codes_of", lambda *_: pytest.fail("it worked"))
+    for words, message in ((["--steps", "3000"], "take at most 2047 --steps, or a film"),
+                           (["--out", "between.xbm"], "no suffix of an image format")):
+        assert main(["interpolate", "a.npy", "b.npy", *words, *FAST]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_film_that_cannot_be_written_is_refused_before_the_work(codes, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     monkeypatch.setattr("idinvert.cli.interpolate.codes_of", lambda *_: pytest.fail("it worked"))

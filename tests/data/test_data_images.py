@@ -23,10 +23,16 @@ def test_written_images_are_read_again(suffix, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("name", ["image", "image.txt"])
+@pytest.mark.parametrize("name", ["image", "image.txt", "image.xbm", "image.h5"])
 def test_format_that_cannot_be_written_is_named(name, tmp_path):
     with pytest.raises(ImageError, match=f"{name} has no suffix of an image format"):
         write_image(tmp_path / name, torch.zeros(3, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_size_that_a_format_does_not_take_is_told(tmp_path):
+    with pytest.raises(ImageError, match="WEBP takes no image of 17000 x 1 px"):
+        write_image(tmp_path / "a.webp", torch.zeros(3, 1, 17_000))
     assert not list(tmp_path.iterdir())
 
 

@@ -281,10 +281,12 @@ def remedy(error: OSError) -> str:
 def check_image(path: Path, read: Sequence[Path]) -> None:
     """UsageError, before work whose result would be lost, if no image can have a file's name; other
     errors as `check_target`."""
-    from PIL import Image
+    from idinvert.data.images import ImageError, format_of
 
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise UsageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    try:
+        format_of(path)
+    except ImageError as error:
+        raise UsageError(str(error)) from None
     check_target(path, read)
 
 

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     settings = Settings(**{name: getattr(method, name) for name in names(Settings)
                            if hasattr(method, name)})
     found = diffuse(model, stitched, mask, settings, progress=True)
-    write_image(options.out, model.render(found.codes)[0])
+    write_image(options.out, model.render(found.codes)[0].clamp(-1, 1))
     print(options.out)
     print(f"idinvert diffuse: {time.monotonic() - start:.0f} s.", file=sys.stderr)
 

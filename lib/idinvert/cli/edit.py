@@ -19,6 +19,7 @@ import os
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> None:
     rows = []
     for name, part in found:
         steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
-        image, = model.render(model.edit(part.codes, **steps), part)
+        image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
         write_image(places[name], source.pasted(name, image) if options.paste else image)
         print(places[name], flush=True)
         if options.sheet and source is not None:
@@ -157,9 +158,13 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
             if values.dtype.kind not in "fiu" or not values.size:
                 raise ValueError("no numbers")
             values = values.astype(np.float32).reshape(-1, *values.shape[-2:])
+            weights = {} if path.suffix.lower() == ".npy" else {
+                key.removeprefix(files.TUNED): torch.from_numpy(found[key])
+                for key in found if key.startswith(files.TUNED)}
         except FileNotFoundError:
             raise
-        except (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile,
+                zlib.error) as error:
             raise ValueError(f"{path} holds no codes.") from error
         if values.shape[1:] != shape:
             raise ValueError(f"{path} has codes of {values.shape[1:]} layers and dimensions, but "
@@ -170,9 +175,6 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         several = [f"{own}-{i}" for i in range(len(values))]
         names += several if len(several) > 1 else [own]
         codes = torch.from_numpy(values).to(model.device)
-        weights = {} if path.suffix.lower() == ".npy" else {
-            key.removeprefix(files.TUNED): torch.from_numpy(found[key])
-            for key in found if key.startswith(files.TUNED)}
         parts.append(inversion_of(codes, model, weights))
     return names, parts
 

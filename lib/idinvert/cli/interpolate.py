@@ -29,12 +29,13 @@ from idinvert.codes import interpolate
 from idinvert.data import grid, to_uint8, write_image
 from idinvert.files import replacing
 
-from . import check_image, check_target
+from . import UsageError, check_image, check_target
 from .edit import check_pair, codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
 STRIP, FILM = 5, 24  # images, both ends included
 Steps = Annotated[int, Field(ge=2, le=10_000)]  # images
+WIDEST = 16_383  # px of a strip, as WebP has them at most
 SECONDS = 2.0  # of a film, one way
 
 
@@ -56,6 +57,10 @@ def main(arguments: list[str]) -> None:
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
     (check_image if write is write_strip else check_target)(options.out, options.pair)
+    width = steps * min(model.whole.resolution, SHOWN_SIZE)
+    if write is write_strip and width > WIDEST:
+        raise UsageError(f"a strip of {steps} images would be {width} px wide: take at most "
+                         f"{WIDEST * steps // width} --steps, or a film as --out between.gif.")
     if write is write_mp4:
         import imageio_ffmpeg  # noqa: F401  missing? said before the work
     first, last = codes_of(options.pair, model, method, options)
@@ -68,7 +73,7 @@ def main(arguments: list[str]) -> None:
 def shown(model: idinvert.Model, codes: Tensor) -> Iterator[Tensor]:
     """The images of codes [N, L, D], each [3, r, r] of at most SHOWN_SIZE px."""
     for code in codes:
-        image = model.render(code[None])
+        image = model.render(code[None]).clamp(-1, 1)
         yield F.adaptive_avg_pool2d(image, min(image.shape[-1], SHOWN_SIZE))[0]
 
 

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
               else chosen(options.layers, model.generator))
     check_image(options.out, options.pair)
     content, style = codes_of(options.pair, model, method, options)
-    image, = model.render(mix(content[None], style[None], layers))
+    image, = model.render(mix(content[None], style[None], layers)).clamp(-1, 1)
     write_image(options.out, image)
     print(options.out)
     print(f"idinvert mix: {time.monotonic() - start:.0f} s.", file=sys.stderr)

@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,17 +75,33 @@ def grid(images: Tensor, columns: Count) -> Tensor:
     return table.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)
 
 
+def format_of(path: Path) -> str:
+    """The format in which an image with the name `path` is written; ImageError: none has its
+    suffix, or Pillow writes no colours in it."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None or not takes_colours(kind):
+        raise ImageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    return kind
+
+
+@cache
+def takes_colours(kind: str) -> bool:
+    """Whether Pillow writes RGB images in a format: many it knows by name alone, or in grey."""
+    with suppress(Exception):  # writers raise many types
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
+        return True
+    return False
+
+
 @checked
 def write_image(path: str | Path, image: Tensor) -> None:
     """Save one image [3, H, W] in [-1, 1]; the suffix names the format. Whole or not at all.
 
-    ImageError: no image format has this suffix; an image of another shape, type or range, or with
-    values that are not finite.
+    ImageError: no image format has this suffix, or it takes no image of this size; an image of
+    another shape, type or range, or with values that are not finite.
     """
     path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise ImageError(f"{path} has no suffix of an image format such as .png or .jpg.")
+    kind = format_of(path)
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
         raise ImageError(f"{path} is not written: an image must be [3, H, W], not "
                          f"{list(image.shape)}.")
@@ -95,7 +112,13 @@ def write_image(path: str | Path, image: Tensor) -> None:
                          "idinvert.data.to_float makes them of bytes.")
     picture = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
     with replacing(path) as temporary:
-        picture.save(temporary, kind, quality=QUALITY)
+        try:
+            picture.save(temporary, kind, quality=QUALITY)
+        except (ValueError, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise ImageError(f"{path} is not written: {kind} takes no image of {picture.width} x "
+                             f"{picture.height} px.") from error
 
 
 @checked
