@@ -53,6 +53,16 @@ def test_codes_are_kept_image_by_image(mean, model):
     assert torch.equal(again.flip(0)[:18], first)
 
 
+def test_damaged_codes_are_made_again(mean, model, tmp_path):
+    images = torch.rand(3, 3, 4, 4)
+    first = cached_codes(model, mean, images, progress=False)
+    one, other, _ = (tmp_path / "cache").rglob("*.npy")
+    one.write_bytes(one.read_bytes()[:50])
+    other.write_bytes(b"")
+    assert torch.equal(cached_codes(model, mean, images, progress=False), first)
+    assert Mean.seen == [3, 3]
+
+
 def test_out_of_memory_halves_the_batches_and_keeps_what_is_done(mean, model, monkeypatch):
     images = torch.rand(40, 3, 4, 4)
     plain, limit = Mean.invert, 8

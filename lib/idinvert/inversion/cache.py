@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -77,7 +78,7 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
     paths = {n: places(model, method, images, ".npy") for n, method in methods.items()}
     size = batch_size(model)
     starts = [i for i in range(0, len(images), size)
-              if not all(path.exists() for of in paths.values() for path in of[i:i + size])]
+              if not all([is_sound(path) for of in paths.values() for path in of[i:i + size]])]
     title = next(iter(methods.values())).title
     for start in tqdm(starts, desc=title, unit="batch", disable=not progress, mininterval=5):
         batch = slice(start, start + size)
@@ -90,6 +91,22 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
                         np.save(file, code)
     return {n: torch.from_numpy(np.stack([np.load(path) for path in of])).to(images.device)
             for n, of in paths.items()}
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file of the cache is there; one that is damaged is removed, to be made again."""
+    try:
+        if path.suffix == ".npy":
+            np.load(path, allow_pickle=False)
+        else:
+            with safe_open(path, "pt"):
+                pass
+    except FileNotFoundError:
+        return False
+    except (ValueError, EOFError, SafetensorError):
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def batch_size(model: Model) -> int:
@@ -114,7 +131,7 @@ def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress:
     for image, pivot, path in zip(
             tqdm(images, desc=method.title, unit="img", disable=not progress, mininterval=5),
             pivots, places(model, method, images, ".safetensors")):
-        if not path.exists():
+        if not is_sound(path):
             found = tune(model, image[None], pivot[None], method)
             with replacing(path) as temporary:
                 save_file({k: v.cpu().contiguous() for k, v in found.weights(0).items()}, temporary)
