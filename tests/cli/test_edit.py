@@ -92,6 +92,16 @@ def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     assert main(["edit", "photo.png", "more", "age=1", "--out", "one.png", *FAST]) == 2
 
 
+def test_a_photograph_that_vanishes_meanwhile_stops_no_other(photo, tmp_path, monkeypatch, capsys):
+    write_image("more/1.png", torch.zeros(3, 8, 8))
+    monkeypatch.setattr("idinvert.cli.edit.step",
+                        lambda *_: (tmp_path / "more/1.png").unlink(missing_ok=True) or 1.0)
+    assert main(["edit", "more", "photo.png", "age=1", "--sheet", "sheet.png", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == ["edited/more/1.png", "edited/photo.png", "sheet.png"]
+    assert "left out: more/1.png does not exist" in captured.err.replace(f"{tmp_path}/", "")
+
+
 @pytest.mark.parametrize("words, status, message", [
     (["photo.png", "aeg=3"], 1, "own has no boundary 'aeg': did you mean 'age'?"),
     (["photo.png", "age=much"], 2, "'age=much' should be NAME=NUMBER"),

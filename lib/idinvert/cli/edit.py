@@ -91,13 +91,18 @@ def main(arguments: list[str]) -> None:
     for name, part in found:
         steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
         image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
-        write_image(places[name], source.pasted(name, image) if options.paste else image)
-        print(places[name], flush=True)
-        if options.sheet and source is not None:
-            size = min(image.shape[-1], SHOWN_SIZE)
-            target = source.read(name, size, not options.squeeze).to(image)
-            made = torch.stack([*model.render(part.codes, part), image])
-            rows += [target, *F.adaptive_avg_pool2d(made, size)]
+        try:
+            write_image(places[name], source.pasted(name, image) if options.paste else image)
+            print(places[name], flush=True)
+            if options.sheet and source is not None:
+                size = min(image.shape[-1], SHOWN_SIZE)
+                target = source.read(name, size, not options.squeeze).to(image)
+                made = torch.stack([*model.render(part.codes, part), image])
+                rows += [target, *F.adaptive_avg_pool2d(made, size)]
+        except ImageError as error:  # its photograph is gone, or its code is out of all range
+            if len(places) == 1:
+                raise
+            report(f"left out: {error}")
     if rows:
         write_image(options.sheet, grid(torch.stack(rows), 3))
         print(options.sheet)
