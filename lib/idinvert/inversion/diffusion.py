@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import index
 
 import torch
 from torch import Tensor
 
 from idinvert.codes import check_count, encode
+from idinvert.settings import checked
 
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings | None = None, *,
             on_step: OnStep | None = None, progress: bool = False, batch: int = 16) -> Inversion:
     """Masked inversion of stitched images [N, 3, H, W], `batch` at a time, starting at E(x).
 
     mask: [1 or N, 1, H, W], 1 on the pasted patch, which alone enters the loss. There is no code
     term, as in the published code. Where memory runs out, a `Model` halves the batch, as in
-    `Model.invert`. Errors as `optimise`.
+    `Model.invert`, and refuses the images that that refuses. Other errors as `optimise`, and
+    ValueError: the mask has another size, or no patch.
     """
+    if hasattr(networks, "checked"):
+        images = networks.checked(images)
+    if not (isinstance(mask, Tensor) and mask.shape[1:] == (1, *images.shape[2:])
+            and mask.min() >= 0 and 0 < mask.max() <= 1):
+        raise ValueError(f"mask must be [1 or N, 1, {images.shape[2]}, {images.shape[3]}], from 0 "
+                         "to 1, and 1 somewhere: `stitch` makes one.")
+    mask = mask.to(images)
     shared = len(mask) == 1
     if not shared:
         check_count("mask", mask, images)
@@ -39,14 +51,22 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
                       progress=progress)
 
 
+@checked
 def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
            ) -> tuple[Tensor, Tensor]:
     """`context` [N, 3, H, W] with the part of `target` in a box, as `diffuse` takes it.
 
     box: left, top, right, bottom in px. Returns the mask [1, 1, H, W] of the box as well.
-    ValueError: the box is empty or not within the image.
+    ValueError: the box is empty or not within the image, or the images differ in size.
     """
-    left, top, right, bottom = box
+    if target.ndim != 4 or target.shape[1:] != context.shape[1:]:
+        raise ValueError(f"Both images must be [N, 3, H, W] of one size, not {list(target.shape)} "
+                         f"and {list(context.shape)}.")
+    try:
+        left, top, right, bottom = map(index, box)
+    except (TypeError, ValueError):
+        raise ValueError(f"box is {box!r:.60}, but should be left, top, right and bottom in whole "
+                         "px.") from None
     height, width = target.shape[2:]
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ValueError(f"The box {box} is not within an image of {width} x {height} px.")
