@@ -36,7 +36,6 @@ LIBRARY = HERE.parents[1]
 WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # places that cannot be used
 NARROWEST = 40  # columns of a terminal
-LARGEST_TABLE = 1 << 27  # bytes
 UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "dlib": "dlib-bin"}
@@ -298,15 +297,6 @@ def check_target(path: Path, read: Sequence[Path]) -> None:
         raise UsageError(f"{path} would replace a file that is there: name another one, outside of "
                          "the folders of the photographs.")
     check_writable(path.parent)
-
-
-def check_table(path: Path) -> None:
-    """UsageError, before anything is read, unless a path is a file of the size of a table: pandas
-    would open addresses too, and read a device without end."""
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}.")
-    if path.stat().st_size > LARGEST_TABLE:
-        raise UsageError(f"{path} has more than {LARGEST_TABLE >> 20} MB: is it a table?")
 
 
 def check_writable(*folders: Path) -> None:

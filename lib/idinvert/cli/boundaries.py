@@ -30,7 +30,7 @@ from idinvert.inversion.model import Model
 from idinvert.models import importing
 from idinvert.settings import Seed, Whole
 
-from . import UsageError, check_table, check_writable, read_options
+from . import UsageError, check_writable, read_options
 from ._origins import warn_of_codes, warn_of_encoder
 
 Where = create_mutex_group(required=False, title="where the codes come from")
@@ -77,7 +77,6 @@ def main(arguments: list[str]) -> None:
 
 def fit_labels(options: Command) -> list[Boundary]:
     """A boundary for each column of the labels."""
-    check_table(options.labels)
     labels = labelled.read_labels(options.labels)
     check(options, list(labels))
     codes, names = codes_of(options, labels)

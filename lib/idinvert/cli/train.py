@@ -18,7 +18,6 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -32,7 +31,7 @@ from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
-from . import UsageError, check_table, check_writable, read_options
+from . import UsageError, check_writable, read_options
 
 Side = Annotated[int, Field(ge=1, le=store.LIMITS["resolution"])]  # of images, px
 
@@ -148,7 +147,6 @@ class Classifier(OfImages):
 
     def entry(self) -> classifier.ClassifierEntry:
         """What is to be trained."""
-        check_table(Path(self.labels))
         images = OwnImages(self.images, self.split, self.labels, self.sided)
         return classifier.ClassifierEntry(
             name=self.name, settings={"resolution": self.resolution},
