@@ -111,6 +111,18 @@ def test_what_a_difference_is_from_may_be_missing(saved, tmp_path):
         models.load("child")
 
 
+def test_a_difference_from_itself_is_refused(saved, tmp_path):
+    models.save("child", child_of(saved), relative_to="face-tiny")
+    path = tmp_path / "face-tiny.json"
+    card = json.loads(path.read_text())
+    for name in ("face-tiny", "child"):
+        card["relative_to"] = {"name": name, "sha256": models.card(name)["sha256"]}
+        path.write_text(json.dumps(card))
+        with pytest.raises(models.ModelsError, match="face-tiny is stored as the difference from "
+                                                     "itself: fetch it again"):
+            models.load("face-tiny")
+
+
 def test_a_difference_outlives_the_model_that_it_is_from(saved, tmp_path):
     """Before another model takes that one's place it is stored whole; it is refused if the file
     was replaced by other means."""
@@ -314,7 +326,8 @@ def test_a_damaged_card_is_named(saved, tmp_path):
 @pytest.mark.parametrize("change", [
     {"sha256": 5}, {"architecture": 3}, {"settings": [1]}, {"settings": None}, {"variant": 7},
     {"generator": ["own"]}, {"relative_to": "own"}, {"relative_to": {}}, {"inversion": []},
-    {"inversion": {"resolution": -3}}, {"inversion": {"batch": "x"}},
+    {"inversion": {"resolution": -3}}, {"inversion": {"batch": "x"}}, {"parameters": "x"},
+    {"kimg": "many"}, {"evaluation": [1]}, {"recipe": None},
 ], ids=str)  # fmt: skip
 def test_cards_with_values_of_another_kind_are_refused(own_registry, tmp_path, change):
     path = tmp_path / "weights" / "own.json"

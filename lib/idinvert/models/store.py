@@ -39,7 +39,8 @@ LARGEST_SETTING = 1 << 24
 LONGEST = 255  # bytes of a file's name
 # Types of what a card tells, where it does
 CARD = {"architecture": str, "settings": dict, "sha256": str, "role": str, "generator": str,
-        "variant": str, "inversion": dict}
+        "variant": str, "inversion": dict, "parameters": int, "kimg": int | float,
+        "seconds": int | float, "evaluation": dict, "recipe": dict, "attributes": list}
 TRIES = 20  # at reading a model that other processes save again and again
 
 loaded: dict[str, str] = {}  # name -> SHA-256 of the models that this process has loaded
@@ -186,7 +187,7 @@ def check_card(described: dict) -> None:
     """TypeError, ValueError or AttributeError if a value of a card is of another type than those
     who read it expect."""
     for key, kind in CARD.items():
-        if not isinstance(described.get(key, kind()), kind):
+        if key in described and not isinstance(described[key], kind):
             raise TypeError(key)
     other = described.get("relative_to")
     if other is not None and not all(isinstance(other.get(x), str) for x in ("name", "sha256")):
@@ -368,7 +369,17 @@ def added(name: str, described: dict, tensors: codec.State) -> codec.State:
     if digest(other["name"]) != other["sha256"]:
         raise ModelsError(f"{name} is stored as the difference from a {other['name']} that is no "
                           "longer there: fetch both again.")
+    check_chain(name)
     return codec.moved(tensors, state(other["name"]))
+
+
+def check_chain(name: str) -> None:
+    """ModelsError if a model is stored relative to itself, also by way of others."""
+    chain = [name]
+    while other := card(chain[-1]).get("relative_to"):
+        if other["name"] in chain:
+            raise ModelsError(f"{name} is stored as the difference from itself: fetch it again.")
+        chain.append(other["name"])
 
 
 def fill(network: nn.Module, state: codec.State, name: str) -> None:
