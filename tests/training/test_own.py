@@ -173,6 +173,13 @@ def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
     assert "was made with seed 0, not 3" in capsys.readouterr().err
 
 
+def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
+    gan(folder)
+    (folder / "photos" / "3.png").unlink()
+    assert gan(folder, kimg=0.032) == 1
+    assert "own was made with images of the hash" in capsys.readouterr().err
+
+
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
     "empty": lambda path: path.write_bytes(b""),
@@ -180,7 +187,9 @@ DAMAGES = {
     "without parts": lambda path: torch.save({"step": 2, "seconds": 1.0}, path),
     "other parts": lambda path: torch.save(
         torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
-}
+} | {f"{change}": lambda path, change=change: torch.save(torch.load(path) | change, path)
+     for change in ({"step": -5}, {"batch": 0}, {"batch": "8"}, {"seconds": math.nan},
+                    {"sums": {"g_loss": 3}}, {"sums": {"g_loss": (1.0, 0)}})}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -232,6 +241,15 @@ def test_models_are_not_overwritten(folder, capsys):
     models.save("own", stylegan.Generator(**settings))
     assert gan(folder) == 1
     assert "There is a model 'own' already" in capsys.readouterr().err
+
+
+def test_a_model_of_the_study_does_not_replace_another_one_of_its_name(folder, capsys):
+    settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    models.save("face-stylegan-layerwise", stylegan.Generator(**settings))
+    assert main(["train", "face-stylegan-layerwise", "--kimg", "1"]) == 1
+    assert "There is a model 'face-stylegan-layerwise' already" in capsys.readouterr().err
+    assert main(["train", "--list"]) == 0
+    assert "face-stylegan-layerwise                  another model" in capsys.readouterr().out
 
 
 def test_what_is_published_beside_a_model_replaces_no_other(folder, capsys):
@@ -316,12 +334,15 @@ def judged(folder, rows, *extra, columns="image,a,b"):
                  "--batch", "1", "--device", "cpu", *extra])
 
 
-def test_a_classifier_goes_on_with_the_attributes_that_it_began_with(folder, capsys):
+def test_a_classifier_goes_on_with_the_labels_that_it_began_with(folder, capsys):
     """Its run would else end as a classifier of what it was hardly trained on."""
     rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
     assert judged(folder, rows) == 0
     assert judged(folder, rows, "--kimg", "0.02", columns="image,a,c") == 1
     assert "made with attributes ['a', 'b'], not ['a', 'c']: take" in capsys.readouterr().err
+    other = [f"{i},{(i + 1) % 2},{i // 2 % 2}" for i in range(40)]
+    assert judged(folder, other, "--kimg", "0.02") == 1
+    assert "was made with labels of the hash" in capsys.readouterr().err
     assert judged(folder, rows, "--kimg", "0.02") == 0
 
 

@@ -165,6 +165,8 @@ def state(name: str) -> str:
         fitted = models.load_boundaries(entry.generator).values()
         return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
     card = models.card(name)
+    if card.get("kind") != entry.kind:
+        return f"{name:40} another model of this name"
     figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
 

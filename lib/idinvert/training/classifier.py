@@ -20,7 +20,7 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
-from .entries import Entry, Published, task, untrained
+from .entries import Entry, Published, content, task, untrained
 from .steps import NetworkTask, descend
 
 SIDES = {"left": "right", "right": "left"}  # what a horizontal flip does to a label
@@ -229,7 +229,8 @@ class ClassifierEntry(Entry):
         task.classifier.load_state_dict(models.load(self.name).state_dict())
 
     def fixed(self, task: ClassifierTask) -> dict:
-        return {"attributes": task.names}
+        return super().fixed(task) | {"attributes": task.names,
+                                      "labels of the hash": content(task.labels)}
 
     def facts(self, task: ClassifierTask) -> dict:
-        return self.fixed(task)
+        return {"attributes": task.names}

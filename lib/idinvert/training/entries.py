@@ -7,6 +7,7 @@ training, and says which of them are published.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
@@ -92,7 +93,7 @@ class Entry:
 
     def fixed(self, task: NetworkTask) -> dict:
         """What a run depends on beyond the settings, and may not change while it goes on."""
-        return {}
+        return {"images of the hash": content(task.images)}
 
     def facts(self, task: NetworkTask) -> dict:
         """What the card says beyond what every card does."""
@@ -109,6 +110,11 @@ class Entry:
         if self.images:
             return self.images.load(size, self.seed, share)[0]
         return data.load(self.domain, "train").images.contiguous()
+
+
+def content(tensor: Tensor) -> str:
+    """16 hexadecimal digits that name a tensor by its content."""
+    return hashlib.sha256(tensor.cpu().contiguous().numpy()).hexdigest()[:16]
 
 
 TASKS: Registry[type[Entry]] = Registry("training task", "idinvert.training")

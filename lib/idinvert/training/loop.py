@@ -130,8 +130,14 @@ def read_checkpoint(path: Path) -> dict:
     """What a checkpoint holds; ValueError: it is damaged."""
     with undamaged(path):
         state = torch.load(path, weights_only=True, map_location="cpu")
-        return {**state, "step": int(state["step"]), "seconds": float(state["seconds"]),
-                "task": dict(state["task"]), "sums": dict(state.get("sums", {}))}
+        sums = {name: (float(total), int(count))
+                for name, (total, count) in state.get("sums", {}).items()}
+        state |= {"step": int(state["step"]), "seconds": float(state["seconds"]),
+                  "task": dict(state["task"]), "sums": sums}
+        counts = [state["step"] + 1, state.get("batch", 1), *(count for _, count in sums.values())]
+        if min(counts) < 1 or not math.isfinite(state["seconds"]):
+            raise ValueError("a number that no training writes")
+        return state
 
 
 @contextmanager

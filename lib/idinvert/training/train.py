@@ -86,7 +86,7 @@ def is_finished(entry: Entry) -> bool:
 
 
 def check_name(entry: Entry) -> None:
-    """ValueError if a model of images of one's own, or what is published beside it, takes the name
+    """ValueError if a model, or what is published beside one of images of one's own, takes the name
     of another one."""
     models.check_name(entry.name)
     for part in entry.published if entry.images else ():
@@ -95,7 +95,9 @@ def check_name(entry: Entry) -> None:
                 models.card(beside).get("generator") != entry.name):
             raise ValueError(f"There is a model {beside!r} already, as the {part.role} of "
                              f"{entry.name!r} would be called: take another name.")
-    if entry.images and models.exists(entry.name) and not runs.is_of(entry.name, entry.kind):
+    if models.exists(entry.name) and not (
+            runs.is_of(entry.name, entry.kind) if entry.images
+            else models.card(entry.name).get("kind") == entry.kind):
         raise ValueError(f"There is a model {entry.name!r} already: take another name.")
 
 
