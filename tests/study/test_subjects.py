@@ -165,6 +165,8 @@ def test_damaged_profiles_are_refused(tmp_path):
                           ("- a", "lists no settings"),
                           ("06_tradeof: {}", "'06_tradeof', which is no notebook: did you mean"),
                           ("subjects: [a]", "subjects should be listed by domain"),
+                          ("06_tradeoff:", "'mine', 06_tradeoff has no settings: list some"),
+                          ("06_tradeoff: !!set {a}", "06_tradeoff has no settings: list some"),
                           ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1"),
                           ("02_reconstruction: {methods: {in_domain: {}}}", "did you mean 'in-dom"),
                           ("02_reconstruction: {methods: {in-domain: {steps: 3}}}",

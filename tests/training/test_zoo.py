@@ -69,6 +69,12 @@ def test_an_entry_is_checked_when_it_is_read(change, message):
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize("listed", [None, [1], {"gpu": 3}])
+def test_an_entry_is_a_list_of_settings(listed):
+    with pytest.raises(SettingsError, match="zoo.yml, tiny should be a list of settings, not"):
+        zoo.parse({"tiny": listed})
+
+
 def test_a_task_is_one_registered_class():
     """What a plug-in decorates is read from the list like the others."""
     @task("toy")

@@ -55,8 +55,12 @@ def main(arguments: list[str]) -> None:
 
 
 def parameter(word: str) -> tuple[str, Any]:
-    """A parameter and its value, read as YAML; UsageError without "="."""
+    """A parameter and its value, read as YAML; UsageError without "=", or if it is no YAML."""
     name, equals, value = word.partition("=")
     if not equals:
         raise UsageError(f"{word!r} should be NAME=VALUE, such as num_images=8.")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UsageError(f"{word!r} has no value that can be read: write one as in the profiles, "
+                         "such as num_images=8.") from None

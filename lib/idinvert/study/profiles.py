@@ -186,6 +186,8 @@ class Profile:
         kind, where = NOTEBOOKS[notebook], f"Profile {self.name!r}, {notebook}"
         if notebook not in self.notebooks:
             raise SettingsError(f"The profile {self.name!r} has no settings for {notebook!r}.")
+        if not isinstance(self.notebooks[notebook], Mapping):
+            raise SettingsError(f"{where} has no settings: list some, or leave it out.")
         given = {name: value for name, value in overrides.items() if value is not None}
         values = merged(self.notebooks[notebook], given)
         if isinstance(old := values.get("iterations"), Mapping):

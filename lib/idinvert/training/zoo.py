@@ -50,6 +50,8 @@ def parse_entry(name: str, values: dict[str, Any], gpu: bool, before: dict[str, 
     """One entry; what it does not say of its domain is what its generator, among the entries before
     it, says."""
     where = f"{ZOO_FILE.name}, {name}"
+    if not (isinstance(values, dict) and isinstance(values.get("gpu", {}), dict)):
+        raise SettingsError(f"{where} should be a list of settings, not {values!r:.40}.")
     values = dict(values)
     faster = values.pop("gpu", {})
     kind = values.pop("kind", None)
