@@ -110,10 +110,12 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 
 
 def check_fits(target: str, network: nn.Module, name: str) -> None:
-    """ModelsError if an encoder does not fit the generator `name`, where that is there."""
+    """ModelsError if an encoder does not fit the generator `name`, or that is none, where it is
+    there."""
     if not store.exists(name):
         return
-    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, store.load(name)))
+    generator = store.check_generator(name, store.load(name))
+    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, generator))
     if own != theirs:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
@@ -133,5 +135,6 @@ def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) 
     if attribute in known and not replace:
         raise ModelsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
                           "or --replace.")
-    boundary = normals.boundary(store.load(name).w_avg, attribute)
+    generator = store.check_generator(name, store.load(name))
+    boundary = normals.boundary(generator.w_avg, attribute)
     return store.save_boundaries(name, [boundary], add=True)

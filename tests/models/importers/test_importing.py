@@ -46,6 +46,8 @@ def test_encoders_take_the_name_of_their_generator(tmp_path, checkpoint, capsys)
     main(["import", str(checkpoint), "own"])
     assert main(["import", str(path), "own"]) == 1
     assert "(128, 12, 32), own has (16, 6, 6)" in capsys.readouterr().err
+    assert main(["import", str(path), "own-d"]) == 1
+    assert "own-d is no generator, for it has no" in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
@@ -77,6 +79,8 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
     assert "has a boundary 'age'" in capsys.readouterr().err
     known = models.load_boundaries("own")
     assert list(known) == ["age", "old"] and known["old"].layers == (0, 2)
+    assert main(["import", str(path), "own-d"]) == 1
+    assert "own-d is no generator, for it has no" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content, message", [
