@@ -70,8 +70,15 @@ def warn_if_crowded(own: Share, device: str) -> None:
 
 
 def connect(own: Share, device: str) -> None:
-    """Join the other processes, over NCCL on GPUs and Gloo on CPUs; nothing if there are none."""
+    """Join the other processes, over NCCL on GPUs and Gloo on CPUs; nothing if there are none.
+
+    ValueError: the environment does not say where they meet.
+    """
     if own.world > 1 and not dist.is_initialized():
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            if not os.environ.get(name):
+                raise ValueError(f"The environment has WORLD_SIZE={own.world}, but no {name}: "
+                                 "start the processes with torchrun, or unset WORLD_SIZE.")
         if device.startswith("cuda"):
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")

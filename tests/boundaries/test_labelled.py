@@ -122,6 +122,17 @@ def test_only_files_are_tables_of_labels(folder, labels, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("values, message", [
+    ([0.5, 1.0] * 8, "other values than 0 and 1 in the column 'a'"),
+    ([2.0, 1.0] * 8, "other values than 0 and 1 in the column 'a'"),
+    (["old", "new"] * 8, "other values than 0 and 1 in the column 'a'"),
+    ([0.0, 1.0] * 4, "8 labels cannot be those of 16 codes"),
+])
+def test_labels_that_are_none_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        labelled.fit_labels(torch.randn(16, 2, 3), pd.DataFrame({"a": values}))
+
+
 def test_a_label_is_for_one_image():
     """Two folders have files of the same names: a bare name would give one label to both."""
     names = ["a/1.png", "b/1.png", "b/2.png"]

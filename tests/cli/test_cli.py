@@ -319,6 +319,13 @@ def test_half_of_what_a_launcher_sets_is_refused(own_registry, tmp_path, variabl
     assert f"{told}, as for several processes, but not all" in capsys.readouterr().err
 
 
+def test_processes_that_cannot_meet_are_told(own_registry, tmp_path, monkeypatch, capsys):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "IDINVERT_RUNS": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", "gan", "new", "--images", str(tmp_path), "--device", "cpu"]) == 1
+    assert "no MASTER_ADDR: start the processes with torchrun" in capsys.readouterr().err
+
+
 def test_letters_that_a_terminal_does_not_know_are_written_as_numbers():
     result = python("-c", "import sys; from idinvert import cli; from idinvert.cli import models;"
                     "models.main = lambda _: print('\u00fc\U0001f600');"

@@ -14,10 +14,12 @@ from idinvert.data import write_image
 from idinvert.nn import stylegan
 from idinvert.nn.classifier import Classifier
 from idinvert.processes import Share
+from idinvert.settings import SettingsError
 from idinvert.training import runs
 from idinvert.training.classifier import ClassifierEntry, ClassifierTask
 from idinvert.training.classifier import Recipe as ClassifierRecipe
 from idinvert.training.encoder import Recipe
+from idinvert.training.gan import GanEntry
 from idinvert.training.images import OwnImages
 from idinvert.training.train import train_entry
 
@@ -303,6 +305,31 @@ def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
     entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
     with pytest.raises(ValueError, match="only one can train a model of the kind 'classifier'"):
         train_entry(entry, device="cpu", share=Share(0, 2))
+
+
+@pytest.mark.parametrize("option", [
+    {"checkpoint_kimg": 0}, {"checkpoint_kimg": "x"}, {"budget_minutes": math.nan}, {"kimg": -1},
+    {"device": None}, {"seed": 0.5},
+], ids=str)  # fmt: skip
+def test_arguments_of_a_training_are_checked(option):
+    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
+    with pytest.raises(SettingsError, match=f"train_entry: {next(iter(option))} is"):
+        train_entry(entry, **option)
+
+
+@pytest.mark.parametrize("part", ["parent", "teacher"])
+def test_a_generator_learns_from_generators_alone(own_registry, part):
+    settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+    entry = GanEntry("stylegan2.Generator", settings, "stylegan2.Discriminator", name="new",
+                     kimg=1, domain="face", **{part: "own-base"})
+    with pytest.raises(models.ModelsError, match="own-base is no generator, for it has no"):
+        entry.make_task()
+
+
+def test_runs_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("IDINVERT_RUNS", "~/runs")
+    assert runs.run_folder("own") == tmp_path / "runs" / "own"
 
 
 def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):

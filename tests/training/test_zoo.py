@@ -16,7 +16,7 @@ from idinvert.nn import projected, stylegan, stylegan2
 from idinvert.nn.architecture import build
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
-from idinvert.training import discriminators, encoder, gan, runs, zoo
+from idinvert.training import discriminators, encoder, entries, gan, runs, zoo
 from idinvert.training.entries import TASKS, Entry, task
 from idinvert.training.train import begin
 
@@ -73,6 +73,12 @@ def test_an_entry_is_checked_when_it_is_read(change, message):
 def test_an_entry_is_a_list_of_settings(listed):
     with pytest.raises(SettingsError, match="zoo.yml, tiny should be a list of settings, not"):
         zoo.parse({"tiny": listed})
+
+
+@pytest.mark.parametrize("settings", [{"z_dim": 0}, {"z_dim": 4.5}, {"resolution": 16.0}], ids=str)
+def test_settings_that_fit_no_network_are_told(settings):
+    with pytest.raises(ValueError, match="A stylegan2.Generator of this size cannot be trained: "):
+        entries.untrained("stylegan2.Generator", settings)
 
 
 def test_a_task_is_one_registered_class():

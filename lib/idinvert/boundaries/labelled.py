@@ -143,11 +143,16 @@ def fit_labels(codes: Tensor, labels: pd.DataFrame, space: str = "whole",
                layers: Sequence[int] | None = None, seed: int = 0) -> list[Boundary]:
     """A boundary for each column of labels [N], from as many positive as negative codes [N, L, D].
 
-    ValueError names an attribute with fewer than 4 images of either kind.
+    ValueError names an attribute with fewer than 4 images of either kind, or other values than 1, 0
+    and NaN.
     """
+    if len(labels) != len(codes):
+        raise ValueError(f"{len(labels)} labels cannot be those of {len(codes)} codes.")
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
     boundaries = []
     for name in labels:
+        if not (labels[name].isin([0, 1]) | labels[name].isna()).all():
+            raise ValueError(f"The labels have other values than 0 and 1 in the column {name!r}.")
         values = torch.tensor(labels[name].tolist(), dtype=torch.float64)
         index = order[values[order].isfinite()]
         positive = int(values[index].sum())

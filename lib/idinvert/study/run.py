@@ -123,7 +123,7 @@ def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: 
 
 def output_folder(profile: str) -> Path:
     """Where notebooks write in a profile."""
-    return Path(os.environ.get("IDINVERT_BUILD") or ROOT / "build") / profile
+    return Path(os.environ.get("IDINVERT_BUILD") or ROOT / "build").expanduser() / profile
 
 
 def shown(path: Path) -> str:

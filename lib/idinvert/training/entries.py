@@ -140,7 +140,9 @@ def untrained(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
     """A new network; ValueError: the settings fit none, or only one larger than a model can be."""
     try:
         store.check_size({"architecture": architecture, "settings": settings})
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # constructors raise many types on settings that do not fit
         raise ValueError(f"A {architecture} of this size cannot be trained: "
                          f"{str(error).rstrip('.')}.") from error
     return build(architecture, settings)

@@ -332,10 +332,11 @@ class GanEntry(Entry):
         discriminator = new_discriminator(self.discriminator, self.settings, device)
         teacher = None
         if self.parent:
-            generator.load_state_dict(wider(models.load(self.parent).state_dict(), generator))
+            parent = models.check_generator(self.parent, models.load(self.parent))
+            generator.load_state_dict(wider(parent.state_dict(), generator))
             widen_discriminator(discriminator, self.parent)
         if self.teacher:
-            teacher = models.load(self.teacher)
+            teacher = models.check_generator(self.teacher, models.load(self.teacher))
             take_codes(generator, teacher)
             widen_discriminator(discriminator, self.teacher)
         images = self.training_images(generator.resolution, share)

@@ -28,7 +28,7 @@ def run_folder(name: str) -> Path:
     above = registry.parent.parent  # results/weights, own/weights; but not above where we are
     beside = registry.parent in (Path.cwd(), Path(registry.anchor))
     default = (registry.parent if beside else above) / "runs"
-    return Path(os.environ.get("IDINVERT_RUNS") or default) / name
+    return Path(os.environ.get("IDINVERT_RUNS") or default).expanduser() / name
 
 
 def begun(name: str) -> bool:

@@ -6,11 +6,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from idinvert import models, processes
 from idinvert.files import locked
 from idinvert.models import importing
 from idinvert.processes import ALONE, Share
-from idinvert.settings import resolved
+from idinvert.settings import NotNegative, Positive, Seed, checked, resolved
 
 from . import loop, runs
 from .boundaries import BoundariesEntry
@@ -18,9 +20,10 @@ from .entries import Entry
 from .steps import NetworkTask
 
 
-def train_entry(entry: Entry, *, kimg: float | None = None, seed: int | None = None,
-                budget_minutes: float | None = None, device: str = "auto",
-                checkpoint_kimg: float = 10.0, share: Share = ALONE) -> dict:
+@checked
+def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | None = None,
+                budget_minutes: Positive | None = None, device: str | torch.device = "auto",
+                checkpoint_kimg: Positive = 10.0, share: Share = ALONE) -> dict:
     """Train a model and publish it, also where it is stopped early; returns its card.
 
     A run that was begun goes on, as does a published model without one, whose card then tells all
