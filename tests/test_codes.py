@@ -122,6 +122,8 @@ def test_manipulation_names_what_is_wrong():
         manipulate(torch.zeros(5, 14, 512), boundary().direction, 1.0)
     with pytest.raises(ValueError, match=r"a number or \[5\], not \[4\]"):
         manipulate(torch.zeros(5, 3, 4), boundary().direction, torch.ones(4))
+    with pytest.raises(ValueError, match="must be floats, not torch.int64"):  # 0.5 would be 0
+        manipulate(torch.zeros(5, 3, 4, dtype=torch.int64), boundary().direction, 0.5)
 
 
 def test_inner_steps_are_evenly_spaced():
@@ -148,6 +150,8 @@ def test_mixing_takes_layers_of_the_style():
     assert torch.equal(mix(content, style, []), content)
     with pytest.raises(IndexError, match=r"\[3\] are not all within 0..2"):
         mix(content, style, [3])
+    with pytest.raises(IndexError, match="not all within"):
+        mix(content, style, ["fine"])
 
 
 def test_pairs_must_be_alike():
@@ -158,6 +162,11 @@ def test_pairs_must_be_alike():
         mix(a[0], a[0], [0])
     with pytest.raises(ValueError, match="at least 2 steps, not 1"):
         interpolate(a, a, 1, ends=True)
+    for other in (a.double(), a.to("meta")):
+        with pytest.raises(ValueError, match="alike, on one device, not torch.float32 on cpu"):
+            mix(a, other, [0])
+    with pytest.raises(ValueError, match="an instance of Tensor"):
+        mix(a, a.numpy(), [0])
 
 
 def test_stitch_takes_the_box_from_the_target():

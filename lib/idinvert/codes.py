@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from idinvert.nn.protocols import Encoder, Generator, Network, Noise
+from idinvert.settings import Count, Seed, Whole, checked
 
 # --- sampling -------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def sample_codes(generator: Generator, count: int, seed: int = 0, batch: int = 1000) -> Tensor:
+@checked
+def sample_codes(generator: Generator, count: Whole, seed: Seed = 0, batch: Count = 1000) -> Tensor:
     """Codes [count, L, D] float32 of random latents, without truncation.
 
     The seed alone chooses the latents, whatever the batch size and the device.
@@ -97,6 +99,7 @@ def render_with_noise(generator: Generator, codes: Tensor, noise: Noise,
 # --- editing --------------------------------------------------------------------------------------
 
 
+@checked
 def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tensor:
     """Codes [N, L, D] moved by alpha along a direction [L, D] (Eq. 5), as `Boundary.direction`.
 
@@ -104,7 +107,7 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     direction of a boundary in the space "whole" it is the distance moved, in units of codes; in the
     space "layer", the distance in each layer (the published scripts go from -3 to 3).
 
-    ValueError: codes, direction or alpha of another shape.
+    ValueError: codes, direction or alpha of another shape, or codes that are no floats.
 
     >>> manipulate(torch.zeros(2, 1, 3), torch.tensor([[0., 1., 0.]]), torch.tensor([3., -3.]))
     tensor([[[ 0.,  3.,  0.]],
@@ -113,20 +116,23 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     if codes.ndim != 3 or codes.shape[1:] != direction.shape:
         raise ValueError(f"codes must be [N, {', '.join(map(str, direction.shape))}] as the "
                          f"direction is, not {list(codes.shape)}.")
+    if not codes.is_floating_point():
+        raise ValueError(f"codes must be floats, not {codes.dtype}.")
     alpha = torch.as_tensor(alpha, dtype=codes.dtype, device=codes.device)
     if alpha.ndim > 1 or alpha.ndim == 1 and len(alpha) != len(codes):
         raise ValueError(f"alpha must be a number or [{len(codes)}], not {list(alpha.shape)}.")
     return codes + alpha.reshape(-1, 1, 1) * direction.to(codes)
 
 
-def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Tensor:
+@checked
+def interpolate(a: Tensor, b: Tensor, steps: Count = 5, ends: bool = False) -> Tensor:
     """Codes [N, steps, L, D] evenly spaced on the way from `a` to `b`, both [N, L, D].
 
     Without `ends` these are the inner points, at 1 / (steps + 1), 2 / (steps + 1) and so on: five
     of them in the published code; one is the point halfway. With `ends` the first is `a` and the
     last `b`.
 
-    ValueError: different shapes, or less than one step (two with `ends`).
+    ValueError: different shapes or types, or less than one step (two with `ends`).
 
     >>> interpolate(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), steps=3).flatten()
     tensor([0.2500, 0.5000, 0.7500])
@@ -139,6 +145,7 @@ def interpolate(a: Tensor, b: Tensor, steps: int = 5, ends: bool = False) -> Ten
     return torch.lerp(a.unsqueeze(1), b.unsqueeze(1), weights)
 
 
+@checked
 def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
     """Codes `content` [N, L, D] with the given layers of `style` [N, L, D].
 
@@ -146,9 +153,10 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
     of `style`, shapes those of `content`. IndexError: there is no such layer.
     """
     check_pair(content, style)
-    layers = list(layers)
-    if any(not 0 <= layer < content.shape[1] for layer in layers):
-        raise IndexError(f"Layers {layers} are not all within 0..{content.shape[1] - 1}.")
+    known, layers = range(content.shape[1]), list(layers)
+    if any(layer not in known for layer in layers):
+        raise IndexError(f"Layers {layers} are not all within 0..{known[-1]}.")
+    layers = [int(layer) for layer in layers]
     mixed = content.clone()
     mixed[:, layers] = style[:, layers]
     return mixed
@@ -193,11 +201,15 @@ def check_count(name: str, values: Tensor, images: Tensor) -> None:
 
 
 def check_pair(a: Tensor, b: Tensor) -> None:
-    """ValueError unless both codes are [N, L, D] alike."""
+    """ValueError unless both codes are floats [N, L, D] alike, on one device."""
     if a.ndim != 3 or a.shape != b.shape:
         raise ValueError(
             f"Both codes must be [N, L, D] alike, not {list(a.shape)} and {list(b.shape)}."
         )
+    first, second = (f"{x.dtype} on {x.device}" for x in (a, b))
+    if first != second or not a.is_floating_point():
+        raise ValueError("Both codes must be floats alike, on one device, not "
+                         f"{first} and {second}.")
 
 
 def device_of(network: Network) -> torch.device:

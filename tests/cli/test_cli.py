@@ -123,6 +123,7 @@ def test_without_a_command_the_help_is_shown(capsys):
     (RuntimeError("shapes do not fit"), 1, "RuntimeError: shapes do not fit (not foreseen"),
     (ValueError("cannot reshape array"), 1, "not foreseen"),
     (AssertionError(), 1, "AssertionError (not foreseen"),
+    (UserWarning("a.tif has several pictures."), 1, "error: a.tif has several pictures."),
 ], ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else None)
 def test_every_error_is_one_sentence(fails, error, status, message, capsys):
     fails(error)

@@ -228,6 +228,8 @@ def explained(error: Exception, command: str, again: str) -> str:
                 "system: set the environment variable PYTHONUTF8=1.")
     if isinstance(error, OverflowError) or "without overflow" in text:
         return "a number among the options is too large to compute with."
+    if isinstance(error, Warning):  # which PYTHONWARNINGS makes an error
+        return text
     if not isinstance(error, AssertionError) and raised_on_purpose(error):
         return text
     reason = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

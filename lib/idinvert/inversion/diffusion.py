@@ -8,9 +8,10 @@ from operator import index
 import torch
 from torch import Tensor
 
-from idinvert.codes import check_count, encode
+from idinvert.codes import check_count, check_images, encode
 from idinvert.settings import checked
 
+from .model import Model
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
 
 
@@ -25,8 +26,9 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
     `Model.invert`, and refuses the images that that refuses. Other errors as `optimise`, and
     ValueError: the mask has another size, or no patch.
     """
-    if hasattr(networks, "checked"):
+    if isinstance(networks, Model):
         images = networks.checked(images)
+    check_images(images, networks.generator)
     if not (isinstance(mask, Tensor) and mask.shape[1:] == (1, *images.shape[2:])
             and mask.min() >= 0 and 0 < mask.max() <= 1):
         raise ValueError(f"mask must be [1 or N, 1, {images.shape[2]}, {images.shape[3]}], from 0 "
@@ -43,9 +45,9 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
 
     def inverted(*parts, progress):
         work = partial(invert, progress=progress)
-        if not hasattr(networks, "sparing"):
-            return work(*parts)
-        return joined(networks.sparing(work, *parts))
+        if isinstance(networks, Model):
+            return joined(networks.sparing(work, *parts))
+        return work(*parts)
 
     return in_batches(inverted, images, *(() if shared else (mask,)), size=batch,
                       progress=progress)

@@ -27,6 +27,7 @@ from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
 from idinvert.nn.protocols import Generator, missing
 from idinvert.nn.reduced import ReducedGenerator
+from idinvert.settings import checked
 
 from . import codec, sources
 from .roles import DEFAULT, companion_name, with_role
@@ -151,6 +152,7 @@ def weights_path(name: str) -> Path | None:
 # --- cards and companions ------------------------------------------------------------------------
 
 
+@checked
 def card(name: str) -> dict:
     """The card of a model; ModelsError names the nearest models if there is none.
 
@@ -241,6 +243,7 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
 
 
 @torch.inference_mode(False)  # else the weights of a network could never be used with gradients
+@checked
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """The network of a model, a copy for the caller: float32, eval mode, frozen, on `device`.
 
@@ -397,6 +400,7 @@ def fill(network: nn.Module, state: codec.State, name: str) -> None:
     network.load_state_dict(state)
 
 
+@checked
 def load_boundaries(generator: str) -> dict[str, boundaries.Boundary]:
     """The boundaries of a generator, by attribute.
 

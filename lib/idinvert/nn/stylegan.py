@@ -118,7 +118,7 @@ class NormaliseAndScale(torch.autograd.Function):
         dtype = statistics_type(x)
         mean = x.mean(1, keepdim=True, dtype=dtype)
         variance = mean_square(x) - mean.square()
-        if x.is_cuda or (mean.square() > LARGE_MEAN**2 * variance).any():
+        if x.device.type != "cpu" or (mean.square() > LARGE_MEAN**2 * variance).any():
             variance = mean_square(x - mean)
         inverse = torch.rsqrt(variance.clamp_min(0) + eps)
         ctx.save_for_backward(x, mean, inverse, scale)
