@@ -107,8 +107,8 @@ if repeated:
 # %% [markdown]
 # ## Table 7: towers and bedrooms
 #
-# StyleGAN and StyleGAN2, both layer-wise. Here the encoders had unequal starts: that of a StyleGAN follows a
-# conventional encoder and has no average code, that of a StyleGAN2 begins with random weights and has it.
+# StyleGAN and StyleGAN2, both layer-wise. Again all encoders begin with random weights, predict an offset from
+# the average code, and are trained with the same settings on equally many images.
 
 # %%
 scenes = {d: parts for d, parts in found.items() if d != domain}
@@ -122,8 +122,7 @@ if scenes:
 # Each row says which of two is better, by what the paper found: at reconstruction the layer-wise generator and
 # StyleGAN2, at interpolation the generator of one code and StyleGAN. A positive value agrees. A claim is
 # *reproduced* if the whole 95 % interval agrees. The intervals resample images; rows that end with *over
-# trainings* compare pairs of trainings of one seed, all of the same length, where the encoders of the tables
-# have seen unequal numbers of images. Our KID stands beside the paper's FID.
+# trainings* compare pairs of shorter trainings of one seed. Our KID stands beside the paper's FID.
 
 # %%
 compared = retraining.comparisons("C20", domain, retraining.RETRAINED, encoders, 5)

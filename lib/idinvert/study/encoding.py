@@ -53,6 +53,13 @@ def trained_variants(generator: str, variants: Sequence[str], fewest: int = 2) -
     return trained
 
 
+def comparable(generator: str) -> str:
+    """The variant of a generator's base encoder that was trained as those that it is compared with:
+    "base-alike" where there is one."""
+    alike = weights.companion_name(generator, "encoder", "base-alike")
+    return "base-alike" if weights.exists(alike) else "base"
+
+
 def encode_all(model: StudyModel, generator: str, variants: Sequence[str], images: Tensor
                ) -> dict[str, Encoded]:
     """What each variant of the encoder makes of images [N, 3, H, W]."""

@@ -12,7 +12,7 @@ from idinvert import models as weights
 from idinvert.codes import encode_with_noise, render_with_noise
 from idinvert.metrics import pixel
 from idinvert.metrics.bootstrap import Estimate
-from idinvert.study import claims, logs, scores
+from idinvert.study import claims, encoding, logs, scores
 from idinvert.study.encoding import Encoded
 from idinvert.study.networks import StudyModel
 from idinvert.study.scores import PIXELS, ImageSet
@@ -25,8 +25,8 @@ DEEPER = ("base", "base-alike", "resnet18", "resnet34", "resnet50")  # from shal
 def of_generator(generator: str) -> list[str]:
     """The backbones of a generator's encoders. Where its base encoder was trained as the others,
     there is no second one that was."""
-    alike = weights.companion_name(generator, "encoder", "base-alike")
-    return [name for name in BACKBONES if name != "base-alike" or weights.exists(alike)]
+    alike = encoding.comparable(generator)
+    return [name for name in BACKBONES if name != "base-alike" or name == alike]
 
 
 def equally_long(encoded: dict[str, Encoded]) -> list[str]:

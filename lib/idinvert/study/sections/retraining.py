@@ -52,8 +52,10 @@ def encode_by_all(run: Run, domain: str
     targets, others = (image_set(first, subject.photos(size, **part).to(run.device))
                        for part in ({"stop": count}, {"start": -count}))
     photos = targets.images.to(run.device)
-    encoded = {kind: encoding.encode_all(model, names[kind], ["base"], photos)["base"]
-               for kind, model in models.items()}
+    encoded = {}
+    for kind, model in models.items():
+        variant = encoding.comparable(names[kind])
+        encoded[kind] = encoding.encode_all(model, names[kind], [variant], photos)[variant]
     return models, encoded, targets, others
 
 
