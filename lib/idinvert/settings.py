@@ -31,6 +31,7 @@ LARGEST = 1e30  # beyond it, sums of squares are infinite in float32
 Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Bits = Annotated[float, Field(ge=2, le=8)]  # of a number
 Level = Annotated[float, Field(gt=0, lt=1)]  # of confidence
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 

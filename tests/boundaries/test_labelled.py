@@ -173,3 +173,9 @@ def test_labels_of_minus_one_count_as_zero(tmp_path):
     (tmp_path / "labels.csv").write_text("image,old\n007,-1\n8.png,1\n9,\n")
     found = labelled.read_labels(tmp_path / "labels.csv")["old"]
     assert found["007"] == 0 and found["8.png"] == 1 and np.isnan(found["9"])
+
+
+@pytest.mark.parametrize("rows, names", [(0, ["a"]), (1, [])])
+def test_nothing_to_match(rows, names):
+    with pytest.raises(ValueError, match="no image, or no label"):
+        labelled.match(pd.DataFrame({"x": [1.0] * rows}), names)

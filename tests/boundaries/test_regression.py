@@ -1,5 +1,6 @@
 """Boundaries by regression: the way of one attribute alone, and honest accuracy."""
 
+import pytest
 import torch
 from idinvert.boundaries import regression
 
@@ -47,3 +48,22 @@ def test_boundaries_apart_change_their_own_score_alone():
     assert seen(better).fill_diagonal_(0).abs().max() < 1e-5 < 0.1 < off
     assert (seen(better).diagonal() > 0).all()
     assert [b.name for b in better] == ["x", "y", "z"] and better[0].accuracy > 0.8
+
+
+def test_scores_go_with_the_layers_of_the_same_name():
+    torch.manual_seed(0)
+    codes = torch.randn(60, 2, 4)
+    scores = {"x": codes[:, 0, 0], "y": codes[:, 1, 1]}
+    here, there = (regression.fit(codes, scores, layers)
+                   for layers in ({"x": (0,), "y": (1,)}, {"y": (1,), "x": (0,)}))
+    for one, other in zip(here, there, strict=True):
+        assert one.name == other.name and one.layers == other.layers
+        assert torch.equal(one.normal, other.normal)
+
+
+@pytest.mark.parametrize("scores, layers", [
+    ({"x": torch.ones(60)}, {"x": (0,)}), ({"x": torch.arange(60.)}, {"y": (0,)}), ({}, {}),
+    ({"x": torch.arange(2.)}, {"x": (0,)})])
+def test_what_no_direction_follows_from(scores, layers):
+    with pytest.raises(ValueError, match="equal|layers of|too few"):
+        regression.fit(torch.randn(len(scores.get("x", [])), 2, 4), scores, layers)

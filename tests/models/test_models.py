@@ -376,3 +376,31 @@ def test_models_are_named_not_reached_by_paths(tmp_path, monkeypatch):
     models.save("own", stylegan.Generator(8, 4, 4, channel_base=64, channel_max=8))
     with pytest.raises(models.ModelsError, match="Unknown model"):
         models.load("../weights/own")
+
+
+@pytest.mark.parametrize("options", [
+    {"relative_to": "face-tiny"}, {"dtype": torch.int8}, {"dtype": "float16"}, {"bits": 99},
+    {"bits": 0}, {"difference_bits": -1}, {"kimg": "much"}, {"note": torch.zeros(2)},
+    {"inversion": {"resolution": 0}}, {"architecture": "another"}, {}])
+def test_a_model_that_nobody_could_read_again_is_not_saved(saved, options):
+    """It would take the place of one that can be read, and stop the list of models."""
+    before = models.load("face-tiny").state_dict()
+    if not options:
+        saved.w_avg.fill_(1e6)  # infinite in float16
+    with pytest.raises(ValueError):
+        models.save("face-tiny", saved, **options)
+    after = models.load("face-tiny").state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_a_device_that_is_not_here(saved):
+    with pytest.raises(ValueError, match="cannot be used here"):
+        models.load("face-tiny", "cuda:99")
+
+
+@pytest.mark.parametrize("fitted", [
+    [5], ["x"], 2 * [boundaries.Boundary("a", torch.ones(2, 3), 0.0, (0,))]])
+def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted):
+    with pytest.raises(ValueError, match="names"):
+        models.save_boundaries("face-tiny", fitted)
+    assert not models.companions("face-tiny", "boundaries")

@@ -6,6 +6,6 @@ labelled images, `sefa` to nothing but the generator.
 """
 
 from .boundary import SPACES, Boundary, condition
-from .files import load, save
+from .files import by_name, load, save
 
-__all__ = ["SPACES", "Boundary", "condition", "load", "save"]
+__all__ = ["SPACES", "Boundary", "by_name", "condition", "load", "save"]

@@ -19,16 +19,26 @@ from .boundary import Boundary
 def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
     """Write boundaries to a safetensors file, exactly: tensors by name, the rest as metadata.
 
-    ValueError: two boundaries share a name.
+    ValueError: as `by_name`.
     """
-    boundaries = list(boundaries)
-    tensors = {b.name: b.normal.contiguous().cpu() for b in boundaries}
-    if len(tensors) < len(boundaries):
-        raise ValueError("Boundaries saved to one file must have different names.")
-    notes = {b.name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
-                      "space": b.space} for b in boundaries}
+    named = by_name(boundaries)
+    tensors = {name: b.normal.contiguous().cpu() for name, b in named.items()}
+    notes = {name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
+                      "space": b.space} for name, b in named.items()}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(serialised(tensors, {"boundaries": json.dumps(notes)}))
+
+
+def by_name(boundaries: Iterable[Boundary]) -> dict[str, Boundary]:
+    """Boundaries by their names; ValueError: two share one, or something else is among them."""
+    named = {}
+    for found in boundaries:
+        if not (isinstance(found, Boundary) and isinstance(found.name, str)):
+            raise ValueError(f"Expected boundaries with names, not {found!r:.60}.")
+        if found.name in named:
+            raise ValueError("Boundaries saved to one file must have different names.")
+        named[found.name] = found
+    return named
 
 
 def load(path: str | Path) -> dict[str, Boundary]:

@@ -77,6 +77,8 @@ def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     A label that gives a whole name is for that image alone; one without its suffix or its folder,
     for the only image that has such a name. ValueError: there are several, or no image has a label.
     """
+    if not (len(names) and len(labels)):
+        raise ValueError("There is no image, or no label, to find the other of.")
     known = set(labels.index)
     pairs = {name: name for name in names if name in known}
     rest = [name for name in names if name not in pairs]

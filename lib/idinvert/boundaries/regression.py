@@ -29,20 +29,28 @@ def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequen
 
     layers: those that belong to an attribute. share: of the samples of the highest and of the
     lowest scores, on which accuracy is measured; they are the last 30 %, which are not fitted to.
-    ValueError: other shapes, or values that are not finite.
+    ValueError: other shapes or attributes, values that are not finite, scores that are all equal,
+    or too few samples.
     """
     check_share(share)
+    if not scores or scores.keys() != layers.keys():
+        raise ValueError(f"Scores are of {list(scores)}, but layers of {list(layers)}.")
     for name, chosen in layers.items():
         check_layers(chosen, codes.shape[1] if codes.ndim == 3 else 0, f"Boundary {name!r}")
-    for values in map(torch.as_tensor, scores.values()):
-        check_samples(codes, values, "layer")
     cut = round(TRAIN_SHARE * len(codes))
+    for name, values in scores.items():
+        values = torch.as_tensor(values)
+        check_samples(codes, values, "layer")
+        if cut <= len(scores) + 1:
+            raise ValueError(f"{len(codes)} samples are too few for {len(scores)} boundaries.")
+        if values[:cut].min() == values[:cut].max() or values[cut:].min() == values[cut:].max():
+            raise ValueError(f"The scores of {name!r} are all equal: there is nothing to fit to.")
     columns = [quantiles(torch.as_tensor(values)) for values in scores.values()]
     table = torch.stack([*columns, torch.ones(len(codes), dtype=torch.float64)], 1)
     flat = codes.flatten(1).double().cpu()
     *ways, _ = torch.linalg.lstsq(table[:cut], flat[:cut]).solution.unflatten(1, codes.shape[1:])
-    return [placed(name, way, chosen, codes, column, share)
-            for way, column, (name, chosen) in zip(ways, columns, layers.items(), strict=True)]
+    return [placed(name, way, layers[name], codes, column, share)
+            for name, way, column in zip(scores, ways, columns, strict=True)]
 
 
 def apart(boundaries: Sequence[Boundary], changes: Tensor, codes: Tensor,

@@ -13,20 +13,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .boundary import Boundary
+from idinvert.nn.protocols import Generator, missing
+from idinvert.settings import Count, checked
+
+from .boundary import Boundary, check_layers
 
 
-def directions(generator: nn.Module, layers: Sequence[int], count: int) -> Tensor:
+@checked
+def directions(generator: nn.Module, layers: Sequence[int], count: Count) -> Tensor:
     """The `count` strongest directions [count, D] for layers of a generator, of unit norm.
 
     Their signs are such that the largest number of each is positive. ValueError: a layer that the
-    generator does not have, or one without a style; more directions than a code has numbers.
+    generator does not have, or ones without a style; more directions than a code has numbers.
     """
+    if lacking := missing(generator, Generator):
+        raise ValueError(f"Directions are those of a generator, but this has no {lacking[0]}.")
+    check_layers(layers, len(generator.layers), "Directions")
     weights = []
     for layer in layers:
-        if not 0 <= layer < len(generator.layers):
-            raise ValueError(f"Layers of styles are from 0 to {len(generator.layers) - 1}, "
-                             f"not {layer}.")
         weights += [part.weight for name, part in generator.layers[layer].named_modules()
                     if name.endswith("style")]
     if not weights or not 1 <= count <= generator.w_dim:
@@ -38,7 +42,7 @@ def directions(generator: nn.Module, layers: Sequence[int], count: int) -> Tenso
     return (found * largest.sign()).float()
 
 
-def fit(generator: nn.Module, layers: Sequence[int], count: int) -> list[Boundary]:
+def fit(generator: nn.Module, layers: Sequence[int], count: Count) -> list[Boundary]:
     """The directions as boundaries `sefa-1`, `sefa-2`, .. in the space "layer" which move `layers`;
     the average code lies on them. Their accuracy is NaN, since there is no attribute.
 

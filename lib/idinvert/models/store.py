@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from idinvert import boundaries
-from idinvert.devices import keep_freed_memory
+from idinvert.devices import keep_freed_memory, pick
 from idinvert.files import cache_folder, locked, replacing, stamp, sweep
 from idinvert.nn.architecture import build
 from idinvert.nn.protocols import Generator, missing
 from idinvert.nn.reduced import ReducedGenerator
-from idinvert.settings import checked
+from idinvert.settings import Bits, checked
 
 from . import codec, sources
 from .roles import DEFAULT, companion_name, with_role
@@ -249,8 +249,10 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 
     Files are read once in a process, and again only if they have changed; models of `sources` are
     fetched the first time. ModelsError: unknown name, missing or altered file, weights of another
-    shape. PretrainedError: a model cannot be fetched; the message says what to do.
+    shape. PretrainedError: a model cannot be fetched; the message says what to do. ValueError:
+    there is no such device.
     """
+    device = pick(str(device))
     described, network = read_network(name)
     loaded[name] = described["sha256"]
     if getattr(network, "resolution", 0) >= LARGE and torch.device(device).type == "cpu":
@@ -420,9 +422,10 @@ def load_boundaries(generator: str) -> dict[str, boundaries.Boundary]:
 # --- saving --------------------------------------------------------------------------------------
 
 
+@checked
 def save(name: str, network: nn.Module, *,
-         dtype: torch.dtype = torch.float16, bits: float | None = None,
-         relative_to: str | None = None, difference_bits: float | None = None,
+         dtype: torch.dtype = torch.float16, bits: Bits | None = None,
+         relative_to: str | None = None, difference_bits: Bits | None = None,
          **facts) -> dict:
     """Write a model and its card, which is returned; `facts` are added to the card (role,
     generator, variant, domain, data, seed, cost, ...).
@@ -431,11 +434,18 @@ def save(name: str, network: nn.Module, *,
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
     `codec.packed`. relative_to: a model; the difference from it is stored, see `codec.stored`.
     Other models that are stored relative to the one that is replaced are first stored whole.
+    ModelsError: a network of no registered class, facts that are none of a card, or numbers that
+    are not finite in what they are stored in. Nothing is written then.
     """
     check_name(name)
     if not hasattr(network, "architecture"):
         raise ModelsError(f"{type(network).__name__} cannot be saved: its class is not registered "
                           "(see idinvert.nn.architecture).")
+    if relative_to == name:
+        raise ModelsError(f"{name} cannot be stored as the difference from itself.")
+    if not dtype.is_floating_point:
+        raise ModelsError(f"{name} cannot be stored in {dtype}: take a type of floats.")
+    check_facts(facts)
     replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
     for dependent in names():
         if card(dependent).get("relative_to") == replaced:
@@ -446,14 +456,28 @@ def save(name: str, network: nn.Module, *,
         facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
     if bits:
         facts |= {"bits": bits}
-    content = safetensors.torch.save(
-        codec.stored(network.state_dict(), dtype, bits, parent, difference_bits))
+    tensors = codec.stored(network.state_dict(), dtype, bits, parent, difference_bits)
+    for key, value in tensors.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ModelsError(f"{name} cannot be stored: {key} has numbers that are not finite, or "
+                              f"too large for {value.dtype}.")
+    content = safetensors.torch.save(tensors)
     described = with_role(name, {
         "name": name, "architecture": network.architecture, "settings": network.settings, **facts,
     }) | {"parameters": sum(p.numel() for p in network.parameters()),
           "sha256": hashlib.sha256(content).hexdigest()}
     write(name, content, described)
     return described
+
+
+def check_facts(facts: dict) -> None:
+    """ModelsError: a card with these facts could not be read again."""
+    try:
+        check_card(facts | json.loads(json.dumps(facts)))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelsError(f"The facts cannot be those of a card ({error}).") from error
+    if own := facts.keys() & {"architecture", "settings"}:
+        raise ModelsError(f"The network tells its {min(own)}: leave it out of the facts.")
 
 
 def write(name: str, content: bytes, described: dict) -> None:
@@ -495,10 +519,12 @@ def store_whole(name: str) -> None:
 def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],
                     add: bool = False) -> str:
     """Write the boundaries of a generator; returns the name of their file. They replace those that
-    it has or, with `add`, only those of the same attributes."""
+    it has or, with `add`, only those of the same attributes. ValueError: as
+    `boundaries.by_name`."""
+    named = boundaries.by_name(fitted)
     name = companion_name(generator, "boundaries")
     path = folder() / f"{name}.safetensors"
     with locked(path.parent):
         known = load_boundaries(generator) if add and find(path.name) else {}
-        boundaries.save((known | {b.name: b for b in fitted}).values(), path)
+        boundaries.save((known | named).values(), path)
     return name

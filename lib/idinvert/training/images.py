@@ -60,6 +60,8 @@ class OwnImages:
         ValueError: labels that cannot be read, lack a column of `sided`, or have an attribute
         without a name, or that fewer than 4 of the images have, or lack.
         """
+        if self.labels is None:
+            raise ValueError(f"The images of {self.path} have no labels: name their table.")
         labels = labelled.read_labels(self.labels).dropna(how="all")
         for name in self.sided:
             if name not in labels:
