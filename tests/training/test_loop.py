@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,19 +12,20 @@ from idinvert.training.loop import Schedule, train
 
 
 class Walk:
-    """A random walk in place of a network; `interrupt` sends Ctrl-C to itself at that step."""
+    """A random walk in place of a network; at the step `interrupt` it sends itself a signal, Ctrl-C
+    unless told."""
 
     batch = 10
 
-    def __init__(self, size=3, interrupt=None, breaks=None):
+    def __init__(self, size=3, interrupt=None, breaks=None, by=signal.SIGINT):
         self.place = torch.zeros(size)
-        self.interrupt, self.breaks = interrupt, breaks
+        self.interrupt, self.breaks, self.by = interrupt, breaks, by
         self.steps = []
 
     def step(self, step):
         self.steps.append(step)
         if step == self.interrupt:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.by)
         if step == self.breaks:
             raise RuntimeError("power cut")
         self.place += torch.randn(len(self.place))
@@ -128,6 +130,31 @@ def test_time_limit_stops_cleanly(tmp_path, whole):
     assert task.steps == [0] and (tmp_path / "checkpoint.pt").exists()
     task = Walk()
     assert run(task, tmp_path)
+    assert torch.equal(task.place, whole[0])
+
+
+def test_a_closed_terminal_loses_nothing(tmp_path, whole):
+    task = Walk(interrupt=2, by=signal.SIGHUP)
+    assert not run(task, tmp_path) and task.steps == [0, 1, 2]
+    task = Walk()
+    assert run(task, tmp_path) and task.steps[0] == 3
+    assert torch.equal(task.place, whole[0])
+
+
+def test_under_nohup_a_training_goes_on(tmp_path, whole):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        task = Walk(interrupt=2, by=signal.SIGHUP)
+        assert run(task, tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert torch.equal(task.place, whole[0])
+
+
+def test_a_training_can_run_in_a_thread(tmp_path, whole):
+    task = Walk()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, task, tmp_path).result()
     assert torch.equal(task.place, whole[0])
 
 

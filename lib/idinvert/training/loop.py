@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
 
     Without a checkpoint the run begins at `start`, the steps and seconds already spent elsewhere.
 
-    Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM and
-    the end of `schedule.minutes` finish the step, save and return False; True means finished.
-    Of several processes that train one task together, one `writes`.
+    Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM,
+    SIGHUP and the end of `schedule.minutes` finish the step, save and return False; True means
+    finished. Of several processes that train one task together, one `writes`.
     ValueError: the checkpoint is of another architecture, or the training diverges.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,14 +220,21 @@ def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -
 
 @contextmanager
 def interruptible():
-    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once."""
+    """Give a function that tells whether Ctrl-C, SIGTERM or SIGHUP came; a second Ctrl-C stops at
+    once. SIGHUP, of a terminal that is closed, stays ignored where it is, as under nohup; outside
+    the main thread, which alone gets signals, none comes."""
     came = []
+    signals = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(hangup := getattr(signal, "SIGHUP", signal.SIGTERM)) != signal.SIG_IGN:
+        signals.add(hangup)
+    if threading.current_thread() is not threading.main_thread():
+        signals = set()
 
     def note(number, _frame):
         came.append(number)
         signal.signal(number, previous[number])
 
-    previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: signal.signal(s, note) for s in signals}
     try:
         yield lambda: bool(came)
     finally:
