@@ -116,10 +116,10 @@ def adapters(of: Any) -> dict[str, pydantic.TypeAdapter]:
             if is_plain(hint)}
 
 
-def fitting(of: Any, name: str, value: Any, where: str) -> Any:
-    """A value as its type has it; SettingsError."""
+def fitting(of: Any, name: str, value: Any, where: str, strict: bool = False) -> Any:
+    """A value as its type has it, `strict`ly of that type; SettingsError."""
     try:
-        return adapters(of)[name].validate_python(value)
+        return adapters(of)[name].validate_python(value, strict=strict)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         shown = " ".join(repr(value).split())

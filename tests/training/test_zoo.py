@@ -14,6 +14,7 @@ from idinvert.models import pretrained
 from idinvert.models.sources import SOURCES
 from idinvert.nn import projected, stylegan, stylegan2
 from idinvert.nn.architecture import build
+from idinvert.nn.protocols import Generator
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training import discriminators, encoder, entries, gan, runs, zoo
@@ -60,6 +61,10 @@ GAN = {"kind": "gan", "domain": "face", "architecture": "stylegan.Generator",
      "zoo.yml, tiny: Unknown network 'stylgan.Generator': did you mean 'stylegan.Generator'"),
     ({"settings": TINY | {"layer_wise": True}},
      "zoo.yml, tiny: stylegan.Generator has no setting 'layer_wise': did you mean 'layerwise'?"),
+    ({"settings": TINY | {"resolution": "16"}},
+     "zoo.yml, tiny: stylegan.Generator: resolution is '16', but should be a valid integer."),
+    ({"settings": TINY | {"layerwise": 1}},
+     "zoo.yml, tiny: stylegan.Generator: layerwise is 1, but should be a valid boolean."),
     ({"settings": TINY | {"channel_base": 16}},
      "zoo.yml, tiny: channel_base is 16, which leaves the layers of 64 px without channels"),
 ])  # fmt: skip
@@ -78,7 +83,14 @@ def test_an_entry_is_a_list_of_settings(listed):
 @pytest.mark.parametrize("settings", [{"z_dim": 0}, {"z_dim": 4.5}, {"resolution": 16.0}], ids=str)
 def test_settings_that_fit_no_network_are_told(settings):
     with pytest.raises(ValueError, match="A stylegan2.Generator of this size cannot be trained: "):
-        entries.untrained("stylegan2.Generator", settings)
+        entries.untrained("stylegan2.Generator", settings, Generator)
+
+
+def test_a_network_of_another_role_is_told():
+    entry = zoo.parse({"tiny": GAN | {"architecture": "projected.Discriminator",
+                                      "settings": {"resolution": 16}}})["tiny"]
+    with pytest.raises(ValueError, match="projected.Discriminator is no generator"):
+        entry.make_task()
 
 
 def test_a_task_is_one_registered_class():

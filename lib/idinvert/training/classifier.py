@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from idinvert import data, models
 from idinvert.data import POSITIVE_CLASSES, binary_labels, grid, to_float
+from idinvert.nn.protocols import Classifier
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
@@ -220,7 +221,8 @@ class ClassifierEntry(Entry):
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> ClassifierTask:
         images, labels, mirrored = self.labelled_images(self.settings.get("resolution", 64), share)
         torch.manual_seed(self.seed)
-        network = untrained(self.architecture, {"attributes": labels.shape[1], **self.settings})
+        network = untrained(
+            self.architecture, {"attributes": labels.shape[1], **self.settings}, Classifier)
         recipe = self.scheduled_recipe(holdout=min(self.recipe.holdout, len(images) // 8))
         return ClassifierTask(network, images, labels, mirrored, recipe, device)
 

@@ -12,6 +12,7 @@ from idinvert import models
 from idinvert.models import pretrained
 from idinvert.nn import projected
 from idinvert.nn.architecture import NETWORKS
+from idinvert.nn.protocols import Discriminator
 
 from .entries import untrained
 from .net2net import wider
@@ -33,7 +34,7 @@ def new_discriminator(architecture: str, generator: Mapping[str, Any], device: s
     """An untrained discriminator as wide as the generator of these settings, ready to judge."""
     known = inspect.signature(NETWORKS[architecture]).parameters
     shared = {name: value for name, value in generator.items() if name in known}
-    return with_features(untrained(architecture, shared), device)
+    return with_features(untrained(architecture, shared, Discriminator), device)
 
 
 def with_features(discriminator: nn.Module, device: str) -> nn.Module:

@@ -27,7 +27,7 @@ from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
 from idinvert.nn.architecture import NETWORKS
-from idinvert.nn.protocols import Encoder, missing
+from idinvert.nn.protocols import Encoder
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
@@ -281,10 +281,7 @@ def new_encoder(generator: nn.Module, architecture: str = "encoder.Encoder",
     """
     size = {name: getattr(generator, name) for name in ("resolution", "num_layers", "w_dim")
             if name in inspect.signature(NETWORKS[architecture]).parameters}
-    network = pretrained.attached(untrained(architecture, size | dict(settings)))
-    if lacking := missing(network, Encoder):
-        raise ValueError(f"{architecture} is no encoder, for it has no {lacking[0]}: name another "
-                         "--backbone.")
+    network = pretrained.attached(untrained(architecture, size | dict(settings), Encoder))
     if parent is not None:
         network.load_state_dict(network.state_dict() | parent.state_dict())
     codes = code_statistics(generator)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from idinvert import data, models
 from idinvert.models import store
 from idinvert.nn.architecture import NETWORKS, build
+from idinvert.nn.protocols import missing
 from idinvert.processes import ALONE, Share
 from idinvert.registry import Registry, nearest
-from idinvert.settings import NotNegative, Whole, settings
+from idinvert.settings import NotNegative, Whole, adapters, fitting, settings
 
 from .images import OwnImages
 from .steps import NetworkTask
@@ -129,15 +130,19 @@ def task(kind: str) -> Callable[[type[Kind]], type[Kind]]:
 
 
 def check_network(architecture: str, settings: Mapping[str, Any]) -> None:
-    """ValueError unless there is such a network, and it has these settings."""
-    known = inspect.signature(NETWORKS[architecture]).parameters
-    for name in settings:
+    """ValueError unless there is such a network, and it has these settings, of their types."""
+    kind = NETWORKS[architecture]
+    known = inspect.signature(kind).parameters
+    for name, value in settings.items():
         if name not in known:
             raise ValueError(f"{architecture} has no setting {name!r}: {nearest(name, known)}")
+        if name in adapters(kind.__init__):
+            fitting(kind.__init__, name, value, architecture, strict=True)
 
 
-def untrained(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
-    """A new network; ValueError: the settings fit none, or only one larger than a model can be."""
+def untrained(architecture: str, settings: Mapping[str, Any], protocol: type) -> nn.Module:
+    """A new network with the members of a protocol; ValueError: it lacks one, or the settings fit
+    none, or only one larger than a model can be."""
     try:
         store.check_size({"architecture": architecture, "settings": settings})
     except MemoryError:
@@ -145,4 +150,8 @@ def untrained(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
     except Exception as error:  # constructors raise many types on settings that do not fit
         raise ValueError(f"A {architecture} of this size cannot be trained: "
                          f"{str(error).rstrip('.')}.") from error
-    return build(architecture, settings)
+    network = build(architecture, settings)
+    if lacking := missing(network, protocol):
+        raise ValueError(f"{architecture} is no {protocol.__name__.lower()}, for it has no "
+                         f"{lacking[0]}: name another network.")
+    return network

@@ -16,6 +16,7 @@ from idinvert.codes import render, sample_codes
 from idinvert.data import grid
 from idinvert.metrics import features, frechet, kid
 from idinvert.models import pretrained
+from idinvert.nn.protocols import Generator
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
@@ -328,7 +329,7 @@ class GanEntry(Entry):
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> GanTask:
         torch.manual_seed(self.seed)
-        generator = untrained(self.architecture, self.settings)
+        generator = untrained(self.architecture, self.settings, Generator)
         discriminator = new_discriminator(self.discriminator, self.settings, device)
         teacher = None
         if self.parent:
