@@ -245,6 +245,22 @@ def test_images_may_change_and_vanish_during_the_run(own_registry, images, tmp_p
     assert table.loc["2.png", "state"] == "ok"
 
 
+def test_results_removed_during_the_run_are_told_and_made_again(own_registry, images, tmp_path,
+                                                                monkeypatch, capsys):
+    out, save = tmp_path / "out", files.save
+
+    def removing(results, name, *rest):
+        if name == "sub/1.png":
+            shutil.rmtree(out)
+        save(results, name, *rest)
+    monkeypatch.setattr(files, "save", removing)
+    assert main(command(images, out)) == 1
+    assert "4 results were removed from" in capsys.readouterr().err
+    assert main(command(images, out)) == 0
+    assert capsys.readouterr().out.startswith("5 ok")
+    assert main(command(images, out, iterations=4)) == 1  # the folder knows its settings again
+
+
 def test_other_images_join_those_that_are_there(own_registry, images, tmp_path):
     """Each row tells its image by name, size and content, and has that image's code."""
     out = tmp_path / "out"

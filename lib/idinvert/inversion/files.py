@@ -73,7 +73,7 @@ def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
     """Invert what is not finished of this process's share; returns the count of each of STATES.
 
     ValueError: the folder was made with other settings or weights, has the inversion of another
-    image of the same name, or another command is at work in it.
+    image of the same name, another command is at work in it, or results were removed meanwhile.
     """
     with locked(job.out / "codes", wait=False) if share.first else nullcontext():
         return run_share(job, share, progress)
@@ -93,9 +93,13 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
                disable=not progress or not share.first)
     with bar:
         invert_all(job, results, mine, bar)
+    check_notes(job.out / "settings.json", job.notes(), {"crop": "--squeeze"})  # it may be gone
     counts, before = Counter(), None
     while before != (before := finished(job.out)):  # another process may have ended meanwhile
         counts = write_table(results, mine)
+    if lost := len(set(mine)) - counts.total():
+        raise ValueError(f"{lost} results were removed from {job.out} meanwhile: the same command "
+                         "makes them again.")
     return counts
 
 
