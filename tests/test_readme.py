@@ -1,9 +1,11 @@
 """The README quotes the committed tables; a new reference run must change both."""
 
+import importlib
 import re
 
 import pandas as pd
 import pytest
+from idinvert.cli.invert import read_method
 from idinvert.study import claims
 from idinvert.study.run import ROOT
 
@@ -58,3 +60,15 @@ def test_files_that_are_named_exist():
     paths += re.findall(r"\]\(([\w./-]+)\)", README)
     assert len(paths) > 10
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_guides_show_commands_that_are_understood():
+    guides = [ROOT / "README.md", *(ROOT / "book").glob("your_own_*.md")]
+    pattern = re.compile(r"^ *(idinvert (?:invert|edit|mix|interpolate|diffuse) .*)", re.MULTILINE)
+    lines = [line.partition("#")[0] for guide in guides
+             for line in pattern.findall(guide.read_text())]
+    for line in lines:
+        _, command, *words = line.replace(" mine", " face-stylegan-layerwise").split()
+        module = importlib.import_module(f"idinvert.cli.{command}")
+        read_method(module.Command, words, module.__name__, "")  # else a UsageError
+    assert len(lines) > 8
