@@ -117,6 +117,6 @@ def import_plugins() -> None:
     for module in dict.fromkeys((*named, *announced)):
         try:
             importlib.import_module(module)
-        except Exception as error:  # a plug-in may raise anything
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything
             warnings.warn(f"The plug-in {module} is left out: {type(error).__name__}: {error}",
                           stacklevel=2)

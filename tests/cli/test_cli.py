@@ -345,8 +345,12 @@ def test_names_that_the_character_set_lacks_are_told_with_what_helps(own_registr
     assert found.returncode == 0 and "1 ok" in found.stdout
 
 
-def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path):
-    (tmp_path / "broken_plugin.py").write_text("1 / 0")
+@pytest.mark.parametrize("code, reason", [
+    ("1 / 0", "ZeroDivisionError: division by zero"),
+    ("import sys; sys.exit(3)", "SystemExit: 3"),
+])
+def test_a_plug_in_that_fails_is_named_in_one_line(tmp_path, code, reason):
+    (tmp_path / "broken_plugin.py").write_text(code)
     result = python("-c", "from idinvert import cli; import idinvert.registry as r, sys;"
                     "from idinvert.cli import models; models.main = lambda _: r.import_plugins();"
                     "sys.exit(cli.main(['models']))",
@@ -354,7 +358,7 @@ def test_a_plug_in_that_fails_is_named_in_one_line(monkeypatch, capsys, tmp_path
                          "IDINVERT_PLUGINS": "broken_plugin"})
     assert result.returncode == 0
     assert result.stderr == ("idinvert: warning: The plug-in broken_plugin is left out: "
-                             "ZeroDivisionError: division by zero\n")
+                             f"{reason}\n")
 
 
 def test_run_ends_with_a_picture_to_open(tmp_path, monkeypatch, capsys):
