@@ -27,7 +27,8 @@ class RegistryError(ValueError):
 
 
 class Registry(Mapping[str, Entry]):
-    """Entries of one kind by name, in the order in which they were registered.
+    """Entries of one kind by name: those of its package by module, in whichever order these were
+    imported, then those of others as they were registered.
 
     Args:
         kind: what an entry is, for messages ("inversion method").
@@ -66,6 +67,13 @@ class Registry(Mapping[str, Entry]):
             self.complete = True
             import_all(self.package)
             import_plugins()
+            self.entries = dict(sorted(self.entries.items(), key=lambda entry: self.place(entry[1])))
+
+    def place(self, entry: Entry) -> tuple[bool, str]:
+        """Before which others an entry stands."""
+        module = origin(entry).rpartition(".")[0]
+        own = bool(self.package) and module.startswith(f"{self.package}.")
+        return not own, module if own else ""
 
     def __getitem__(self, name: str) -> Entry:
         self.fill()
