@@ -94,3 +94,11 @@ def test_second_method_of_one_name_is_refused(run, tmp_path):
     done = run("toys,others")
     assert "Two entries are named inversion method 'toy', in toys.Toy and in others.Toy" in \
         done.stderr
+
+
+def test_methods_stand_in_the_order_of_their_modules():
+    """Whichever was imported first: tables and figures follow it."""
+    code = "import idinvert.inversion.methods.pivotal_tuning; print(*idinvert.inversion.METHODS)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["conventional", "domain-guided", "image2stylegan", "in-domain",
+                                    "pivotal-tuning"]
