@@ -67,7 +67,8 @@ class Registry(Mapping[str, Entry]):
             self.complete = True
             import_all(self.package)
             import_plugins()
-            self.entries = dict(sorted(self.entries.items(), key=lambda entry: self.place(entry[1])))
+            self.entries = dict(sorted(self.entries.items(),
+                                       key=lambda entry: self.place(entry[1])))
 
     def place(self, entry: Entry) -> tuple[bool, str]:
         """Before which others an entry stands."""
