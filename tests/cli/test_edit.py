@@ -170,6 +170,24 @@ def test_photographs_stand_above_their_inversions(photo, tmp_path, capsys):
     assert len(np.load("inverted/codes.npy")) == 2
 
 
+def test_a_photograph_that_changed_does_not_stand_above_the_inversion_of_the_old_one(
+        photo, monkeypatch):
+    from idinvert.cli import invert
+
+    made = invert.files.run
+
+    def change_afterwards(*arguments):
+        counts = made(*arguments)
+        write_image("photo.png", torch.zeros(3, 8, 8))
+        return counts
+
+    monkeypatch.setattr(invert.files, "run", change_afterwards)
+    write_image("more/other.png", torch.ones(3, 8, 8))
+    assert main(["invert", "photo.png", "more", *FAST]) == 0
+    sheet = read_image("inverted/comparison.png", 16, crop=False)
+    assert (sheet[:, :8] - 1).abs().max() < 0.02  # of the other photograph alone
+
+
 def test_without_an_image_there_is_nothing_to_invert(own_registry, capsys):
     assert main(["invert"]) == 2
     assert "name at least one image" in capsys.readouterr().err

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -163,8 +163,11 @@ def comparison(job: files.Job) -> Path | None:
             and results.code(name).exists()][:SHOWN]
     pairs = []
     for name, path in done:
-        with suppress(ImageError):  # it was removed, or changed, meanwhile
-            pairs.append((job.source.read(name, size, job.crop), read_image(path, size)))
+        with suppress(ImageError, ValueError):  # it was removed, or changed, meanwhile
+            content = job.source.content(name)
+            results.check(name, content)
+            source = replace(job.source, encoded=lambda _, content=content: content)
+            pairs.append((source.read(name, size, job.crop), read_image(path, size)))
     if not pairs:
         return None
     photos, inverted = map(torch.stack, zip(*pairs))
