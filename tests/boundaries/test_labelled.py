@@ -63,6 +63,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     bad = pd.DataFrame({"image": ["x.png"], "state": ["unreadable"]})
     pd.concat([bad, rows]).to_csv(tmp_path / "out" / "losses.csv", index=False)
     assert main(command(folder, images=None, inverted=tmp_path / "out")) == 0
+    assert "1 of 40 labels have no image and are left out" in capsys.readouterr().err
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
     again = [*command(folder, images=None, inverted=tmp_path / "out"), "--replace"]

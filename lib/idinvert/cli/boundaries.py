@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 import torch
 from tyro.conf import create_mutex_group
 
@@ -96,20 +98,18 @@ def fit_unsupervised(options: Command) -> list[Boundary]:
     return fitted
 
 
-def codes_of(options: Command, labels) -> tuple[torch.Tensor, list[str]]:
+def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, list[str]]:
     """Codes [N, L, D] of the labelled images, and their names in the labels."""
     if options.inverted:
         codes, names = labelled.inverted_codes(options.inverted)
         check_codes(codes, options)
-        pairs = labelled.match(labels, names)
-        report_unlabelled(len(names) - len(pairs), len(names))
+        pairs = matched(labels, names)
         kept = [i for i, name in enumerate(names) if name in pairs]
         return codes[kept], [pairs[names[i]] for i in kept]
     source = open_source(options.images)
     if source.others:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
-    pairs = labelled.match(labels, source.names)
-    report_unlabelled(len(source.names) - len(pairs), len(source.names))
+    pairs = matched(labels, source.names)
     chosen = {} if options.encoder is None else {"encoder": options.encoder}
     model = Model(options.model, devices.pick(options.device), **chosen)
     importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
@@ -133,11 +133,14 @@ def check_codes(codes: torch.Tensor, options: Command) -> None:
     warn_of_codes(options.inverted, options.model)
 
 
-def report_unlabelled(count: int, everything: int) -> None:
-    """Say how many images the table does not name."""
-    if count:
-        print(f"idinvert boundaries: {count} of {everything} images have no label and are left "
-              "out.", file=sys.stderr)
+def matched(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
+    """As `labelled.match`; says how many images have no label, and how many labels no image."""
+    pairs = labelled.match(labels, names)
+    for everything, what, lack in ((names, "images", "label"), (labels, "labels", "image")):
+        if left := len(everything) - len(pairs):
+            print(f"idinvert boundaries: {left} of {len(everything)} {what} have no {lack} and are "
+                  "left out.", file=sys.stderr)
+    return pairs
 
 
 def check(options: Command, names: list[str]) -> None:
