@@ -133,7 +133,16 @@ def test_time_limit_stops_cleanly(tmp_path, whole):
     assert torch.equal(task.place, whole[0])
 
 
-def test_a_closed_terminal_loses_nothing(tmp_path, whole):
+@pytest.fixture
+def hangup(request):
+    """What SIGHUP does, whether or not the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL], indirect=True)
+def test_a_closed_terminal_loses_nothing(hangup, tmp_path, whole):
     task = Walk(interrupt=2, by=signal.SIGHUP)
     assert not run(task, tmp_path) and task.steps == [0, 1, 2]
     task = Walk()
@@ -141,13 +150,10 @@ def test_a_closed_terminal_loses_nothing(tmp_path, whole):
     assert torch.equal(task.place, whole[0])
 
 
-def test_under_nohup_a_training_goes_on(tmp_path, whole):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        task = Walk(interrupt=2, by=signal.SIGHUP)
-        assert run(task, tmp_path)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+@pytest.mark.parametrize("hangup", [signal.SIG_IGN], indirect=True)
+def test_under_nohup_a_training_goes_on(hangup, tmp_path, whole):
+    task = Walk(interrupt=2, by=signal.SIGHUP)
+    assert run(task, tmp_path)
     assert torch.equal(task.place, whole[0])
 
 
