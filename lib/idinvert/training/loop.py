@@ -224,11 +224,11 @@ def interruptible():
     once. SIGHUP, of a terminal that is closed, stays ignored where it is, as under nohup; outside
     the main thread, which alone gets signals, none comes."""
     came = []
-    signals = {signal.SIGINT, signal.SIGTERM}
-    if signal.getsignal(hangup := getattr(signal, "SIGHUP", signal.SIGTERM)) != signal.SIG_IGN:
-        signals.add(hangup)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
-        signals = set()
+        signals = []
 
     def note(number, _frame):
         came.append(number)
