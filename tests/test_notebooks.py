@@ -55,4 +55,4 @@ def test_shipped_models_are_complete():
         names = set(models.load_boundaries(generator))
         assert names == {"gender", "age", "eyeglasses", "pose", "smile"}
     size = sum(path.stat().st_size for path in Path(models.folder()).iterdir())
-    assert size < 31e6
+    assert size < 30e6

@@ -316,7 +316,7 @@ class GanEntry(Entry):
 
     role: ClassVar[str] = "generator"
     published: ClassVar[tuple[Published, ...]] = (
-        Published("average", 8, 6), Published("discriminator", 4, 4, "discriminator"))
+        Published("average", 8, 6), Published("discriminator", 3.5, 3.5, "discriminator"))
     several_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
