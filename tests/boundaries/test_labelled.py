@@ -1,6 +1,7 @@
 """Boundaries from labels in a CSV file: `idinvert boundaries`."""
 
 import gzip
+from shutil import rmtree
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,16 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     assert "1 of 40 labels have no image and are left out" in capsys.readouterr().err
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
+    (tmp_path / "out" / "codes").mkdir()
+    for name, code in zip(names, codes):
+        np.savez(tmp_path / "out" / "codes" / f"{name}.npz", code=code)
+    rows["file"] = names  # sorted, as by a spreadsheet; the order of codes.npy is another
+    rows.sort_values("image").to_csv(tmp_path / "out" / "losses.csv", index=False)
+    found, by_name = labelled.inverted_codes(tmp_path / "out")
+    assert by_name == sorted(set(names) - {names[7]})
+    assert all(torch.equal(code, torch.from_numpy(codes[names.index(name)]))
+               for code, name in zip(found, by_name))
+    rmtree(tmp_path / "out" / "codes")
     again = [*command(folder, images=None, inverted=tmp_path / "out"), "--replace"]
     np.save(tmp_path / "out" / "codes.npy", codes[:, :3])
     assert main(again) == 1

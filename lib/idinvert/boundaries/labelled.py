@@ -10,6 +10,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -125,20 +126,29 @@ def encoded_codes(encoder: nn.Module, source: Source, names: Sequence[str], batc
 def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
     """Codes [N, L, D] and names of the images in a folder of `idinvert.inversion`.
 
-    Those that diverged are left out. ValueError: the folder is none of those.
+    Those that diverged are left out. The code of an image is read from its own file, so that rows
+    may have been sorted; where such files are missing, codes.npy has to be in the rows' order.
+    ValueError: the folder is none of those.
     """
     try:
         table = pd.read_csv(folder / "losses.csv", dtype=str, keep_default_na=False)
-        codes = torch.from_numpy(np.load(folder / "codes.npy"))
         table = table[table["state"] != "unreadable"].reset_index()
+        codes = torch.from_numpy(np.stack([own_code(folder, file) for file in table["file"]])
+                                 if (folder / "codes").is_dir() else np.load(folder / "codes.npy"))
         if codes.ndim != 3:
             raise ValueError("no codes")
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
         raise ValueError(f"{folder} holds no finished inversions.") from error
     if len(table) != len(codes):
         raise ValueError(f"{folder} is not complete: run the inversion again.")
     sound = table.index[table["state"] == "ok"].tolist()
     return codes[sound], list(table.loc[sound, "image"])
+
+
+def own_code(folder: Path, file: str) -> np.ndarray:
+    """The code [L, D] of an image, by the name of its files."""
+    with np.load(folder / "codes" / f"{file}.npz", allow_pickle=False) as found:
+        return found["code"]
 
 
 def fit_labels(codes: Tensor, labels: pd.DataFrame, space: str = "whole",
