@@ -33,7 +33,7 @@ def directions(generator: nn.Module, layers: Sequence[int], count: Count) -> Ten
     for layer in layers:
         weights += [part.weight for name, part in generator.layers[layer].named_modules()
                     if name.endswith("style")]
-    if not weights or not 1 <= count <= generator.w_dim:
+    if not weights or count > generator.w_dim:
         raise ValueError(f"There are from 1 to {generator.w_dim} directions, for one layer or more "
                          "that have a style.")
     rows = nn.functional.normalize(torch.cat(weights).detach().double().cpu(), dim=1)

@@ -53,7 +53,7 @@ def trained_variants(generator: str, variants: Sequence[str], fewest: int = 2) -
     return trained
 
 
-def comparable(generator: str) -> str:
+def base_variant(generator: str) -> str:
     """The variant of a generator's base encoder that was trained as those that it is compared with:
     "base-alike" where there is one."""
     alike = weights.companion_name(generator, "encoder", "base-alike")

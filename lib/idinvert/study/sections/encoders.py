@@ -25,7 +25,7 @@ DEEPER = ("base", "base-alike", "resnet18", "resnet34", "resnet50")  # from shal
 def of_generator(generator: str) -> list[str]:
     """The backbones of a generator's encoders. Where its base encoder was trained as the others,
     there is no second one that was."""
-    alike = encoding.comparable(generator)
+    alike = encoding.base_variant(generator)
     return [name for name in BACKBONES if name != "base-alike" or name == alike]
 
 

@@ -54,7 +54,7 @@ def encode_by_all(run: Run, domain: str
     photos = targets.images.to(run.device)
     encoded = {}
     for kind, model in models.items():
-        variant = encoding.comparable(names[kind])
+        variant = encoding.base_variant(names[kind])
         encoded[kind] = encoding.encode_all(model, names[kind], [variant], photos)[variant]
     return models, encoded, targets, others
 
