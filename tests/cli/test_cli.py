@@ -14,7 +14,7 @@ from idinvert import cli
 from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.files import locked
-from idinvert.models import store
+from idinvert.models import cards
 from idinvert.publish import live
 from idinvert.publish.folders import MARK, emptied
 from idinvert.study import execution, run
@@ -187,7 +187,7 @@ def test_boundaries_need_an_encoder_of_the_generator(own_registry, tmp_path, enc
                                                      capsys):
     for suffix in ("json", "safetensors"):
         name = f"face-stylegan-base.{suffix}"
-        shutil.copy(store.CHECKOUT / name, tmp_path / "weights" / name)
+        shutil.copy(cards.CHECKOUT / name, tmp_path / "weights" / name)
     write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
     (tmp_path / "labels.csv").write_text("image,smile\na.png,1\n")
     assert main(["boundaries", "--model", "own", "--labels", str(tmp_path / "labels.csv"),

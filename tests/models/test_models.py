@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from idinvert import boundaries, models
-from idinvert.models import codec, store
+from idinvert.models import cards, codec, store
 from idinvert.nn import stylegan
 from safetensors.torch import load_file, save_file
 
@@ -287,7 +287,7 @@ def test_loading_uses_up_no_random_numbers(saved):
 def test_models_are_looked_for_in_order(saved, tmp_path, monkeypatch):
     """`$IDINVERT_MODELS` comes before what the package brings; without it, checkout and cache."""
     shipped, checkout, cache = tmp_path / "shipped", tmp_path / "checkout", tmp_path / "cache"
-    monkeypatch.setattr(store, "SHIPPED", shipped)
+    monkeypatch.setattr(cards, "SHIPPED", shipped)
     shipped.mkdir()
     for end in ("json", "safetensors"):
         (tmp_path / f"face-tiny.{end}").rename(shipped / f"face-tiny.{end}")
@@ -297,7 +297,7 @@ def test_models_are_looked_for_in_order(saved, tmp_path, monkeypatch):
 
     monkeypatch.delenv("IDINVERT_MODELS")
     monkeypatch.setenv("IDINVERT_CACHE", str(cache))
-    monkeypatch.setattr(store, "CHECKOUT", checkout)
+    monkeypatch.setattr(cards, "CHECKOUT", checkout)
     assert models.card("face-tiny")["seed"] == 3 and models.folder() == cache / "models"
     models.save("mine", saved)
     checkout.mkdir()

@@ -304,7 +304,7 @@ def check_target(path: Path, read: Sequence[Path]) -> None:
 def check_writable(*folders: Path) -> None:
     """PermissionError, before work whose result would be lost, if a folder cannot be written to,
     or made."""
-    from idinvert.models.store import writable
+    from idinvert.models.cards import writable
 
     for folder in folders:
         if not writable(folder):

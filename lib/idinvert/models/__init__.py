@@ -1,16 +1,15 @@
 """The registry of trained models: name -> network, hash, and how it came about.
 
-`store` reads and writes models and their cards; `roles` tells the companions of a generator (its
-encoder, discriminator, classifier and boundaries); `codec` is the form of weights in few bits;
-`importing` makes models of other projects' files; `pretrained` has the feature networks.
+`cards` finds models and reads their cards; `store` loads and saves them; `roles` tells the
+companions of a generator (its encoder, discriminator, classifier and boundaries); `codec` is the
+form of weights in few bits; `importing` makes models of other projects' files; `pretrained` has the
+feature networks.
 """
 
-from .roles import DEFAULT, ROLES, companion_name
-from .store import (
+from .cards import (
     ModelsError,
     advice,
     card,
-    check_generator,
     check_name,
     companion,
     companions,
@@ -19,11 +18,15 @@ from .store import (
     file_sha256,
     folder,
     folders,
+    names,
+)
+from .roles import DEFAULT, ROLES, companion_name
+from .store import (
+    check_generator,
     load,
     load_boundaries,
     load_working,
     loaded,
-    names,
     read,
     save,
     save_boundaries,

@@ -17,10 +17,10 @@ from torch import nn
 
 from idinvert.files import present
 
-from . import store
+from . import cards, store
+from .cards import ModelsError
 from .importers import IMPORTERS, File, Importer, Normals, formats, strangers
 from .roles import ROLES, companion_name
-from .store import ModelsError
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -31,14 +31,14 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     replace: overwrite what the registry has under that name.
     FileNotFoundError, and ValueError if the file is damaged, of another kind, or does not fit.
     """
-    store.check_name(name)
+    cards.check_name(name)
     file = File(Path(path))
     importer = importer_of(file)
     networks = contents(importer, file)
     normals = networks.pop("boundaries", None)
     targets = {role: companion_name(name, role) for role in networks}
     for role, target in targets.items():
-        if not replace and store.exists(target):
+        if not replace and cards.exists(target):
             raise ModelsError(f"A model {target} exists: take another name, or --replace.")
         if role in ("encoder", "conventional"):
             check_fits(target, networks[role], name)
@@ -47,7 +47,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
             generator = {} if role == "generator" else {"generator": name}
             store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
                        **generator, imported=file.path.name, format=importer.title,
-                       imported_sha256=store.file_sha256(file.path))
+                       imported_sha256=cards.file_sha256(file.path))
     saved = list(targets.values())
     if normals is not None:
         saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
@@ -58,11 +58,11 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
 def watched(name: str) -> Iterator[None]:
     """Warn if the generator `name` has other weights after the block than before, and there is
     what was made for its codes as they were: encoders and boundaries."""
-    before = None if store.fetched(name) else store.digest(name)
+    before = None if cards.fetched(name) else cards.digest(name)
     yield
-    if before not in (None, store.digest(name)):
+    if before not in (None, cards.digest(name)):
         others = [other for role in ("encoder", "conventional", "boundaries")
-                  for other in store.companions(name, role).values()]
+                  for other in cards.companions(name, role).values()]
         if others:
             warnings.warn(f"{name} is another generator now: train, fit or import again what was "
                           f"made for the one before, {', '.join(others)}.", stacklevel=2)
@@ -100,9 +100,9 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 
     FileNotFoundError says where a file is expected.
     """
-    own = {x for role in ROLES for x in store.companions(name, role).values()}
-    known = {store.card(x).get("imported") for x in own.intersection(store.names())}
-    if store.companions(name, "boundaries"):
+    own = {x for role in ROLES for x in cards.companions(name, role).values()}
+    known = {cards.card(x).get("imported") for x in own.intersection(cards.names())}
+    if cards.companions(name, "boundaries"):
         known |= {f"{attribute}.npy" for attribute in store.load_boundaries(name)}
     for path in paths:
         if path.name not in known:
@@ -112,7 +112,7 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
 def check_fits(target: str, network: nn.Module, name: str) -> None:
     """ModelsError if an encoder does not fit the generator `name`, or that is none, where it is
     there."""
-    if not store.exists(name):
+    if not cards.exists(name):
         return
     generator = store.check_generator(name, store.load(name))
     own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, generator))
@@ -130,8 +130,8 @@ def check_attribute(name: str) -> None:
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
     check_attribute(attribute)
-    store.card(name)  # names the nearest models if there is no such generator
-    known = store.load_boundaries(name) if store.companions(name, "boundaries") else {}
+    cards.card(name)  # names the nearest models if there is no such generator
+    known = store.load_boundaries(name) if cards.companions(name, "boundaries") else {}
     if attribute in known and not replace:
         raise ModelsError(f"{name} has a boundary {attribute!r}: take another --attribute, "
                           "or --replace.")
