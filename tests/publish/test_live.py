@@ -216,6 +216,8 @@ def test_nothing_is_loaded_before_the_button_is_pressed(reader):
     reader.goto((HTML / "live.html").as_uri())
     scripts = [url.rsplit("/", 1)[1] for url in loaded if "/live/" in url and ".js" in url]
     assert scripts == ["live.js"]
+    controls = reader.locator(part("app"))  # laid out, so that no font is looked up later
+    assert controls.is_hidden() and controls.evaluate("e => e.scrollHeight") > 500
     assert reader.evaluate("document.documentElement.scrollWidth") <= 1300
     reader.set_viewport_size({"width": 390, "height": 800})
     assert reader.evaluate("document.documentElement.scrollWidth") <= 390
