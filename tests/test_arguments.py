@@ -175,7 +175,7 @@ def test_boundaries_refuse_what_they_cannot_use():
     refused(lambda x: svm.fit(codes, scores, x), [NAN, INF, -1, 0, 0.6, 1e-9, "x", None])
     refused(lambda x: svm.fit(codes, scores, 0.3, cost=x), NO_RATE)
     refused(lambda x: svm.fit(codes, scores, 0.3, seed=x), NO_SEED)
-    refused(lambda x: svm.fit(codes, scores, 0.3, layers=x), [(4,), (-1,), (), ("a",)])
+    refused(lambda x: svm.fit(codes, scores, 0.3, layers=x), [(4,), (-1,), (), ("a",), (1, 1)])
     refused(lambda x: svm.fit(codes, scores, 0.3, space=x), ["W", None])
     refused(lambda x: regression.fit(x, {"a": scores}, {"a": (0,)}), unfit)
     refused(lambda x: regression.fit(codes, {"a": x}, {"a": (0,)}), [scores * NAN, scores[:50]])

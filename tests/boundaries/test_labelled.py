@@ -117,6 +117,24 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     assert error.startswith("idinvert boundaries: error: ") and message in error
 
 
+def test_codes_are_of_the_images_of_their_rows(tmp_path):
+    """Files that were renamed, or copied from the results of other images of the same names."""
+    (tmp_path / "codes").mkdir()
+    pd.DataFrame({"image": ["a.png", "b.png"], "file": ["a", "b"], "sha256": ["1", "2"],
+                  "state": "ok"}).to_csv(tmp_path / "losses.csv", index=False)
+
+    def place(file, image, sha256):
+        np.savez(tmp_path / "codes" / f"{file}.npz", code=np.ones((4, 4), np.float32), image=image,
+                 sha256=sha256)
+    place("a", "a.png", "1")
+    for wrong in (("b", "a.png", "1"), ("b", "b.png", "3")):
+        place(*wrong)
+        with pytest.raises(ValueError, match="b.npz is of another image than its row"):
+            labelled.inverted_codes(tmp_path)
+    place("b", "b.png", "2")
+    assert labelled.inverted_codes(tmp_path)[1] == ["a.png", "b.png"]
+
+
 def labels_of(*names):
     return pd.DataFrame({"old": [1.0] * len(names)}, index=names)
 
@@ -156,6 +174,17 @@ def test_a_label_is_for_one_image():
         "a/1.png": "a/1.png", "b/1.png": "b/1", "b/2.png": "2.png"}
     # a whole name is for that image alone, and not for another one of this name in a folder
     assert labelled.match(labels_of("1.png"), ["1.png", "a/1.png"]) == {"1.png": "1.png"}
+
+
+def test_accents_stored_in_different_ways_are_the_same():
+    """As Macs and Windows store them; both may lie in one folder, where whole names decide."""
+    one, apart = "\xe9.png", "e\u0301.png"
+    assert labelled.match(labels_of(one), [apart]) == {apart: one}
+    assert labelled.match(labels_of("\xe9"), [apart]) == {apart: "\xe9"}
+    assert labelled.match(labels_of(one), [one, apart]) == {one: one}
+    assert labelled.match(labels_of(one, apart), [apart, one]) == {apart: apart, one: one}
+    with pytest.raises(ValueError, match="two labels .* that look alike"):
+        labelled.match(labels_of("\xe9", "e\u0301"), [one])
 
 
 @pytest.mark.parametrize("text", ["image,old\n./a\\b.png,1\nNA,0\n",

@@ -80,10 +80,12 @@ class Boundary:
 
 
 def check_layers(layers: Sequence[int], count: int, where: str) -> None:
-    """ValueError unless these are layers of a code of so many."""
+    """ValueError unless these are layers of a code of so many, each once."""
     if not all(type(layer) is int and 0 <= layer < count for layer in layers):
         raise ValueError(f"{where}: layers are {list(layers)}, but should be within 0 to "
                          f"{count - 1}.")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"{where}: layers are {list(layers)}, but each should be named once.")
 
 
 def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Boundary:

@@ -7,6 +7,7 @@ its suffix), and a column of 0 and 1 for each attribute; -1 counts as 0, empty f
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,10 @@ from .svm import fit
 
 LARGEST_TABLE = 1 << 27  # bytes
 UNKNOWN = ("", "na", "n/a", "nan", "null", "none")  # fields without a label
+
+
+class MixedError(ValueError):
+    """Files of a folder that are not of one inversion; the message is one sentence."""
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -76,18 +81,19 @@ def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """Name in the source -> name in the labels, for images that are in both.
 
     A label that gives a whole name is for that image alone; one without its suffix or its folder,
-    for the only image that has such a name. ValueError: there are several, or no image has a label.
+    or with its accents stored otherwise, for the only image that has such a name. ValueError: there
+    are several, or no image has a label.
     """
     if not (len(names) and len(labels)):
         raise ValueError("There is no image, or no label, to find the other of.")
     known = set(labels.index)
     pairs = {name: name for name in names if name in known}
     rest = [name for name in names if name not in pairs]
-    for short in (without_suffix, lambda name: PurePosixPath(name).name):
-        claimed, free = defaultdict(list), known.difference(pairs.values())
+    for short in (str, without_suffix, lambda name: PurePosixPath(name).name):
+        claimed, free = defaultdict(list), composed(known.difference(pairs.values()))
         for name in rest:
-            if short(name) in free:
-                claimed[short(name)].append(name)
+            if (label := free.get(accents(short(name)))) is not None:
+                claimed[label].append(name)
         for label, several in claimed.items():
             if len(several) > 1:
                 raise ValueError(f"The label {label!r} could be for {several[0]} and for "
@@ -98,6 +104,21 @@ def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
         raise ValueError(f"None of the images has a label: they are named like {names[0]!r}, "
                          f"the labels like {labels.index[0]!r}.")
     return {name: pairs[name] for name in names if name in pairs}
+
+
+def composed(labels: set[str]) -> dict[str, str]:
+    """The labels by their `accents`; ValueError: two differ in nothing else."""
+    found = {accents(label): label for label in labels}
+    if len(found) < len(labels):
+        twice = next(label for label in labels if found[accents(label)] != label)
+        raise ValueError(f"The table has two labels {twice!r} that look alike, whose accents are "
+                         "stored in different ways: leave one of them out.")
+    return found
+
+
+def accents(name: str) -> str:
+    """A name with each accent in one with its letter; some systems store both apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def without_suffix(name: str) -> str:
@@ -128,15 +149,17 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
 
     Those that diverged are left out. The code of an image is read from its own file, so that rows
     may have been sorted; where such files are missing, codes.npy has to be in the rows' order.
-    ValueError: the folder is none of those.
+    ValueError: the folder is none of those, or a code is of another image than its row.
     """
     try:
         table = pd.read_csv(folder / "losses.csv", dtype=str, keep_default_na=False)
         table = table[table["state"] != "unreadable"].reset_index()
-        codes = torch.from_numpy(np.stack([own_code(folder, file) for file in table["file"]])
+        codes = torch.from_numpy(np.stack([own_code(folder, row) for _, row in table.iterrows()])
                                  if (folder / "codes").is_dir() else np.load(folder / "codes.npy"))
         if codes.ndim != 3:
             raise ValueError("no codes")
+    except MixedError:
+        raise
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
         raise ValueError(f"{folder} holds no finished inversions.") from error
     if len(table) != len(codes):
@@ -145,9 +168,15 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
     return codes[sound], list(table.loc[sound, "image"])
 
 
-def own_code(folder: Path, file: str) -> np.ndarray:
-    """The code [L, D] of an image, by the name of its files."""
-    with np.load(folder / "codes" / f"{file}.npz", allow_pickle=False) as found:
+def own_code(folder: Path, row: pd.Series) -> np.ndarray:
+    """The code [L, D] of a row's image; MixedError: its file is of another image."""
+    path = folder / "codes" / f"{row['file']}.npz"
+    with np.load(path, allow_pickle=False) as found:
+        for key in ("image", "sha256"):
+            if key in row and key in found and str(found[key]) != row[key]:
+                raise MixedError(f"{path} is of another image than its row of losses.csv, as where "
+                                 "files were copied or renamed: invert the images again, or into "
+                                 "another folder.")
         return found["code"]
 
 
