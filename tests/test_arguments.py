@@ -10,6 +10,7 @@ import torch
 from idinvert import boundaries, data, models
 from idinvert.boundaries import Boundary, condition, regression, svm
 from idinvert.cli import raised_on_purpose
+from idinvert.codes import manipulate
 from idinvert.inversion import Settings, diffuse, stitch
 from idinvert.metrics import attributes, bootstrap, frechet, kid, pixel, swd
 from idinvert.nn import classifier
@@ -30,6 +31,13 @@ def wrong_images(good, most=2.0):
     return [*holed, data.to_uint8(good), good.int(), good > 0, good.to(torch.complex64),
             good.permute(0, 2, 3, 1), good[0], good[:, :1], good[..., 1:], (good + 1) * 127.5,
             good * 255, good.numpy(), good.tolist(), None, "images"]
+
+
+def not_dense(good):
+    """A tensor of floats in the layouts whose numbers cannot be computed with."""
+    return [good.to_sparse(), good.to("meta"),
+            torch.nested.nested_tensor(list(torch.atleast_2d(good)), layout=torch.jagged),
+            torch.quantize_per_tensor(good.float(), 0.1, 0, torch.quint8)]
 
 
 def wrong_codes(good):
@@ -83,10 +91,9 @@ def test_a_model_refuses_what_it_cannot_use(model):
     refused(lambda x: idinvert.load("own", "cpu", encoder=x), [None, "owl", "own", 3])
     refused(lambda x: idinvert.load("own", "cpu", **{x: "own-base"}), ["endcoder", "generator"])
     refused(lambda x: model.invert(x, **fast), wrong_images(images))
-    refused(model.encode, [*wrong_images(images), images.to_sparse(), images.to("meta")])
+    refused(model.encode, [*wrong_images(images), *not_dense(images)])
     refused(model.probabilities, wrong_images(torch.rand(2, 3, 16, 16) * 2 - 1))
-    refused(model.render, [*wrong_codes(codes), codes.to_sparse(), codes.to("meta"),
-                           codes.double() + 1e300])
+    refused(model.render, [*wrong_codes(codes), *not_dense(codes), codes.double() + 1e300])
     refused(lambda x: model.render(codes, x), [3, codes])
     refused(lambda x: model.edit(x, age=1), wrong_codes(codes))
     refused(model.edit, wrong_codes(codes))
@@ -166,6 +173,8 @@ def test_boundaries_refuse_what_they_cannot_use():
     refused(lambda x: Boundary("x", normal, 0.0, (0,), space=x), ["W", None])
     refused(good.distance, [x for x in wrong_codes(codes) if not isinstance(x, torch.Tensor)
                             or x.dtype != torch.float32 or x.shape[1:] != (4, 4)])
+    refused(good.distance, not_dense(codes))
+    refused(lambda x: manipulate(x, good.direction, 1.0), not_dense(codes))
     refused(lambda x: condition(good, x), [good, [good, good], Boundary("y", torch.eye(3), 0, ())])
     unfit = [x for x in wrong_codes(codes) if getattr(x, "ndim", 0) != 3
              or getattr(x, "dtype", None) != torch.float32 or not x.isfinite().all()]
@@ -187,7 +196,7 @@ def test_boundaries_refuse_what_they_cannot_use():
 def test_metrics_of_images_refuse_what_they_cannot_use(metric):
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     for use in (lambda x: metric(x, images), lambda x: metric(images, x)):
-        refused(use, wrong_images(images))
+        refused(use, [*wrong_images(images), *not_dense(images)])
 
 
 def test_metrics_refuse_what_they_cannot_use():
@@ -199,7 +208,7 @@ def test_metrics_refuse_what_they_cannot_use():
     for metric in (kid.mmd2, frechet.fd):
         refused(lambda x, metric=metric: metric(x, points),
                 [points * NAN, points * INF, points[0], points[None], points[:1], points[:0],
-                 points[:, :0], points[:, 1:]])
+                 points[:, :0], points[:, 1:], points.to(torch.complex64), *not_dense(points)])
     refused(lambda x: frechet.fd(points, points, x), [x for x in NO_COUNT if x is not None] + [6])
     values = np.arange(10.0)
     refused(lambda x: bootstrap.interval(np.mean, values, resamples=x), NO_COUNT)
@@ -211,7 +220,7 @@ def test_metrics_refuse_what_they_cannot_use():
                 lambda x: bootstrap.difference_of_means(values, values, x)):
         refused(use, NO_LEVEL)
     refused(lambda x: attributes.precision_recall(x, [0, 1] * 5).average,
-            [values * NAN, values[:5], values[:, None]])
+            [values * NAN, values[:5], values[:, None], *not_dense(torch.from_numpy(values))])
     refused(lambda x: attributes.precision_recall(values, x).average,
             [[0, 1], [1] * 10, [-1, 1] * 5, [0.5, 1] * 5, [NAN, 1] * 5])
     half = np.full((4, 2), 0.5)

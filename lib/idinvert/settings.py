@@ -119,12 +119,25 @@ def adapters(of: Any) -> dict[str, pydantic.TypeAdapter]:
 def fitting(of: Any, name: str, value: Any, where: str, strict: bool = False) -> Any:
     """A value as its type has it, `strict`ly of that type; SettingsError."""
     try:
-        return adapters(of)[name].validate_python(value, strict=strict)
+        fitted = adapters(of)[name].validate_python(value, strict=strict)
+        check_dense(f"{where}: {name}", fitted)
+        return fitted
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         shown = " ".join(repr(value).split())
         place = where if where.startswith("--") else f"{where}: {name}"
         raise SettingsError(f"{place} is {shown:.60}, but {reason(fault)}.") from None
+
+
+def check_dense(name: str, values: Any) -> None:
+    """SettingsError if a tensor has not all its numbers, as floats or integers, in memory; anything
+    that is no tensor passes."""
+    kinds = ("is_nested", "is_meta", "is_quantized")  # torch is not imported for options alone
+    if hasattr(values, "is_nested") and (
+            str(values.layout) != "torch.strided" or any(getattr(values, kind) for kind in kinds)):
+        raise SettingsError(f"{name} must be a dense tensor with data: a nested tensor becomes one "
+                            "by torch.stack(list(it)), a sparse one by to_dense(), a quantised one "
+                            "by dequantize().")
 
 
 def is_plain(hint: Any) -> bool:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from idinvert.settings import check_dense
+
 SPACES = ("whole", "layer")
 
 
@@ -70,6 +72,7 @@ class Boundary:
 
     def check(self, codes: Tensor) -> None:
         """ValueError unless `codes` are floats [N, L, D] with the L and D of the boundary."""
+        check_dense("codes", codes)
         if not isinstance(codes, Tensor) or not codes.is_floating_point():
             raise ValueError(f"Boundary {self.name!r} is for a tensor of floats, not "
                              f"{getattr(codes, 'dtype', type(codes).__name__)}.")

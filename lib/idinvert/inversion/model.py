@@ -21,7 +21,7 @@ from idinvert.models import pretrained
 from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNetwork, Generator
 from idinvert.nn.reduced import PIXELS, ReducedFeatures, ReducedGenerator
 from idinvert.registry import nearest
-from idinvert.settings import Count, Seed, Whole, checked
+from idinvert.settings import Count, Seed, Whole, check_dense, checked
 
 from .fast import FastNetworks, check_fast
 from .methods import METHODS, Method
@@ -358,9 +358,7 @@ class Model:
     def dense(self, name: str, values: Tensor) -> Tensor:
         """Values as float32 on the model's device; ValueError: they are sparse, nested or without
         data, or not finite."""
-        if values.is_nested or values.is_meta or values.layout is not torch.strided:
-            raise ValueError(f"{name} must be a dense tensor with data: a nested tensor becomes "
-                             "one by torch.stack(list(it)), a sparse one by to_dense().")
+        check_dense(name, values)
         values = values.to(self.device).float()
         if not values.isfinite().all():
             raise ValueError(f"{name} have values that are not finite.")

@@ -27,7 +27,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from idinvert.settings import Count, Level, Seed, checked
+from idinvert.settings import Count, Level, Seed, check_dense, checked
 
 CHUNK = 4_000_000  # resampled values held at a time
 
@@ -215,5 +215,6 @@ def several(values: Sequence[float]) -> np.ndarray:
 
 
 def as_numpy(array: Any) -> np.ndarray:
-    """A tensor (of any device) or anything array-like as an array."""
+    """A tensor (of any device) or anything array-like as an array; ValueError: `check_dense`."""
+    check_dense("values", array)
     return array.detach().cpu().numpy() if torch.is_tensor(array) else np.asarray(array)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from idinvert.data.images import looks_like_bytes
+from idinvert.settings import check_dense
 
 
 def clipped(batch: Tensor, name: str = "images") -> Tensor:
@@ -16,6 +17,7 @@ def clipped(batch: Tensor, name: str = "images") -> Tensor:
     ValueError: another shape, values that are not finite, or images that are not in about [-1, 1]:
     bytes, or floats from 0 to 255.
     """
+    check_dense(name, batch)
     if not torch.is_tensor(batch) or batch.ndim != 4 or batch.shape[1] != 3:
         shape = tuple(getattr(batch, "shape", ()))
         raise ValueError(f"{name} must be a tensor [N, 3, H, W], found {shape}.")
@@ -44,7 +46,12 @@ def feature_sets(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 
     ValueError: other shapes, or values that are not finite.
     """
-    a, b = (torch.as_tensor(x).double() for x in (a, b))
+    for x in (a, b):
+        check_dense("Features", x)
+    a, b = map(torch.as_tensor, (a, b))
+    if a.is_complex() or b.is_complex():
+        raise ValueError("Features must be real numbers, found complex ones.")
+    a, b = a.double(), b.double()
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, len(b) - 1) < 1 \
             or len(a) < 2:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
