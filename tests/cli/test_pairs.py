@@ -65,7 +65,9 @@ def test_strip_and_film_go_from_the_first_code_to_the_second(codes):
 
 def test_what_cannot_be_written_is_told_before_the_work(codes, monkeypatch, capsys):
     monkeypatch.setattr("idinvert.cli.interpolate.codes_of", lambda *_: pytest.fail("it worked"))
+    monkeypatch.setattr("idinvert.cli.interpolate.LARGEST_FILM", 100 * 3 * 8 * 8)
     for words, message in ((["--steps", "3000"], "take at most 2047 --steps, or a film"),
+                           (["--steps", "101", "--out", "a.gif"], "take at most 100 --steps"),
                            (["--out", "between.xbm"], "no suffix of an image format")):
         assert main(["interpolate", "a.npy", "b.npy", *words, *FAST]) == 2
         assert message in capsys.readouterr().err

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +36,7 @@ from .invert import SHOWN_SIZE, Common, read_method
 STRIP, FILM = 5, 24  # images, both ends included
 Steps = Annotated[int, Field(ge=2, le=10_000)]  # images
 WIDEST = 16_383  # px of a strip, as WebP has them at most
+LARGEST_FILM = 1 << 30  # bytes of its images, which are kept for the way back
 SECONDS = 2.0  # of a film, one way
 
 
@@ -57,7 +58,11 @@ def main(arguments: list[str]) -> None:
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
     (check_image if write is write_strip else check_target)(options.out, options.pair)
-    width = steps * min(model.whole.resolution, SHOWN_SIZE)
+    side = min(model.whole.resolution, SHOWN_SIZE)
+    width, most = steps * side, LARGEST_FILM // (3 * side**2)
+    if write is not write_strip and steps > most:
+        raise UsageError(f"a film of {steps} images of {side} px would take more than "
+                         f"{LARGEST_FILM / 1e9:.2g} GB: take at most {most} --steps.")
     if write is write_strip and width > WIDEST:
         raise UsageError(f"a strip of {steps} images would be {width} px wide: take at most "
                          f"{WIDEST * steps // width} --steps, or a film as --out between.gif.")
@@ -65,7 +70,7 @@ def main(arguments: list[str]) -> None:
         import imageio_ffmpeg  # noqa: F401  missing? said before the work
     first, last = codes_of(options.pair, model, method, options)
     codes = interpolate(first[None], last[None], steps, ends=True)[0]
-    write(options.out, torch.stack(list(tqdm(shown(model, codes), "images", steps, unit="img"))))
+    write(options.out, tqdm(shown(model, codes), "images", steps, unit="img"), steps)
     print(options.out)
     print(f"idinvert interpolate: {time.monotonic() - start:.0f} s.", file=sys.stderr)
 
@@ -77,33 +82,33 @@ def shown(model: idinvert.Model, codes: Tensor) -> Iterator[Tensor]:
         yield F.adaptive_avg_pool2d(image, min(image.shape[-1], SHOWN_SIZE))[0]
 
 
-def write_strip(path: Path, images: Tensor) -> None:
-    """Images [N, 3, r, r] side by side."""
-    write_image(path, grid(images, len(images)))
+def write_strip(path: Path, images: Iterable[Tensor], steps: int) -> None:
+    """So many images [3, r, r] side by side."""
+    write_image(path, grid(torch.stack(list(images)), steps))
 
 
-def frames(images: Tensor) -> list[Image.Image]:
+def frames(images: Iterable[Tensor]) -> list[Image.Image]:
     """The pictures of a film there and back, without the last, which is the first again."""
     pictures = [Image.fromarray(to_uint8(x).permute(1, 2, 0).cpu().numpy()) for x in images]
     return pictures + pictures[-2:0:-1]
 
 
-def write_gif(path: Path, images: Tensor) -> None:
+def write_gif(path: Path, images: Iterable[Tensor], steps: int) -> None:
     """A film that begins anew when it ends."""
     first, *others = frames(images)
-    pause = round(1000 * SECONDS / (len(images) - 1))
+    pause = round(1000 * SECONDS / (steps - 1))
     with replacing(path) as temporary:
         first.save(temporary, "GIF", save_all=True, append_images=others, duration=pause, loop=0)
 
 
-def write_mp4(path: Path, images: Tensor) -> None:
+def write_mp4(path: Path, images: Iterable[Tensor], steps: int) -> None:
     """A film of a few megabytes; ModuleNotFoundError: imageio-ffmpeg is not installed."""
     import imageio_ffmpeg
 
     pictures = frames(images)
     with replacing(path) as temporary:
         film = imageio_ffmpeg.write_frames(
-            str(temporary), pictures[0].size, fps=(len(images) - 1) / SECONDS, quality=8,
+            str(temporary), pictures[0].size, fps=(steps - 1) / SECONDS, quality=8,
             macro_block_size=2, output_params=["-f", "mp4"])
         film.send(None)
         for picture in pictures:
