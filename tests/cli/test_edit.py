@@ -118,6 +118,7 @@ def test_a_photograph_that_vanishes_meanwhile_stops_no_other(photo, tmp_path, mo
     (["empty.npy", "age=3"], 1, "empty.npy holds no codes"),
     (["complex.npy", "age=3"], 1, "complex.npy holds no codes"),
     (["tuned.npz", "age=3"], 1, "tuned.npz holds no codes"),
+    (["folder.npz", "age=3"], 1, "Is a directory: folder.npz."),
     (["results", "age=3"], 2, "results holds results of an inversion: name images"),
     (["small.npy", "age=3"], 1, "small.npy has codes of (2, 2) layers and dimensions"),
 ])  # fmt: skip
@@ -127,6 +128,7 @@ def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, m
     np.save("empty.npy", np.zeros((0, 4, 4)))
     np.save("complex.npy", np.zeros((1, 4, 4), complex))
     np.savez("tuned.npz", code=np.zeros((4, 4)), tuned_weight="text")
+    (tmp_path / "folder.npz").mkdir()
     (tmp_path / "results" / "codes").mkdir(parents=True)
     (tmp_path / "results" / "settings.json").write_text("{}")
     assert main(["edit", *words, *FAST]) == status

@@ -166,10 +166,10 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
             weights = {} if path.suffix.lower() == ".npy" else {
                 key.removeprefix(files.TUNED): torch.from_numpy(found[key])
                 for key in found if key.startswith(files.TUNED)}
-        except FileNotFoundError:
-            raise
         except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile,
                 zlib.error) as error:
+            if getattr(error, "errno", None):  # it cannot be read, which says nothing of it
+                raise
             raise ValueError(f"{path} holds no codes.") from error
         if values.shape[1:] != shape:
             raise ValueError(f"{path} has codes of {values.shape[1:]} layers and dimensions, but "
