@@ -102,6 +102,18 @@ def test_without_a_command_the_help_is_shown(capsys):
     assert "usage: idinvert COMMAND" in capsys.readouterr().out
 
 
+def test_no_command_takes_the_folder_for_a_word_that_is_empty(tmp_path, monkeypatch, capsys):
+    """Path("") is the folder that the command is in."""
+    assert main(["invert", "", "--model", "face-stylegan"]) == 2
+    assert "a word of the command line is empty" in capsys.readouterr().err
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["models"]) == 2
+    assert "the folder that this terminal is in has been removed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error, status, message", [
     (KeyboardInterrupt(), 130, "stopped; the same command continues."),
     (MemoryError(), 1, "out of memory: take a smaller --batch"),

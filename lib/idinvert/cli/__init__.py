@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = partial(show_warning, set())
         try:
+            check_words(arguments)
             return call(name, arguments[1:]) or 0
         except (Exception, KeyboardInterrupt) as error:
             if "--traceback" in argv:
@@ -94,6 +95,17 @@ class Unfailing(io.FileIO):
         with contextlib.suppress(OSError):
             super().write(data)
         return len(data)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """UsageError where a word would mean the folder that the command is in, or that is gone."""
+    if not all(words):
+        raise UsageError("a word of the command line is empty, as of a variable that is not set.")
+    try:
+        os.getcwd()
+    except OSError:
+        raise UsageError("the folder that this terminal is in has been removed: change to another "
+                         "one.") from None
 
 
 def call(name: str, arguments: list[str]) -> int | None:
