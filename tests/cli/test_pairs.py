@@ -42,6 +42,15 @@ def test_mixed_image_has_the_fine_layers_of_the_second(codes, capsys):
     assert main(["mix", "a.npy", "b.npy", "--layers", "3-9", *FAST]) == 2
 
 
+def test_a_tuned_generator_that_is_not_taken_is_told(codes, capsys):
+    (a, _), generator = codes
+    tuned = {f"tuned_{key}": 2 * value.numpy() for key, value in generator.state_dict().items()}
+    np.savez("tuned.npz", code=a.numpy(), **tuned)
+    for command in ("mix", "interpolate"):
+        assert main([command, "tuned.npz", "b.npy", *FAST]) == 0
+        assert "generator was tuned to tuned.npz, but only its code" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("generator, layers", [
     (stylegan2.Generator(256, channel_base=256, channel_max=8, z_dim=4, w_dim=4), range(10, 14)),
     (mobilestylegan.Generator(256, channel_base=1024, channel_max=8, z_dim=4, w_dim=4),

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,7 +218,8 @@ def check_pair(paths: Sequence[Path], command: str) -> None:
 
 def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, options: Common
              ) -> Tensor:
-    """A code for each path [N, L, D]: that of its photograph, or the one that it holds.
+    """A code for each path [N, L, D]: that of its photograph, or the one that it holds. A warning
+    names an image to which the generator was tuned, for its code alone is taken.
 
     ValueError or ImageError: a path has none, or several.
     """
@@ -227,6 +229,9 @@ def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, optio
             found, = read_codes([path], model)[1]
         else:
             found = kept(model, method, images_of([path], model, options))
+        if isinstance(found, Tuned):
+            warnings.warn(f"the generator was tuned to {path}, but only its code is taken: the "
+                          "generator without tuning makes another image of it.", stacklevel=2)
         codes.append(one(found.codes, path))
     return torch.stack(codes)
 
