@@ -169,6 +169,16 @@ def test_a_run_of_an_older_version_goes_on(folder):
     assert gan(folder, kimg=0.032) == 0 and models.card("own")["kimg"] == 0.032
 
 
+def test_a_finished_model_without_its_checkpoint_is_told_and_keeps_its_settings(folder, capsys):
+    """With nothing left to train, another setting is not taken for the one that it has."""
+    gan(folder)
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()
+    assert gan(folder) == 0
+    assert "(--kimg above 0.016 trains on)" in capsys.readouterr().out
+    assert gan(folder, "--seed", "3") == 1
+    assert "was made with seed 0, not 3" in capsys.readouterr().err
+
+
 def test_settings_of_a_run_cannot_change_on_the_way(folder, capsys):
     gan(folder)
     assert gan(folder, "--seed", "3", kimg=0.032) == 1
@@ -252,6 +262,23 @@ def test_a_model_of_the_study_does_not_replace_another_one_of_its_name(folder, c
     assert "There is a model 'face-stylegan-layerwise' already" in capsys.readouterr().err
     assert main(["train", "--list"]) == 0
     assert "face-stylegan-layerwise                  another model" in capsys.readouterr().out
+
+
+def test_models_of_own_images_and_of_the_study_do_not_go_on_from_one_another(folder, capsys):
+    """Whichever was first: both are of the kind `gan`."""
+    gan(folder)
+    card = models.card("own")
+    facts = {key: value for key, value in card.items() if key not in (
+        "name", "architecture", "settings", "parameters", "sha256")}
+    models.save("face-stylegan", models.load("own"), **facts)
+    assert main(["train", "face-stylegan", "--kimg", "0.016"]) == 1
+    assert "There is a model 'face-stylegan' already" in capsys.readouterr().err
+    assert main(["train", "--list"]) == 0
+    assert "face-stylegan                            another model" in capsys.readouterr().out
+    del facts["images_used"]
+    models.save("own", models.load("own"), **facts)
+    assert gan(folder, kimg=0.032) == 1
+    assert "There is a model 'own' already" in capsys.readouterr().err
 
 
 def test_what_is_published_beside_a_model_replaces_no_other(folder, capsys):

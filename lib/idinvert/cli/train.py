@@ -156,16 +156,16 @@ class Classifier(OfImages):
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
 
 
-def state(name: str) -> str:
+def state(entry: Entry) -> str:
     """One line on a model: trained or not, what was spent, last figures."""
-    entry = zoo.entry(name)
+    name = entry.name
     if not models.exists(name):
         return f"{name:40} not trained"
     if entry.role == "boundaries":
         fitted = models.load_boundaries(entry.generator).values()
         return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
     card = models.card(name)
-    if card.get("kind") != entry.kind:
+    if not train.is_same(entry):
         return f"{name:40} another model of this name"
     figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
     return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
@@ -181,12 +181,12 @@ def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget
                              budget_minutes=budget.budget_minutes,
                              checkpoint_kimg=budget.checkpoint_kimg)
     if done:
-        report = f"{state(entry.name)}  (--kimg above {card['kimg']:g} trains on)"
+        report = f"{state(entry)}  (--kimg above {card['kimg']:g} trains on)"
     elif seed is not None:
         report = (f"{entry.name}, seed {seed}: {card['kimg']:g} kimg, {card['seconds'] / 60:.1f} "
                   f"minutes, log in {models.folder().with_name('logs')}")
     elif entry.role == "boundaries":
-        report = state(entry.name)
+        report = state(entry)
     else:
         report = (f"{entry.name}: {card['kimg']:g} kimg, {card['parameters'] / 1e6:.2f} M "
                   f"parameters, {card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
@@ -207,7 +207,7 @@ def main(arguments: list[str]) -> None:
     else:
         options = read_options(Models, arguments, __name__, __doc__)
         if options.list:
-            print("\n".join(map(state, zoo.entries())))
+            print("\n".join(map(state, zoo.entries().values())))
             return
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")

@@ -36,10 +36,9 @@ def begun(name: str) -> bool:
     return (run_folder(name) / "checkpoint.pt").exists()
 
 
-def is_of(name: str, kind: str) -> bool:
-    """Whether a published model of a kind of training comes from the run that is here."""
-    return models.card(name).get("kind") == kind and (
-        begun(name) or (run_folder(name) / "settings.json").exists())
+def is_here(name: str) -> bool:
+    """Whether there is a run, or what is left of it, with images of one's own."""
+    return begun(name) or (run_folder(name) / "settings.json").exists()
 
 
 def kept_log(name: str) -> Path:
@@ -104,7 +103,15 @@ def hardware() -> str:
 
 
 def check_settings(name: str, settings: dict) -> None:
-    """Write the settings that a run depends on into its folder, nested ones side by side.
+    """Write the settings that a run depends on into its folder; ValueError as
+    `compare_settings`."""
+    now = compare_settings(name, settings)
+    with replacing(run_folder(name) / "settings.json") as temporary:
+        temporary.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def compare_settings(name: str, settings: dict) -> dict:
+    """The settings that a run depends on, nested ones side by side.
 
     ValueError: the run was begun with another value of one. Names that only one of both has do not
     count: another version wrote the file.
@@ -118,8 +125,7 @@ def check_settings(name: str, settings: dict) -> None:
             if place(key, before[key]) != place(key, now[key]):
                 raise ValueError(f"{path.parent} was made with {key} {before[key]}, not "
                                  f"{now[key]}: take another name.")
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=1) + "\n")
+    return now
 
 
 def flat(settings: dict) -> dict:

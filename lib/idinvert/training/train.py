@@ -55,6 +55,8 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
     if seed is not None:
         entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
+    if entry.images:
+        runs.compare_settings(entry.name, resolved(entry))
     if is_finished(entry):
         return models.card(entry.name)
     place = runs.run_folder(entry.name)
@@ -98,10 +100,16 @@ def check_name(entry: Entry) -> None:
                 models.card(beside).get("generator") != entry.name):
             raise ValueError(f"There is a model {beside!r} already, as the {part.role} of "
                              f"{entry.name!r} would be called: take another name.")
-    if models.exists(entry.name) and not (
-            runs.is_of(entry.name, entry.kind) if entry.images
-            else models.card(entry.name).get("kind") == entry.kind):
+    if models.exists(entry.name) and not is_same(entry):
         raise ValueError(f"There is a model {entry.name!r} already: take another name.")
+
+
+def is_same(entry: Entry) -> bool:
+    """Whether the published model of an entry's name comes from such an entry: of that kind, and of
+    the study or, with a run that is here, from images of one's own as this one."""
+    card = models.card(entry.name)
+    return card.get("kind") == entry.kind and ("images_used" in card) == bool(entry.images) and (
+        not entry.images or runs.is_here(entry.name))
 
 
 def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, float]:
