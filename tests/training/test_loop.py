@@ -128,6 +128,8 @@ def test_time_limit_stops_cleanly(tmp_path, whole):
     task = Walk()
     assert not run(task, tmp_path, minutes=0)
     assert task.steps == [0] and (tmp_path / "checkpoint.pt").exists()
+    last = json.loads((tmp_path / "log.jsonl").read_text())
+    assert last["step"] == 1 and last["kimg"] == 0.01  # from which the cost of a model is read
     task = Walk()
     assert run(task, tmp_path)
     assert torch.equal(task.place, whole[0])

@@ -200,7 +200,8 @@ DAMAGES = {
     "other parts": lambda path: torch.save(
         torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
 } | {f"{change}": lambda path, change=change: torch.save(torch.load(path) | change, path)
-     for change in ({"step": -5}, {"batch": 0}, {"batch": "8"}, {"seconds": math.nan},
+     for change in ({"step": -5}, {"step": 10**9}, {"step": 10**400}, {"batch": 10**9},
+                    {"batch": 0}, {"batch": "8"}, {"seconds": math.nan}, {"seconds": math.inf},
                     {"sums": {"g_loss": 3}}, {"sums": {"g_loss": (1.0, 0)}})}
 
 

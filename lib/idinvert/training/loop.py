@@ -26,6 +26,8 @@ from idinvert.files import replacing
 from .steps import NetworkTask
 
 SEED_STRIDE = 10_000_019  # keeps the steps of neighbouring seeds apart
+FASTEST = 1e6  # images a second: beyond what any machine trains
+ENDING = {"step", "kimg", "seconds", "images_per_second"}  # what a line of `end_log` has
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
                 keep(task, folder, step, spent - begun, sums)
                 tick_start = time.monotonic()
             if stop and not done:
+                if writes:
+                    end_log(folder, step, task.batch, spent + now - begun)
                 return False
     return True
 
@@ -136,7 +140,8 @@ def read_checkpoint(path: Path) -> dict:
         state |= {"step": int(state["step"]), "seconds": float(state["seconds"]),
                   "task": dict(state["task"]), "sums": sums}
         counts = [state["step"] + 1, state.get("batch", 1), *(count for _, count in sums.values())]
-        if min(counts) < 1 or not math.isfinite(state["seconds"]):
+        seen, most = state["step"] * state.get("batch", 1), FASTEST * max(state["seconds"], 1.0)
+        if min(counts) < 1 or not math.isfinite(state["seconds"]) or seen > most:
             raise ValueError("a number that no training writes")
         return state
 
@@ -178,9 +183,10 @@ def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
 
 
 def complete(line: str, kimg: float) -> bool:
-    """Whether a log line is whole and not beyond so many thousand images."""
+    """Whether a log line is whole, not beyond so many thousand images, and not of `end_log`."""
     try:
-        return json.loads(line)["kimg"] <= kimg + 1e-6
+        found = json.loads(line)
+        return found["kimg"] <= kimg + 1e-6 and not found.keys() <= ENDING
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -201,8 +207,8 @@ def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -
 
 
 def end_log(folder: Path, step: int, batch: int, seconds: float) -> None:
-    """Let the log of a run that has nothing left to do tell how far the run came, also where its
-    last lines were lost, as when the power fails."""
+    """Let the log of a run that stops, or has nothing left to do, tell how far the run came, between
+    two lines and where its last lines were lost, as when the power fails."""
     log = folder / "log.jsonl"
     last = log.read_text().splitlines()[-1:] if log.exists() else []
     if not last or json.loads(last[0])["kimg"] < step * batch / 1000 - 1e-6:
