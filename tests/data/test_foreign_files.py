@@ -153,6 +153,17 @@ def test_natural_order_takes_numbers_of_any_length():
     assert sorted(names, key=sources.natural) == ["02.png", "10.png", names[0]]
 
 
+def test_names_that_begin_others_are_sorted(tmp_path):
+    """Where one ends, the other goes on with a number: images, and files that are none."""
+    for name in ("scan2", "scan", "scan10"):
+        write_image(tmp_path / "scan.png", torch.zeros(3, 8, 8))
+        (tmp_path / "scan.png").rename(tmp_path / name)
+        (tmp_path / f"notes{name[4:]}").write_text("no image")
+    source = sources.open_source(tmp_path)
+    assert source.names == ["scan", "scan2", "scan10"]
+    assert source.others == ["notes", "notes2", "notes10"]
+
+
 MEMORY = """
 import ctypes, io, sys
 from PIL import Image

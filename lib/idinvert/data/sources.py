@@ -139,12 +139,12 @@ def text(name: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", found)
 
 
-def natural(name: str) -> list:
+def natural(name: str) -> tuple[list, str]:
     """Sorting key: numbers in a name count as numbers, "9.png" before "10.png"."""
     parts = re.split(r"([0-9]+)", name)
     numbers = (part.lstrip("0") for part in parts[1::2])
     parts[1::2] = [(len(digits), digits) for digits in numbers]
-    return [*parts, name]
+    return parts, name  # apart: what ends earlier comes first, "scan" before "scan2"
 
 
 def is_added(name: str) -> bool:
@@ -207,7 +207,10 @@ def holds_results(folder: Path) -> bool:
 
 
 def beginning(path: Path) -> bytes:
-    """The first bytes of a file."""
+    """The first bytes of a file; none of one that says it has none, as those of /proc do, of which
+    some never end."""
+    if not path.stat().st_size:
+        return b""
     with open(path, "rb") as file:
         return file.read(BEGINNING)
 
