@@ -126,6 +126,7 @@ def test_linked_folders_are_followed_once_and_results_are_no_images(tmp_path):
     write_image(photos / "a.png", torch.zeros(3, 8, 8))
     (photos / "linked").symlink_to(tmp_path / "elsewhere")
     (photos / "round").symlink_to(photos)
+    (photos / "above").symlink_to(tmp_path)
     for name in ("images/a.png", "comparison.png"):
         write_image(photos / "inverted" / name, torch.zeros(3, 8, 8))
     (photos / "inverted" / "codes").mkdir()

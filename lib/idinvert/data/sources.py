@@ -171,9 +171,10 @@ def folder_source(folder: Path) -> Source:
 
 
 def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
-    """Name and path of each file of a folder and its subfolders, linked ones too; subfolders that
-    cannot be read, and those with results of an inversion, are added to `others`."""
-    seen = {folder.resolve()}
+    """Name and path of each file of a folder and its subfolders, linked ones too but for links to
+    what the folder lies in; subfolders that cannot be read, and those with results of an inversion,
+    are added to `others`."""
+    seen = {folder.resolve(), *folder.resolve().parents}
 
     def unreadable(error: OSError) -> None:
         others.append(f"{text(os.path.relpath(error.filename, folder))}/ ({error.strerror})")
