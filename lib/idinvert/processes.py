@@ -94,6 +94,15 @@ def any_of(condition: bool) -> bool:
     return bool(votes.item())
 
 
+def same(value: object) -> bool:
+    """Whether all connected processes have the same value."""
+    if not dist.is_initialized():
+        return True
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return all(other == value for other in values)
+
+
 def wait() -> None:
     """Wait until every connected process has come this far."""
     any_of(False)

@@ -15,7 +15,7 @@ from idinvert.nn import stylegan
 from idinvert.nn.classifier import Classifier
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
-from idinvert.training import runs
+from idinvert.training import loop, runs
 from idinvert.training.classifier import ClassifierEntry, ClassifierTask
 from idinvert.training.classifier import Recipe as ClassifierRecipe
 from idinvert.training.encoder import Recipe
@@ -126,6 +126,47 @@ def test_what_was_made_for_a_generator_before_it_was_trained_on_is_named(folder,
     gan(folder, kimg=0.032)
     assert ("own is another generator now: train, fit or import again what was made for the one "
             "before, own-base.") in capsys.readouterr().err
+
+
+def test_an_encoder_does_not_go_on_for_another_generator(folder, capsys):
+    """Not with more images, and not with nothing left to do."""
+    gan(folder)
+    encoder(folder)
+    gan(folder, kimg=0.032)
+    before = models.digest("own-base")
+    for kimg in (0.016, 0.032):
+        assert encoder(folder, kimg=kimg) == 1
+        assert "own-base was made with a generator of the hash" in capsys.readouterr().err
+    assert models.digest("own-base") == before
+
+
+def test_an_encoder_is_not_published_for_a_generator_that_was_replaced(folder, capsys, monkeypatch):
+    """While it was trained. What was trained stays, for when that generator is put back."""
+    gan(folder)
+    files = {path: path.read_bytes() for path in models.folder().glob("own*")}
+    trained = loop.train
+
+    def replace_and_train(*arguments, **options):
+        for path in files:
+            path.unlink()
+        return trained(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", replace_and_train)
+        assert encoder(folder) == 1
+    assert "own was removed or replaced while own-base was trained" in capsys.readouterr().err
+    assert not models.exists("own-base")
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert encoder(folder) == 0 and models.card("own-base")["kimg"] == 0.016
+
+
+def test_names_that_leave_no_room_for_endings_are_told_before_the_training(folder, capsys):
+    for name in ("n" * 199, "n" * 240):
+        assert main(["train", "gan", name, "--images", str(folder / "photos"), "--kimg", "1",
+                     "--resolution", "8", *NETWORK]) == 1
+        assert "is too long for the name of a model: at most 200" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
 
 
 def test_a_longer_encoder_run_goes_on_with_its_learning_rate(folder):

@@ -104,6 +104,7 @@ def work(rank, port, folder):
     processes.connect(share, "cpu")
     result = {case: steps(case, share) for case in CASES}
     result["stop"] = processes.any_of(rank == 1)
+    result["same"] = processes.same("images"), processes.same(f"images {rank}")
     processes.disconnect()
     torch.save(result, folder / f"{rank}.pt")
 
@@ -143,6 +144,10 @@ def test_processes_stay_the_same(results, case):
 
 def test_processes_agree_to_stop(results):
     assert all(result["stop"] for result in results)
+
+
+def test_processes_know_whether_they_have_read_the_same(results):
+    assert all(result["same"] == (True, False) for result in results)
 
 
 @pytest.mark.parametrize("count, threads, advice", [

@@ -24,6 +24,7 @@ from .roles import DEFAULT, companion_name, with_role
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
 LONGEST = 255  # bytes of a file's name
+LONGEST_NAME = 200  # bytes of that of a model, to which endings and suffixes are added
 # Types of what a card tells, where it does
 CARD = {"architecture": str, "settings": dict, "sha256": str, "role": str, "generator": str,
         "variant": str, "inversion": dict, "parameters": int, "kimg": int | float,
@@ -90,9 +91,12 @@ def exists(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """ModelsError unless a name can be that of a file."""
+    """ModelsError unless a name can be that of a model's files."""
     if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name):
         raise ModelsError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-'.")
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise ModelsError(f"{name:.40}.. is too long for the name of a model: at most "
+                          f"{LONGEST_NAME} bytes.")
 
 
 def read_hashed(path: Path) -> tuple[bytes, str]:

@@ -38,6 +38,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     normals = networks.pop("boundaries", None)
     targets = {role: companion_name(name, role) for role in networks}
     for role, target in targets.items():
+        cards.check_name(target)
         if not replace and cards.exists(target):
             raise ModelsError(f"A model {target} exists: take another name, or --replace.")
         if role in ("encoder", "conventional"):

@@ -345,6 +345,10 @@ class EncoderEntry(Entry):
         return self.trains(network, generator, *guides, images, self.scheduled_recipe(), device,
                            min(HELD_OUT, len(images) // 8), judge, share)
 
+    def fixed(self, task: EncoderTask) -> dict:
+        return super().fixed(task) | {
+            "a generator of the hash": models.loaded[self.generator][:16]}
+
     def facts(self, task: EncoderTask) -> dict:
         return {"average": self.average, "curve": curve(self.name)}
 

@@ -124,7 +124,8 @@ def compare_settings(name: str, settings: dict) -> dict:
         for key in now.keys() & before.keys():
             if place(key, before[key]) != place(key, now[key]):
                 raise ValueError(f"{path.parent} was made with {key} {before[key]}, not "
-                                 f"{now[key]}: take another name.")
+                                 f"{now[key]}: take another name, or remove that folder and the "
+                                 "model to begin anew.")
     return now
 
 

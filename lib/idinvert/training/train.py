@@ -68,13 +68,22 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
         checkpoint_kimg: float, repeated: bool) -> dict:
     """As `train_entry`, of a process that may work in the run's folder."""
     task = entry.make_task(device, share)
+    needed = getattr(entry, "generator", None)
+    made_for = models.loaded.get(needed)
+    fixed = entry.fixed(task) if entry.images else {}
+    if not processes.same(fixed):
+        raise ValueError("The processes have read different images or another generator each: see "
+                         "that all find the same there, then start them again.")
     if entry.images and share.first:
-        runs.check_settings(entry.name, resolved(entry) | entry.fixed(task))
+        runs.check_settings(entry.name, resolved(entry) | fixed)
     schedule = loop.Schedule(entry.kimg, min(2.0, entry.kimg / 10) or 2.0, checkpoint_kimg,
                              entry.seed, budget_minutes or float("inf"))
     loop.train(task, runs.run_folder(entry.name), schedule, progress=share.first,
                start=begin(entry, task, share.first), writes=share.first)
     if share.first and not repeated:
+        if made_for and models.digest(needed) != made_for:
+            raise ValueError(f"{needed} was removed or replaced while {entry.name} was trained for "
+                             "it: put it back, and the same command goes on.")
         publish(entry, task)
     elif share.first:
         runs.keep_log(entry.name)
@@ -96,6 +105,7 @@ def check_name(entry: Entry) -> None:
     models.check_name(entry.name)
     for part in entry.published if entry.images else ():
         beside = models.companion_name(entry.name, part.role) if part.role else entry.name
+        models.check_name(beside)
         if beside != entry.name and models.exists(beside) and (
                 models.card(beside).get("generator") != entry.name):
             raise ValueError(f"There is a model {beside!r} already, as the {part.role} of "
