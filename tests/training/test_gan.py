@@ -9,6 +9,7 @@ import torch
 from idinvert import losses
 from idinvert.nn import projected, stylegan, stylegan2
 from idinvert.nn.vgg import VGG16Features
+from idinvert.settings import SettingsError
 from idinvert.training.gan import GanTask, Recipe, interpolate
 from idinvert.training.loop import Schedule, train
 
@@ -48,6 +49,21 @@ def run(task, folder, kimg=0.04, minutes=100):
 def test_growing_what_does_not_grow_is_refused(module, projecting, name):
     with pytest.raises(ValueError, match=f"{name} does not grow: leave growth out"):
         gan(module, projecting=projecting, growth=GROWTH)
+
+
+def test_growth_from_images_smaller_than_any_network_has_is_refused():
+    size = gan(stylegan).generator.resolution
+    deepest = (size // 4).bit_length() - 1
+    gan(stylegan, growth=((0, deepest), (1, 0)))
+    with pytest.raises(ValueError, match=f"{size} px have levels of detail up to {deepest}"):
+        gan(stylegan, growth=((0, deepest + 0.5), (1, 0)))
+
+
+@pytest.mark.parametrize("knots", [(), ((5, 1), (0, 0)), ((float("nan"), 1),), ((-1, 1),)])
+@pytest.mark.parametrize("setting", ["growth", "r1_gamma"])
+def test_knots_are_in_order(setting, knots):
+    with pytest.raises(SettingsError, match=setting):
+        Recipe(**{setting: knots})
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from idinvert import data, losses, models
@@ -29,8 +31,19 @@ from .net2net import take_codes, wider
 from .runs import evaluations
 from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
 
+SMALLEST = 4  # px, of images that networks grow from
 TEACHER_SHARE = 0.25  # of a batch, whose features are compared with those of the teacher's images
-Knots = tuple[tuple[float, NotNegative], ...]  # (thousand images, value)
+
+
+def rising(knots: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """The (thousand images, value) knots; ValueError: there are none, or they are not in order."""
+    times = [kimg for kimg, _ in knots]
+    if not times or any(after < before for before, after in pairwise(times)):
+        raise ValueError("should be pairs of thousand images, in increasing order, and a value")
+    return knots
+
+
+Knots = Annotated[tuple[tuple[NotNegative, NotNegative], ...], AfterValidator(rising)]
 
 
 @settings
@@ -99,7 +112,7 @@ class GanTask(NetworkTask):
         domain: one of the study, with whose test images samples are compared at every checkpoint.
 
     ValueError: the recipe begins with a teacher, and there is none; or it has a growth, and a
-    network does not grow.
+    network does not grow, or not from so small images.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor,
@@ -109,6 +122,11 @@ class GanTask(NetworkTask):
             if any(lod for _, lod in recipe.growth) and not getattr(network, "grows", False):
                 raise ValueError(f"{network.architecture} does not grow: leave growth out of the "
                                  "recipe.")
+        deepest, largest = math.log2(generator.resolution / SMALLEST), max(
+            lod for _, lod in recipe.growth)
+        if largest > deepest:
+            raise ValueError(f"growth has level {largest:g}, but images of {generator.resolution} "
+                             f"px have levels of detail up to {deepest:g}.")
         if recipe.teacher_kimg and teacher is None:
             raise ValueError(f"The recipe begins with {recipe.teacher_kimg:g} thousand images of a "
                              "teacher, but there is none.")
