@@ -228,6 +228,8 @@ def explained(error: Exception, command: str, again: str) -> str:
                 "continues.")
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
         return missing_package(error.name, command)
+    if error.args == (errno.ENOENT, os.strerror(errno.ENOENT)):  # of no file: by os.getcwd
+        return "the folder in which this was started is gone: change to one that is there."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
     if text.startswith("Symlink loop from"):  # an OSError from Python 3.13 on
@@ -285,6 +287,7 @@ def remedy(error: OSError) -> str:
     place = Path(os.fsdecode(error.filename)).absolute()
     for variable, folder in (("IDINVERT_RUNS", runs.run_folder("")),
                              ("IDINVERT_MODELS", models.folder()),
+                             ("IDINVERT_MODELS", runs.kept_log("").parent),
                              ("IDINVERT_CACHE", cache_folder(""))):
         if place.is_relative_to(folder.absolute()) or folder.absolute().is_relative_to(place):
             return f": set {variable} to a folder that you may write to"

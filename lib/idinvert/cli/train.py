@@ -217,7 +217,7 @@ def main(arguments: list[str]) -> None:
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
-    check_writable(models.folder())
+    check_writable(models.folder(), models.folder().with_name("logs"))
     processes.connect(share, device)
     try:
         for entry in entries:
