@@ -161,6 +161,33 @@ def test_an_encoder_is_not_published_for_a_generator_that_was_replaced(folder, c
     assert encoder(folder) == 0 and models.card("own-base")["kimg"] == 0.016
 
 
+def change_card(**changes):
+    path = models.folder() / "own.json"
+    card = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in card.items() if value != "gone"}))
+
+
+@pytest.mark.parametrize("key", ["kimg", "seconds"])
+@pytest.mark.parametrize("value", [math.nan, -5, math.inf, "gone"])
+def test_a_card_with_numbers_that_no_training_has_is_damaged(folder, capsys, key, value):
+    """Without one, the training goes on as if it had cost nothing."""
+    gan(folder)
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()
+    change_card(**{key: value})
+    status = gan(folder, kimg=0.032)
+    assert status == (0 if value == "gone" else 1)
+    assert ("own.json is no card of a model" in capsys.readouterr().err) == bool(status)
+
+
+def test_damaged_lines_of_a_kept_log_are_left_out(folder):
+    gan(folder)
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()
+    with open(runs.kept_log("own"), "ab") as log:
+        log.write(b'\xff\xfe{\n[]\n3\n{"kimg": 1')
+    assert gan(folder, kimg=0.032) == 0
+    assert [line["kimg"] for line in runs.read_log("own")] == [0.008, 0.016, 0.024, 0.032]
+
+
 def test_names_that_leave_no_room_for_endings_are_told_before_the_training(folder, capsys):
     for name in ("n" * 199, "n" * 240):
         assert main(["train", "gan", name, "--images", str(folder / "photos"), "--kimg", "1",

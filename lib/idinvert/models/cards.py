@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from idinvert.files import cache_folder, stamp
-from idinvert.settings import checked
+from idinvert.settings import LARGEST, checked
 
 from . import sources
 from .roles import DEFAULT, companion_name, with_role
@@ -182,6 +182,9 @@ def check_card(described: dict) -> None:
     if other is not None and not all(isinstance(other.get(x), str) for x in ("name", "sha256")):
         raise TypeError("relative_to")
     advised = described.get("inversion", {})
+    for key in ("kimg", "seconds"):
+        if not 0 <= described.get(key, 0) <= LARGEST:
+            raise ValueError(key)
     for key in ("resolution", "feature_resolution", "batch"):
         if not (isinstance(value := advised.get(key, 1), int) and value >= 1):
             raise ValueError(key)

@@ -116,17 +116,15 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
     if not path.exists():
         if not start[0] and writes:
             log.unlink(missing_ok=True)
+        elif writes:
+            shorten_log(log, math.inf)
         return *start, {}
     state = read_checkpoint(path)
     check_architecture(state["task"], task.state_dict(), path)
     with undamaged(path):
         task.load_state_dict(state["task"])
-    if writes and log.exists():
-        kimg = state["step"] * state.get("batch", task.batch) / 1000
-        lines = log.read_text("utf-8", "replace").splitlines()
-        lines = [line for line in lines if complete(line, kimg)]
-        with replacing(log) as temporary:
-            temporary.write_text("".join(x + "\n" for x in lines))
+    if writes:
+        shorten_log(log, state["step"] * state.get("batch", task.batch) / 1000)
     step = round(state["step"] * state.get("batch", task.batch) / task.batch)
     return step, state["seconds"], state["sums"]
 
@@ -180,6 +178,14 @@ def tensor_shapes(state: dict, prefix: str = "") -> dict[str, list[int]]:
         elif isinstance(value, Tensor):
             shapes[f"{prefix}{name}"] = list(value.shape)
     return shapes
+
+
+def shorten_log(log: Path, kimg: float) -> None:
+    """Keep the lines of a log, if there is one, that are `complete`."""
+    if log.exists():
+        lines = log.read_text("utf-8", "replace").splitlines()
+        with replacing(log) as temporary:
+            temporary.write_text("".join(x + "\n" for x in lines if complete(x, kimg)))
 
 
 def complete(line: str, kimg: float) -> bool:

@@ -133,10 +133,10 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
         return 0, 0.0
     entry.adopt(task)
     card = models.card(entry.name)
-    task.continue_schedule(card["recipe"].get("schedule_kimg"))
+    task.continue_schedule(card.get("recipe", {}).get("schedule_kimg"))
     if writes:
         runs.restore_log(entry.name)
-    return round(card["kimg"] * 1000 / task.batch), card["seconds"]
+    return round(card.get("kimg", 0) * 1000 / task.batch), card.get("seconds", 0.0)
 
 
 def publish(entry: Entry, task: NetworkTask) -> None:
