@@ -129,7 +129,7 @@ def test_what_was_made_for_a_generator_before_it_was_trained_on_is_named(folder,
 
 
 def test_an_encoder_does_not_go_on_for_another_generator(folder, capsys):
-    """Not with more images, and not with nothing left to do."""
+    """Not with more images, and not with nothing left to do, with its checkpoint or without."""
     gan(folder)
     encoder(folder)
     gan(folder, kimg=0.032)
@@ -137,6 +137,8 @@ def test_an_encoder_does_not_go_on_for_another_generator(folder, capsys):
     for kimg in (0.016, 0.032):
         assert encoder(folder, kimg=kimg) == 1
         assert "own-base was made with a generator of the hash" in capsys.readouterr().err
+    (folder / "runs" / "own-base" / "checkpoint.pt").unlink()
+    assert encoder(folder) == 1
     assert models.digest("own-base") == before
 
 

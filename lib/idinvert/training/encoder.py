@@ -345,9 +345,9 @@ class EncoderEntry(Entry):
         return self.trains(network, generator, *guides, images, self.scheduled_recipe(), device,
                            min(HELD_OUT, len(images) // 8), judge, share)
 
-    def fixed(self, task: EncoderTask) -> dict:
-        return super().fixed(task) | {
-            "a generator of the hash": models.loaded[self.generator][:16]}
+    def made_for(self) -> dict:
+        sha256 = models.digest(self.generator)
+        return {"a generator of the hash": sha256[:16]} if sha256 else {}
 
     def facts(self, task: EncoderTask) -> dict:
         return {"average": self.average, "curve": curve(self.name)}

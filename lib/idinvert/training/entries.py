@@ -92,9 +92,13 @@ class Entry:
         getattr(task, self.published[0].network).load_state_dict(
             models.load(self.name).state_dict())
 
+    def made_for(self) -> dict:
+        """What a run of it fits, of the models that it needs, as they are now."""
+        return {}
+
     def fixed(self, task: NetworkTask) -> dict:
         """What a run depends on beyond the settings, and may not change while it goes on."""
-        return {"images of the hash": content(task.images)}
+        return {"images of the hash": content(task.images)} | self.made_for()
 
     def facts(self, task: NetworkTask) -> dict:
         """What the card says beyond what every card does."""

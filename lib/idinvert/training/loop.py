@@ -213,8 +213,8 @@ def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -
 
 
 def end_log(folder: Path, step: int, batch: int, seconds: float) -> None:
-    """Let the log of a run that stops, or has nothing left to do, tell how far the run came, between
-    two lines and where its last lines were lost, as when the power fails."""
+    """Let the log of a run that stops, or has nothing left to do, tell how far it came: between
+    two lines, and where its last lines were lost, as when the power fails."""
     log = folder / "log.jsonl"
     last = log.read_text().splitlines()[-1:] if log.exists() else []
     if not last or json.loads(last[0])["kimg"] < step * batch / 1000 - 1e-6:

@@ -56,7 +56,7 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
         entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
     if entry.images:
-        runs.compare_settings(entry.name, resolved(entry))
+        runs.compare_settings(entry.name, resolved(entry) | entry.made_for())
     if is_finished(entry):
         return models.card(entry.name)
     place = runs.run_folder(entry.name)
