@@ -195,15 +195,6 @@ def test_the_place_of_logs_is_tried_before_a_training(tmp_path, monkeypatch, cap
             in capsys.readouterr().err)
 
 
-def test_a_folder_that_is_gone_is_told(tmp_path, monkeypatch, capsys):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    monkeypatch.setenv("IDINVERT_MODELS", "models")
-    assert main(["train", "face-stylegan"]) == 1
-    assert "the folder in which this was started is gone" in capsys.readouterr().err
-
-
 def test_what_no_image_can_be_called_is_told_before_the_work(own_registry, capsys):
     assert main(["mix", "a.png", "b.png", "--model", "own", "--out", "mixed.doc"]) == 2
     assert "mixed.doc has no suffix of an image format" in capsys.readouterr().err

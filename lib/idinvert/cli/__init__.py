@@ -228,8 +228,6 @@ def explained(error: Exception, command: str, again: str) -> str:
                 "continues.")
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
         return missing_package(error.name, command)
-    if error.args == (errno.ENOENT, os.strerror(errno.ENOENT)):  # of no file: by os.getcwd
-        return "the folder in which this was started is gone: change to one that is there."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
     if text.startswith("Symlink loop from"):  # an OSError from Python 3.13 on
