@@ -134,7 +134,8 @@ def test_parts_of_the_generator_give_its_image_and_previews(exported, tmp_path, 
 @pytest.mark.slow
 @pytest.mark.skipif(not (cache_folder("fetched") / "ffhq.safetensors").exists(),
                     reason="ffhq is not in the cache")
-def test_ffhq_gives_what_pytorch_gives(tmp_path):
+def test_ffhq_gives_what_pytorch_gives(tmp_path, monkeypatch):
+    monkeypatch.delenv("IDINVERT_MODELS", raising=False)  # of the model of the other tests
     model = Model("ffhq", "cpu")
     with frozen([model.network("generator")]):
         network = export.networks(model, gradient=False)["generator"]
