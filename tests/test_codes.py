@@ -4,6 +4,7 @@ import pytest
 import torch
 from idinvert.boundaries import Boundary
 from idinvert.codes import (
+    check_pair,
     code_statistics,
     encode,
     frozen,
@@ -164,6 +165,8 @@ def test_pairs_must_be_alike():
         interpolate(a, a, 1, ends=True)
     with pytest.raises(ValueError, match="alike, on one device, not torch.float32 on cpu"):
         mix(a, a.double(), [0])
+    with pytest.raises(ValueError, match="alike, on one device, not torch.float32 on cpu"):
+        check_pair(a, a.to("meta"))
     with pytest.raises(ValueError, match="style must be a dense tensor with data"):
         mix(a, a.to("meta"), [0])
     with pytest.raises(ValueError, match="an instance of Tensor"):

@@ -285,7 +285,7 @@ def remedy(error: OSError) -> str:
     place = Path(os.fsdecode(error.filename)).absolute()
     for variable, folder in (("IDINVERT_RUNS", runs.run_folder("")),
                              ("IDINVERT_MODELS", models.folder()),
-                             ("IDINVERT_MODELS", runs.kept_log("").parent),
+                             ("IDINVERT_MODELS", runs.log_folder()),
                              ("IDINVERT_CACHE", cache_folder(""))):
         if place.is_relative_to(folder.absolute()) or folder.absolute().is_relative_to(place):
             return f": set {variable} to a folder that you may write to"

@@ -26,7 +26,7 @@ from tyro.conf import Positional
 from idinvert import models, processes
 from idinvert.models import store
 from idinvert.settings import Count, NotNegative, Positive, Seed, settings
-from idinvert.training import classifier, encoder, gan, standins, train, zoo
+from idinvert.training import classifier, encoder, gan, runs, standins, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
@@ -184,7 +184,7 @@ def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget
         report = f"{state(entry)}  (--kimg above {card['kimg']:g} trains on)"
     elif seed is not None:
         report = (f"{entry.name}, seed {seed}: {card['kimg']:g} kimg, {card['seconds'] / 60:.1f} "
-                  f"minutes, log in {models.folder().with_name('logs')}")
+                  f"minutes, log in {runs.log_folder()}")
     elif entry.role == "boundaries":
         report = state(entry)
     else:
@@ -217,7 +217,7 @@ def main(arguments: list[str]) -> None:
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
-    check_writable(models.folder(), models.folder().with_name("logs"))
+    check_writable(models.folder(), runs.log_folder())
     processes.connect(share, device)
     try:
         for entry in entries:

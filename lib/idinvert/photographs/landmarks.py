@@ -171,9 +171,14 @@ def predictor() -> Any:
 @lru_cache
 def whole_predictor() -> Any:
     """dlib's predictor of 68 landmarks, or None where face-recognition-models is not installed."""
+    path = package_file("shape_predictor_68_face_landmarks.dat")
+    return path and imported_dlib().shape_predictor(str(path))
+
+
+def package_file(name: str) -> Path | None:
+    """A file of face-recognition-models, which is not imported; None where it is not installed."""
     installed = importlib.util.find_spec("face_recognition_models")
     for folder in (installed.submodule_search_locations or ()) if installed else ():
-        path = Path(folder, "models", "shape_predictor_68_face_landmarks.dat")
-        if path.exists():
-            return imported_dlib().shape_predictor(str(path))
+        if (path := Path(folder, "models", name)).exists():
+            return path
     return None

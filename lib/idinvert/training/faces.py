@@ -9,10 +9,8 @@ Images are aligned as those of FFHQ, [N, 3, r, r] in [-1, 1].
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch import Tensor
 from idinvert.data import to_uint8
 from idinvert.models.packages import Package, State
 from idinvert.models.pretrained import cached_tensors
+from idinvert.photographs.landmarks import package_file, whole_predictor
 
 BOX = (0.19, 0.30, 0.78, 0.89)  # where dlib's detector sees a face in an aligned image
 ATTRIBUTES = ("age", "gender", "smile", "eyeglasses", "pose")
@@ -72,8 +71,8 @@ def pictures(images: Tensor) -> list[np.ndarray]:
 
 def landmarks(picture: np.ndarray) -> Any:
     """dlib's 68 landmarks of an aligned face."""
-    dlib = imported_dlib()
-    return predictor()(picture, dlib.rectangle(*(round(len(picture) * x) for x in BOX)))
+    box = imported_dlib().rectangle(*(round(len(picture) * x) for x in BOX))
+    return needed(whole_predictor())(picture, box)
 
 
 def age(picture: np.ndarray, shape: Any) -> float:
@@ -134,26 +133,18 @@ def imported_dlib() -> Any:
     return dlib
 
 
-def dlib_file(name: str) -> str:
-    """The path of a file of face-recognition-models; ImportError: that is not installed."""
-    installed = importlib.util.find_spec("face_recognition_models")
-    for folder in (installed.submodule_search_locations or ()) if installed else ():
-        if Path(folder, "models", name).exists():
-            return str(Path(folder, "models", name))
-    raise ImportError("Scores of faces need 68 landmarks: pip install 'idinvert[identity]'.")
-
-
-@lru_cache
-def predictor() -> Callable:
-    """dlib's predictor of 68 landmarks."""
-    return imported_dlib().shape_predictor(dlib_file("shape_predictor_68_face_landmarks.dat"))
+def needed(found: Any) -> Any:
+    """What face-recognition-models brings; ImportError where it is None, not installed."""
+    if found is None:
+        raise ImportError("Scores of faces need 68 landmarks: pip install 'idinvert[identity]'.")
+    return found
 
 
 @lru_cache
 def recogniser() -> Any:
     """dlib's network of descriptors."""
     return imported_dlib().face_recognition_model_v1(
-        dlib_file("dlib_face_recognition_resnet_model_v1.dat"))
+        str(needed(package_file("dlib_face_recognition_resnet_model_v1.dat"))))
 
 
 @lru_cache

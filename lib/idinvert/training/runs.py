@@ -41,9 +41,14 @@ def is_here(name: str) -> bool:
     return begun(name) or (run_folder(name) / "settings.json").exists()
 
 
+def log_folder() -> Path:
+    """Where the logs of published models are kept, beside the models."""
+    return models.folder().with_name("logs")
+
+
 def kept_log(name: str) -> Path:
     """Where the log of a published model is kept; one that took no step has none."""
-    return models.folder().with_name("logs") / f"{name}.jsonl"
+    return log_folder() / f"{name}.jsonl"
 
 
 def repetition(name: str, seed: int) -> str:
