@@ -1,5 +1,6 @@
 """`idinvert mix`, `interpolate` and `diffuse`, and what commands make of faces in photographs."""
 
+import re
 import sys
 
 import numpy as np
@@ -40,6 +41,8 @@ def test_mixed_image_has_the_fine_layers_of_the_second(codes, capsys):
     assert capsys.readouterr().out == "mixed.png\n"
     assert_shows("mixed.png", generator, torch.cat([a[:2], b[2:]]))
     assert main(["mix", "a.npy", "b.npy", "--layers", "3-9", *FAST]) == 2
+    wrong, = re.findall("layers 0 to 3, as ([-0-9]+)", capsys.readouterr().err)
+    assert main(["mix", "a.npy", "b.npy", "--layers", wrong, *FAST]) == 0
 
 
 def test_a_tuned_generator_that_is_not_taken_is_told(codes, capsys):

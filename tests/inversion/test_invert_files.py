@@ -261,6 +261,36 @@ def test_results_removed_during_the_run_are_told_and_made_again(own_registry, im
     assert main(command(images, out, iterations=4)) == 1  # the folder knows its settings again
 
 
+def test_results_without_their_settings_take_no_others(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    (out / "settings.json").unlink()
+    before = everything(out)
+    assert main(command(images, out, iterations=4)) == 1
+    assert "settings.json, which says what the results beside it were made with, was removed" in \
+        capsys.readouterr().err
+    assert everything(out) == before
+
+
+def test_weights_replaced_while_they_are_loaded_are_told(own_registry, images, tmp_path,
+                                                         monkeypatch, capsys):
+    """The folder would say that its codes are of the former ones."""
+    load = models.load
+
+    def replacing(name, device="cpu"):
+        if name == "own-base":
+            network = load("own-base")
+            torch.nn.init.zeros_(next(network.parameters()))
+            models.save("own-base", network, overwrite=True)
+        return load(name, device)
+    monkeypatch.setattr(models, "load", replacing)
+    assert main(command(images, tmp_path / "out")) == 1
+    assert "weights of own were replaced while they were loaded" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
+    assert main(command(images, tmp_path / "out")) == 0
+
+
 def test_other_images_join_those_that_are_there(own_registry, images, tmp_path):
     """Each row tells its image by name, size and content, and has that image's code."""
     out = tmp_path / "out"

@@ -68,6 +68,7 @@ def chosen(text: str, generator: Generator) -> range:
     found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     first, last = (int(part or found[1]) for part in found.groups()) if found else (1, 0)
     if not first <= last < generator.num_layers:
-        raise UsageError(f"--layers is {text}, but should be two of the layers 0 to "
-                         f"{generator.num_layers - 1}, as 8-{generator.num_layers - 1}.")
+        usual = fine(generator)
+        raise UsageError(f"--layers is {text}, but should be two of the layers 0 to {usual[-1]}, "
+                         f"as {usual[0]}-{usual[-1]}.")
     return range(first, last + 1)

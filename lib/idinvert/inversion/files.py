@@ -83,17 +83,21 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     """As `run`, of a process that may work in the folder."""
     if job.fast:
         check_fast(job.method)
-    check_notes(job.out / "settings.json", job.notes(), {"crop": "--squeeze"})
+    notes, path = loaded_notes(job), job.out / "settings.json"
+    if not path.exists() and finished(job.out):
+        raise ValueError(f"{path}, which says what the results beside it were made with, was "
+                         "removed: take another folder.")
+    check_notes(path, notes, {"crop": "--squeeze"})
     results = Results(job.out, job.source.names)
-    for path in results.damaged:
-        report(f"{path} was damaged, and its image is inverted again.")
+    for damaged in results.damaged:
+        report(f"{damaged} was damaged, and its image is inverted again.")
     mine = share.of(list(job.source.names))
     check_images(job, results, mine)
     bar = tqdm(total=len(mine), desc="inverted", unit="img",
                disable=not progress or not share.first)
     with bar:
         invert_all(job, results, mine, bar)
-    check_notes(job.out / "settings.json", job.notes(), {"crop": "--squeeze"})  # it may be gone
+    check_notes(path, notes, {"crop": "--squeeze"})  # it may be gone
     counts, before = Counter(), None
     while before != (before := finished(job.out)):  # another process may have ended meanwhile
         counts = write_table(results, mine)
@@ -101,6 +105,18 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
         raise ValueError(f"{lost} results were removed from {job.out} meanwhile: the same command "
                          "makes them again.")
     return counts
+
+
+def loaded_notes(job: Job) -> dict:
+    """The job's notes, of the very weights that its networks were loaded from; ValueError: some
+    were replaced meanwhile."""
+    notes = job.notes()
+    for role in ("generator", *job.method.needs):
+        getattr(job.model, role)
+    if job.notes() != notes:
+        raise ValueError(f"The weights of {job.model.name} were replaced while they were loaded: "
+                         "the same command begins with the new ones.")
+    return notes
 
 
 def check_images(job: Job, results: Results, names: list[str]) -> None:

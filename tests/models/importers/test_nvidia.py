@@ -64,9 +64,9 @@ def generator(clamp=None, depth=2, multiplier=0.01):
             "synthesis": synthesis(clamp), "mapping": {**layers, "w_avg": tensor(W)}}
 
 
-def convolution(inputs, outputs, kernel, clamp=None, bias=True):
+def convolution(inputs, outputs, kernel, clamp=None, activation="lrelu", bias=True):
     layer = {"resample_filter": formulas.FILTER.float(), ".conv_clamp": clamp,
-             "weight": tensor(outputs, inputs, kernel, kernel), ".activation": "lrelu"}
+             "weight": tensor(outputs, inputs, kernel, kernel), ".activation": activation}
     return layer | ({"bias": tensor(outputs)} if bias else {})
 
 
@@ -75,15 +75,16 @@ def discriminator(clamp=None, group=2):
     for size in (16, 8):
         a, b = CHANNELS[size], CHANNELS[size // 2]
         block = {"conv0": convolution(a, a, 3, clamp), "conv1": convolution(a, b, 3, clamp),
-                 "skip": convolution(a, b, 1, bias=False), ".architecture": "resnet"}
+                 "skip": convolution(a, b, 1, activation="linear", bias=False),
+                 ".architecture": "resnet"}
         if size == 16:
             block["fromrgb"] = convolution(3, a, 1, clamp)
         network[f"b{size}"] = block
     network["b4"] = {
         "mbstd": {".group_size": group, ".num_channels": 1},
         "conv": convolution(13, 12, 3, clamp),
-        "fc": {"weight": tensor(12, 12 * 16), "bias": tensor(12)},
-        "out": {"weight": tensor(1, 12), "bias": tensor(1)},
+        "fc": {"weight": tensor(12, 12 * 16), "bias": tensor(12), ".activation": "lrelu"},
+        "out": {"weight": tensor(1, 12), "bias": tensor(1), ".activation": "linear"},
     }
     return network
 
@@ -249,6 +250,9 @@ def put(tree, path, value):
     (".img_channels", 1, "img_channels 1 cannot be read"),
     ("synthesis/b8/.architecture", "resnet", "architecture 'resnet'"),
     ("synthesis/b8/conv1/.activation", "relu", "activation 'relu'"),
+    ("synthesis/b8/conv0/.activation", "linear", "b8.conv0.activation 'linear'"),
+    ("mapping/fc1/.activation", "swish", "fc1.activation 'swish'"),
+    ("synthesis/b8/conv0/affine/.activation", "lrelu", "affine.activation 'lrelu'"),
     ("synthesis/b8/conv0/.conv_clamp", 7.0, "conv_clamp 7.0"),
     ("synthesis/b8/conv0/resample_filter", torch.ones(4, 4), "another filter"),
     ("synthesis/b8/conv0/weight", torch.zeros(9, 9, 3, 3), r"shape \[9, 9, 3, 3\], expected"),

@@ -79,6 +79,13 @@ class Network:
                              f"{' or '.join(map(repr, expected))}.")
         return value
 
+    def check_activations(self) -> None:
+        """ValueError unless every layer has the one that its place in our networks has."""
+        for name in self.facts:
+            if (layer := name.removesuffix(".activation")) != name:
+                plain = layer.rpartition(".")[2] in ("skip", "out", "affine")
+                self.fact(name, ("linear",) if plain else ("lrelu",))
+
 
 def read_file(path: str | Path) -> dict[str, Network]:
     """The networks of a file by name ("G_ema", "D", ..); nothing in the file is run.
@@ -182,10 +189,9 @@ def check_generator(found: Network, resolution: int) -> None:
     for size in (4 << b for b in range(check_resolution(resolution))):
         block = f"synthesis.b{size}"
         found.fact(f"{block}.architecture", ("skip",), "skip")
-        found.fact(f"{block}.conv1.activation", ("lrelu",), "lrelu")
         for layer in ("conv0", "conv1", "torgb")[size == 4:]:
             found.fact(f"{block}.{layer}.conv_clamp", (clamp(found, "synthesis.b4.conv1"),))
-    found.fact("mapping.fc0.activation", ("lrelu",), "lrelu")
+    found.check_activations()
     check_filters(found.state, "resample_filter")
 
 
@@ -288,9 +294,9 @@ def check_discriminator(found: Network, resolution: int) -> None:
     found.fact(f"b{resolution}.fromrgb.conv_clamp", bound)
     for size in (8 << b for b in range(check_resolution(resolution) - 1)):
         found.fact(f"b{size}.architecture", ("resnet",), "resnet")
-        found.fact(f"b{size}.conv0.activation", ("lrelu",), "lrelu")
         for layer in ("conv0", "conv1"):
             found.fact(f"b{size}.{layer}.conv_clamp", bound)
+    found.check_activations()
     check_filters(found.state, "resample_filter")
 
 
