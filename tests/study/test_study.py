@@ -29,6 +29,7 @@ def test_overrides_replace_settings_unless_none():
     ("06_tradeoff", {"num_image": 3}, "06_tradeoff: unknown setting 'num_image': did you mean "
                                       "'num_images'"),
     ("06_tradeoff", {"num_images": 0}, "num_images is 0, but should be greater than or equal to 1"),
+    ("04_editing", {"num_images": 7}, "num_images is 7, but should be greater than or equal to 8"),
     ("08_noise", {"num_images": "many"}, "num_images is 'many', but should be a valid integer"),
 ])  # fmt: skip
 def test_what_a_notebook_cannot_take_is_one_sentence(notebook, overrides, message):

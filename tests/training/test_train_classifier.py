@@ -5,6 +5,7 @@ import torch
 from idinvert import data
 from idinvert.data import POSITIVE_CLASSES, Split, binary_labels
 from idinvert.nn.classifier import Classifier
+from idinvert.settings import SettingsError
 from idinvert.training.classifier import (
     ClassifierTask,
     Recipe,
@@ -140,6 +141,12 @@ def test_errors():
         ClassifierTask(Classifier(16, 2), split().images, *both(split()), TINY)
     with pytest.raises(ValueError, match="40 images cannot spare 40"):
         task(Recipe(holdout=40))
+
+
+def test_average_of_less_than_a_step_is_refused():
+    """It would go beyond the weights."""
+    with pytest.raises(SettingsError, match="ema_steps is 0.5, but should be greater than or"):
+        Recipe(ema_steps=0.5)
 
 
 def test_learning_rate_rises_then_falls_to_zero():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from idinvert.inversion import METHODS, Method
 from idinvert.registry import Registry, nearest
@@ -84,6 +84,7 @@ class Attributes(MethodsCompared):
 class Editing(MethodsCompared):
     """Interpolation, manipulation and semantic diffusion of inverted images."""
 
+    num_images: Annotated[int, Field(ge=8)]  # test images of each domain; eight are mixed
     num_diffused: Count  # pairs of images in the semantic diffusion
     num_real: Count  # real test images that edited ones are compared with
     num_sampled: Count  # sampled codes on which the size of a step is set

@@ -18,7 +18,7 @@ from idinvert import data, models
 from idinvert.data import POSITIVE_CLASSES, binary_labels, grid, to_float
 from idinvert.nn.protocols import Classifier
 from idinvert.processes import ALONE, Share
-from idinvert.settings import Count, NotNegative, Positive, settings
+from idinvert.settings import LARGEST, Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
 from .entries import Entry, Published, content, task, untrained
@@ -36,7 +36,8 @@ class Recipe:
     batch: Count = 64  # images of a step
     learning_rate: Positive = 3e-3  # largest
     weight_decay: NotNegative = 0.05  # of AdamW
-    ema_steps: Positive = 200.0  # time constant of the average of weights, in steps
+    # time constant of the average of weights, in steps
+    ema_steps: Annotated[float, Field(ge=1, le=LARGEST)] = 200.0
     # images at the end, an eighth of all at most, that are evaluated and not trained on
     holdout: Count = 500
     shift: Annotated[int, Field(ge=0, le=1 << 16)] = 3  # px, largest displacement
