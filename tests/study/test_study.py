@@ -28,7 +28,8 @@ def test_overrides_replace_settings_unless_none():
     ("06_tradeof", {}, "Unknown notebook '06_tradeof': did you mean '06_tradeoff'"),
     ("06_tradeoff", {"num_image": 3}, "06_tradeoff: unknown setting 'num_image': did you mean "
                                       "'num_images'"),
-    ("06_tradeoff", {"num_images": 0}, "num_images is 0, but should be greater than or equal to 1"),
+    ("06_tradeoff", {"num_images": 3}, "num_images is 3, but should be greater than or equal to 4"),
+    ("explore", {"num_images": 0}, "num_images is 0, but should be greater than or equal to 1"),
     ("04_editing", {"num_images": 7}, "num_images is 7, but should be greater than or equal to 8"),
     ("08_noise", {"num_images": "many"}, "num_images is 'many', but should be a valid integer"),
 ])  # fmt: skip
@@ -46,7 +47,7 @@ def test_no_run_writes_into_results_by_itself(tmp_path, monkeypatch):
 
 def test_run_keeps_tables_figures_and_what_it_was_made_from(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_BUILD", str(tmp_path))
-    made = begin("08_noise", "smoke", "cpu", seed=1, num_images=2)
+    made = begin("08_noise", "smoke", "cpu", seed=1, num_images=4)
     folder = tmp_path / "smoke"
     frame = pd.DataFrame({"x": [0.5]})
     made.table("t", frame)
@@ -56,7 +57,7 @@ def test_run_keeps_tables_figures_and_what_it_was_made_from(tmp_path, monkeypatc
     pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "t.csv"), frame)
     assert (folder / "figures" / "f.jpg").stat().st_size > 500
     note = run.read_note(folder, "08_noise")
-    assert (note["settings"], note["seed"]) == ({"num_images": 2}, 1)
+    assert (note["settings"], note["seed"]) == ({"num_images": 4}, 1)
     # a package names no build (2.15.0), or does so where its module does (2.15.0+cu132)
     assert note["torch"] in (torch.__version__, torch.__version__.partition("+")[0])
     assert note["judge"] == "EfficientNet-Lite0" and note["files"] == ["tables/t.csv",

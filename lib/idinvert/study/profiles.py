@@ -45,6 +45,7 @@ def read_methods(given: Any) -> dict[str, Method]:
 
 
 Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
+Images = Annotated[int, Field(ge=4)]  # as many as distances between sets need, for an interval
 
 
 @NOTEBOOKS.register("01_generators")
@@ -52,7 +53,7 @@ Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
 class Generators:
     """Samples of the generators beside test images."""
 
-    num_images: Count  # samples, and test images, behind each distance
+    num_images: Images  # samples, and test images, behind each distance
 
 
 @settings
@@ -69,6 +70,7 @@ class Reconstruction(MethodsCompared):
     """Every inversion method on the same test images, and Image2StyleGAN with many steps on some.
     """
 
+    num_images: Images  # test images of each domain
     long_iterations: list[Count]  # steps after which Image2StyleGAN is measured on some images
     num_long: Count  # these images of each domain
 
@@ -85,8 +87,8 @@ class Editing(MethodsCompared):
     """Interpolation, manipulation and semantic diffusion of inverted images."""
 
     num_images: Annotated[int, Field(ge=8)]  # test images of each domain; eight are mixed
-    num_diffused: Count  # pairs of images in the semantic diffusion
-    num_real: Count  # real test images that edited ones are compared with
+    num_diffused: Images  # pairs of images in the semantic diffusion
+    num_real: Images  # real test images that edited ones are compared with
     num_sampled: Count  # sampled codes on which the size of a step is set
 
 
@@ -95,7 +97,7 @@ class Editing(MethodsCompared):
 class Encoders:
     """Backbones, and the average code of StyleGAN2."""
 
-    num_images: Count  # test images of each domain
+    num_images: Images  # test images of each domain
     stylegan2: str  # the generator of Table 4
 
 
@@ -104,7 +106,7 @@ class Encoders:
 class Tradeoff:
     """In-domain inversion for several values of lambda_dom."""
 
-    num_images: Count  # test images to invert
+    num_images: Images  # test images to invert
     iterations: Count  # Adam steps
 
 
@@ -113,7 +115,7 @@ class Tradeoff:
 class Retraining:
     """Generators of one code, layer-wise ones, and StyleGAN2."""
 
-    num_images: Count  # test images of each domain
+    num_images: Images  # test images of each domain
     # {domain: {one of `retraining.GENERATORS`: generator}}; that of the notebook's `domain` is of
     # Table 5, the others of Table 7
     generators: dict[str, dict[str, str]]
@@ -124,7 +126,7 @@ class Retraining:
 class Noise:
     """Encoders that predict noise maps as well as codes."""
 
-    num_images: Count  # test images
+    num_images: Images  # test images
 
 
 @NOTEBOOKS.register("09_limits")
@@ -168,6 +170,8 @@ class Photographs(MethodsCompared):
 @settings
 class Explore(Tradeoff):
     """The pictures of the explorer's page."""
+
+    num_images: Count  # test images to invert
 
 
 @dataclass(frozen=True)

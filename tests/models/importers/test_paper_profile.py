@@ -35,7 +35,7 @@ def profile(tmp_path, monkeypatch):
         "files": [f"$IDINVERT_PAPER/{file}" for file in files], "split": "all",
         "images": "$IDINVERT_PAPER/photos", "labels": "$IDINVERT_PAPER/labels.csv"}}
     once = {"image2stylegan": {"iterations": 1}, "in-domain": {"iterations": 1}}
-    described = {key: value | {"num_images": 4, "methods": once} if "methods" in value else value
+    described = {key: value | {"num_images": 8, "methods": once} if "methods" in value else value
                  for key, value in described.items()}
     described["02_reconstruction"] |= {"long_iterations": [1, 2], "num_long": 2}
     path = tmp_path / f"rehearsal-{tmp_path.name}.yml"
