@@ -112,7 +112,8 @@ def loaded_notes(job: Job) -> dict:
     were replaced meanwhile."""
     notes = job.notes()
     for role in ("generator", *job.method.needs):
-        getattr(job.model, role)
+        if role != "features":  # which are no one's to replace, and not always used
+            getattr(job.model, role)
     if job.notes() != notes:
         raise ValueError(f"The weights of {job.model.name} were replaced while they were loaded: "
                          "the same command begins with the new ones.")
