@@ -17,6 +17,7 @@ from idinvert.cli import main
 from idinvert.data import open_source, read_image, to_uint8, write_image
 from idinvert.inversion import InDomain, Networks, files
 from idinvert.inversion.model import Model
+from idinvert.models import pretrained
 
 
 @pytest.fixture
@@ -270,6 +271,11 @@ def test_results_without_their_settings_take_no_others(own_registry, images, tmp
     assert "settings.json, which says what the results beside it were made with, was removed" in \
         capsys.readouterr().err
     assert everything(out) == before
+
+
+def test_no_vgg_is_needed_without_its_term(own_registry, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "load_vgg16", None)
+    assert main(command(images, tmp_path / "out")) == 0
 
 
 def test_weights_replaced_while_they_are_loaded_are_told(own_registry, images, tmp_path,
