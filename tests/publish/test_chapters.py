@@ -64,12 +64,12 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles.NOTEBOOKS, "entries", {"04_demo": profiles.Noise})
     for folder in ("notebooks", "results/notebooks", "tables"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "reference.yml").write_text("04_demo: {num_images: 3}\n")
+    (tmp_path / "reference.yml").write_text("04_demo: {num_images: 5}\n")
     for name in ("table1", "fig10"):
         pd.DataFrame({"x": [1]}).to_csv(tmp_path / "tables" / f"{name}.csv", index=False)
     source = jupytext.reads(SOURCE, "py:percent")
     write_source(tmp_path, SOURCE)
-    note = {"settings": {"num_images": 3}, "models": {"gan": "abc"}, "judge": run.judge(),
+    note = {"settings": {"num_images": 5}, "models": {"gan": "abc"}, "judge": run.judge(),
             "code": run.code_of("04_demo") | {"idinvert.losses": "a1"}}
     monkeypatch.setattr(run.provenance, "code_hashes",
                         lambda modules, without: {"idinvert.losses": "a1"})
@@ -125,8 +125,8 @@ def test_changed_inputs_are_named(checkout, monkeypatch):
             "idinvert.losses": "b2", "idinvert.metrics.kid": "c3"})
         reason = "the code of idinvert.losses and of 1 more module changed"
         assert chapters.stale("04_demo") == reason
-    (checkout / "reference.yml").write_text("04_demo: {num_images: 4}\n")
-    assert chapters.stale("04_demo") == "the setting num_images was 3 and is 4"
+    (checkout / "reference.yml").write_text("04_demo: {num_images: 6}\n")
+    assert chapters.stale("04_demo") == "the setting num_images was 5 and is 6"
     chapters.executed_path("04_demo").unlink()
     assert chapters.stale("04_demo") == "it was never executed"
 

@@ -175,6 +175,8 @@ def test_a_photograph_is_cut_to_a_square_and_reduced(open_page, tmp_path):
     wide[:, 160:480, 1] = np.linspace(0, 255, 320).astype(np.uint8)[:, None]
     Image.fromarray(wide).save(tmp_path / "wide.png")
     open_page.set_input_files(part("file"), tmp_path / "wide.png")
+    open_page.wait_for_function("""() => document.querySelector('[data-live=target]')
+        .getContext('2d').getImageData(0, 0, 1, 1).data[0] === 0""")  # it is read in the meantime
     finished(open_page)
     found, side = pixels(open_page, "target"), 64
     assert found.shape == (side, side, 3) and found[..., 0].max() == 0
