@@ -268,14 +268,36 @@ def test_results_without_their_settings_take_no_others(own_registry, images, tmp
     (out / "settings.json").unlink()
     before = everything(out)
     assert main(command(images, out, iterations=4)) == 1
-    assert "settings.json, which says what the results beside it were made with, was removed" in \
-        capsys.readouterr().err
+    assert "settings.json, which says what results were made with" in capsys.readouterr().err
     assert everything(out) == before
 
 
 def test_no_vgg_is_needed_without_its_term(own_registry, images, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "load_vgg16", None)
     assert main(command(images, tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize("name", ["images/0.png", "codes/a.npz", "failed/a.txt", "losses.csv",
+                                  "codes.npy", "comparison.png"])
+def test_files_of_others_are_not_replaced(own_registry, images, tmp_path, name, capsys):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert main(command(images, tmp_path / "out")) == 1
+    assert f"{path} is there without" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["images", "images/0.png", "linked"])
+def test_photographs_are_not_replaced_by_their_inversions(own_registry, images, tmp_path,
+                                                          monkeypatch, path, capsys):
+    images.rename(tmp_path / "images")
+    (tmp_path / "linked").symlink_to("images")
+    before = everything(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    assert main(command(path, ".")) == 2
+    assert ". holds the photographs: name another folder" in capsys.readouterr().err
+    assert everything(tmp_path / "images") == before
 
 
 def test_weights_replaced_while_they_are_loaded_are_told(own_registry, images, tmp_path,

@@ -37,6 +37,7 @@ from idinvert.data import ImageError, Source, grid, open_source, read_image, wri
 from idinvert.data.sources import holds_results
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
+from idinvert.inversion.results import PLACES
 from idinvert.photographs import faces_of
 from idinvert.registry import nearest
 from idinvert.settings import Count
@@ -105,7 +106,7 @@ def main(arguments: list[str]) -> int:
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
-    if options.out.resolve() in {path.resolve() for path in options.paths}:
+    if any(takes_place(path.resolve(), options.out) for path in options.paths):
         raise UsageError(f"{options.out} holds the photographs: name another folder for --out.")
     share, start = processes.share(), time.monotonic()
     device = share.device(options.device)
@@ -126,6 +127,12 @@ def main(arguments: list[str]) -> int:
     if share.first and sheet:
         print(f"Photographs above their inversions: {sheet}")
     return int(counts["unreadable"] == counts.total() > 0)
+
+
+def takes_place(path: Path, out: Path) -> bool:
+    """Whether results in the folder `out` would go among the images of a path, or over it."""
+    return path == out.resolve() or any(
+        path.is_relative_to((out / place).resolve()) for place in PLACES)
 
 
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str

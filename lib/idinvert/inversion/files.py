@@ -41,7 +41,7 @@ from .fast import check_fast
 from .methods import Method, name_of
 from .methods.pivotal_tuning import Tuned
 from .model import Model
-from .results import TUNED, Results, file_names, identity, read_row
+from .results import PLACES, TUNED, Results, file_names, identity, read_row
 
 __all__ = ["STATES", "TUNED", "Job", "Results", "file_names", "report", "run"]
 
@@ -72,8 +72,9 @@ class Job:
 def run(job: Job, share: Share = ALONE, progress: bool = True) -> Counter:
     """Invert what is not finished of this process's share; returns the count of each of STATES.
 
-    ValueError: the folder was made with other settings or weights, has the inversion of another
-    image of the same name, another command is at work in it, or results were removed meanwhile.
+    ValueError: the folder was made with other settings or weights, has files of other origin where
+    results go, or the inversion of another image of the same name, another command is at work in
+    it, or results were removed meanwhile.
     """
     with locked(job.out / "codes", wait=False) if share.first else nullcontext():
         return run_share(job, share, progress)
@@ -84,9 +85,9 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     if job.fast:
         check_fast(job.method)
     notes, path = loaded_notes(job), job.out / "settings.json"
-    if not path.exists() and finished(job.out):
-        raise ValueError(f"{path}, which says what the results beside it were made with, was "
-                         "removed: take another folder.")
+    if (found := first_result(job.out)) and not path.exists():
+        raise ValueError(f"{found} is there without {path}, which says what results were made "
+                         "with: take another folder.")
     check_notes(path, notes, {"crop": "--squeeze"})
     results = Results(job.out, job.source.names)
     for damaged in results.damaged:
@@ -137,6 +138,12 @@ def invert_all(job: Job, results: Results, names: list[str], bar: tqdm) -> None:
         batch = names[start:start + job.batch]
         invert(job, batch, results)
         bar.update(len(batch))
+
+
+def first_result(out: Path) -> Path | None:
+    """A file where results would go, of an inversion or of anybody else; None if there is none."""
+    return next((path for place in PLACES for path in (out / place, *(out / place).rglob("*"))
+                 if path.is_file() and not path.name.startswith(".")), None)
 
 
 def finished(out: Path) -> set[Path]:

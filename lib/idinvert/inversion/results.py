@@ -20,6 +20,8 @@ import numpy as np
 
 from idinvert.data.sources import natural
 
+# What a folder of results has, beside what tells how they were made
+PLACES = ("codes", "images", "failed", "codes.npy", "losses.csv", "comparison.png")
 TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 SUFFIXES = (".npz", ".png", ".txt")
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
