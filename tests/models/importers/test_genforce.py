@@ -253,6 +253,7 @@ def spoil(key, value):
         ("mapping.dense7.fc.weight", torch.zeros(99), r"shape \[99\], expected 2 dimensions"),
         ("synthesis.layer10.weight", torch.zeros(3, 3, 8, 16), r"expected \[3, 3, 16, 8\]"),
         ("truncation.w_avg", torch.zeros(12, 32), r"expected \[32\]"),
+        ("synthesis.layer4.blur.kernel", torch.ones(64, 1, 3, 3) / 9, r"filter than \[1, 2, 1\]"),
     ],
 )
 def test_other_generators_are_refused(key, value, message):

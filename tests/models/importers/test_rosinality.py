@@ -206,6 +206,15 @@ def test_generators_are_found_in_the_files_of_other_projects(checkpoint, tmp_pat
         torch.testing.assert_close(new.w_avg, plain.w_avg, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("content", [[1], {"module": {"x": torch.zeros(1)}}, {"a": 1}])
+def test_a_discriminator_that_is_no_state_is_left_out(checkpoint, tmp_path, monkeypatch, content):
+    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "models"))
+    path, whole = checkpoint
+    torch.save(whole | {"d": content}, path)
+    with pytest.warns(UserWarning, match="without its discriminator: .* no state dict under d"):
+        assert importing.import_file(path, "new") == ["new"]
+
+
 @torch.no_grad()
 def test_noise_that_the_file_lacks_is_drawn(checkpoint):
     """The published checkpoint of 256 px has none; with noise of its own it is what it was."""

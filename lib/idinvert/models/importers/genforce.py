@@ -69,6 +69,7 @@ def generator(state: State, tanh: bool | None = None) -> Generator:
         channel_base=narrowest * resolution, channel_max=widest, mapping_hidden=mapping_hidden,
         layerwise=layerwise, tanh=layerwise if tanh is None else tanh,
     )  # fmt: skip
+    states.check_filters(state, ".blur.kernel", filter=(1, 2, 1), axes=4)
     ignored = r"synthesis\.lod|truncation\.truncation|synthesis\.layer\d+\.blur\.kernel"
     return states.convert(network, state, generator_places(state, 2 * blocks), ignored, "generator")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,9 @@ class Rosinality:
     def read(file: File) -> dict[str, nn.Module]:
         found = parts(file.torch_content, file.path)
         networks = {"generator": generator(found["g_ema"], found.get("latent_avg"))}
-        return networks | states.beside("discriminator", lambda: discriminator(found["d"]),
-                                        "d" in found)
+        return networks | states.beside(
+            "discriminator", lambda: discriminator(checked(found["d"], "d", file.path)),
+            "d" in found)
 
 
 def arranged(found: Mapping) -> Mapping:
@@ -54,16 +56,13 @@ def arranged(found: Mapping) -> Mapping:
     return found
 
 
-def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
-    """`g_ema`, and `d` and `latent_avg` where the checkpoint has them; ValueError if they are not
-    of tensors."""
+def parts(found: Mapping, path: Path) -> dict[str, Any]:
+    """`g_ema`, and `latent_avg` where the checkpoint has it; ValueError if they are not of tensors.
+    Also `d`, as it is, where there is one."""
     found = arranged(found)
-    kept = {name: found[name] for name in ("g_ema", "d")
-            if name == "g_ema" or found.get(name) is not None}
-    for name, state in kept.items():
-        if not states.is_state(state):
-            raise ValueError(f"{path} holds no state dict under {name}.")
-        states.check_plain(state)
+    kept = {"g_ema": checked(found["g_ema"], "g_ema", path)}
+    if found.get("d") is not None:
+        kept |= {"d": found["d"]}
     average = found.get("latent_avg")
     if not isinstance(average, Tensor):
         return kept
@@ -71,6 +70,14 @@ def parts(found: Mapping, path: Path) -> dict[str, State | Tensor]:
     if not average.ndim:
         raise ValueError("Key 'latent_avg' has shape [], expected [1, D].")
     return kept | {"latent_avg": average}
+
+
+def checked(found: Any, name: str, path: Path) -> State:
+    """What is under a name; ValueError if it is no state dict of plain tensors."""
+    if not states.is_state(found):
+        raise ValueError(f"{path} holds no state dict under {name}.")
+    states.check_plain(found)
+    return found
 
 
 def generator(state: State, latent_avg: Tensor | None = None) -> Generator:

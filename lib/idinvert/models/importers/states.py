@@ -102,17 +102,20 @@ def check_numbers(key: str, value: Tensor) -> None:
                          "has diverged, or the file is damaged.")
 
 
-def check_filters(state: State, ending: str, scaled: bool = False) -> None:
-    """ValueError unless images are resampled by [1, 3, 3, 1], as in all published networks.
+def check_filters(state: State, ending: str, scaled: bool = False,
+                  filter: tuple[int, ...] = (1, 3, 3, 1), axes: int = 2) -> None:
+    """ValueError unless images are resampled by one filter, as in all published networks.
 
-    The filters have keys with this ending. scaled: their sum need not be 1.
+    The filters have keys with this ending, and this many axes, of which the last two are theirs.
+    scaled: their sum need not be 1.
     """
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    taps = torch.tensor(filter) / sum(filter)
     for key, value in state.items():
-        if key.endswith(ending):
+        if key.endswith(ending) and not value.is_meta:
             found = value.float() / (value.float().sum() if scaled else 1)
-            if found.shape != (4, 4) or not torch.allclose(found, torch.outer(taps, taps)):
-                raise ValueError(f"Key '{key}' holds another filter than [1, 3, 3, 1].")
+            if (found.ndim != axes or found.shape[-2:] != 2 * taps.shape
+                    or not torch.allclose(found, torch.outer(taps, taps))):
+                raise ValueError(f"Key '{key}' holds another filter than {list(filter)}.")
 
 
 def last_index(state: State, pattern: str, example: str, largest: int = LAYERS) -> int:
