@@ -136,6 +136,7 @@ def test_no_command_takes_the_folder_for_a_word_that_is_empty(tmp_path, monkeypa
     (ValueError("cannot reshape array"), 1, "not foreseen"),
     (AssertionError(), 1, "AssertionError (not foreseen"),
     (UserWarning("a.tif has several pictures."), 1, "error: a.tif has several pictures."),
+    (UserWarning("key \x1b[31m\x9b\n of"), 1, r"error: key \x1b[31m\x9b of"),
 ], ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else None)
 def test_every_error_is_one_sentence(fails, error, status, message, capsys):
     fails(error)

@@ -1,5 +1,6 @@
 """`idinvert edit`, and what `idinvert invert` adds to the inversion of files."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from idinvert import models, read_image, write_image
 from idinvert.boundaries import Boundary
 from idinvert.cli import main
+from idinvert.nn import encoder
 
 FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
 PLUGIN = """
@@ -58,6 +60,26 @@ def test_codes_are_edited_without_another_inversion(photo, capsys):
         assert (read_image("a.png", 8) - read_image("b.png", 8)).abs().max() < 0.02
 
 
+def test_attributes_may_have_any_name(photo, capsys):
+    names = ("codes", "self", "model", "name")
+    models.save_boundaries("own", [
+        dataclasses.replace(photo, name=name, normal=photo.normal.clone()) for name in names])
+    edits = [f"{name}=1" for name in names]
+    assert main(["edit", "photo.png", *edits, *FAST]) == 0
+    assert main(["edit", "photo.png", "selves=1", *FAST]) == 1
+    assert "own has no boundary 'selves': did you mean 'self'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["invert", "photo.png"], ["edit", "photo.png", "age=1"],
+                                   ["diffuse", "photo.png", "photo.png"]])
+def test_encoders_of_another_size_are_named(photo, words, capsys):
+    other = encoder.Encoder(resolution=16, w_dim=4, channel_base=4, channel_max=8)
+    models.save("other-base", other)
+    assert main([*words, *FAST, "--encoder", "other-base"]) == 1
+    assert ("error: other-base is for (px, layers, dimensions) (16, 6, 4), own has (8, 4, 4)"
+            in capsys.readouterr().err)
+
+
 def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
     """They have the same size, but mean other images there."""
     torch.manual_seed(9)
@@ -76,8 +98,7 @@ def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
     models.save("own", generator)
     assert main([*edit, "own"]) == 0
     assert "has codes of own as it was before" in capsys.readouterr().err
-    encoder = models.load("own-base")
-    models.save("other-base", encoder, role="encoder", generator="other")
+    models.save("other-base", models.load("own-base"), role="encoder", generator="other")
     assert main(["invert", "photo.png", *FAST, "--encoder", "other-base", "--out", "new"]) == 0
     assert "other-base was trained for the codes of other, of which own" in capsys.readouterr().err
 

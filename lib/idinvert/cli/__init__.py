@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{command}: stopped; the same command continues.", file=sys.stderr)
                 return 130
             again = shlex.join(["idinvert", "--traceback", *arguments])
-            print(f"{command}: error: {explained(error, name, again)}", file=sys.stderr)
+            print(f"{command}: error: {shown(explained(error, name, again))}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1
 
 
@@ -189,6 +189,12 @@ def read_options(kind: type[Options], arguments: Sequence[str], module: str,
     except SettingsError as error:
         raise UsageError(f"{error} See `idinvert {name} --help`.") from None
     return found
+
+
+def shown(text: str) -> str:
+    """Text on one line, without characters that a terminal would obey: files say anything."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}",
+                  " ".join(text.split()))
 
 
 def usage_sentence(box: str, command: str, arguments: Sequence[str]) -> str:
@@ -345,7 +351,7 @@ def show_warning(told: set[str], message, category, filename, lineno, file=None,
     were told already are not repeated."""
     from tqdm import tqdm
 
-    said = " ".join(str(message).split())
+    said = shown(str(message))
     if said not in told:
         told.add(said)
         tqdm.write(f"idinvert: warning: {said}", file=sys.stderr)  # above a progress bar

@@ -21,6 +21,7 @@ from idinvert.inversion import Settings, diffuse, stitch
 from idinvert.settings import names
 
 from . import UsageError, check_image
+from ._origins import check_encoder
 from .edit import check_pair, images_of
 from .invert import Common, read_method
 
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> None:
     check_pair(options.pair, "diffuse")
     model, start = options.loaded_here(), time.monotonic()
     check_image(options.out, options.pair)
+    check_encoder(model, method)
     box = pixels(options.box, model.generator.resolution)
     target, context = images_of(options.pair, model, options)
     stitched, mask = stitch(target[None], context[None], box)
