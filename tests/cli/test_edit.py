@@ -10,6 +10,7 @@ import torch
 from idinvert import models, read_image, write_image
 from idinvert.boundaries import Boundary
 from idinvert.cli import main
+from idinvert.inversion import results
 from idinvert.nn import encoder
 
 FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
@@ -265,6 +266,21 @@ def test_edits_of_files_of_the_same_name_keep_apart(photo, tmp_path, capsys):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", np.nan, 3.0], ids=str)
 def test_codes_that_are_none_are_named(photo, content, capsys):
+    check_refused(content, capsys)
+
+
+def test_small_files_of_codes_that_ask_for_much_are_refused(photo, monkeypatch, capsys):
+    monkeypatch.setattr(results, "LARGEST", 1 << 20)
+    np.savez_compressed("code.npz", code=np.zeros((1 << 15, 4, 4), np.float32))
+    check_refused(Path("code.npz").read_bytes(), capsys)
+    np.save("code.npy", np.zeros((4, 4)))
+    path = Path("code.npy")
+    path.write_bytes(path.read_bytes().replace(b"(4, 4), }            ", b"(999999999999, 4, 4)}"))
+    assert main(["edit", "code.npy", "age=1", "--model", "own", "--device", "cpu"]) == 1
+    assert "error: code.npy holds no codes." in capsys.readouterr().err
+
+
+def check_refused(content, capsys):
     if isinstance(content, bytes):
         Path("code.npz").write_bytes(content)
     else:

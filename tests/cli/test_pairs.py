@@ -99,6 +99,14 @@ def test_other_than_two_photographs_are_told(command, words, codes, capsys):
     assert f"two photographs, not {len(words)}, nor a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["image2stylegan", "domain-guided"])
+def test_diffusion_takes_no_other_method(method, codes, capsys):
+    write_image("a.png", torch.zeros(3, 8, 8))
+    words = ["diffuse", "a.png", "a.png", "--model", "own", "--device", "cpu", "--method", method]
+    assert main(words) == 2
+    assert "in-domain inversion of a part: leave out --method" in capsys.readouterr().err
+
+
 def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys):
     torch.manual_seed(1)
     for name in ("face", "context"):

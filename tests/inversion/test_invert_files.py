@@ -15,7 +15,7 @@ import torch
 from idinvert import models
 from idinvert.cli import main
 from idinvert.data import open_source, read_image, to_uint8, write_image
-from idinvert.inversion import InDomain, Networks, files
+from idinvert.inversion import InDomain, Networks, files, results
 from idinvert.inversion.model import Model
 from idinvert.models import pretrained
 
@@ -348,6 +348,12 @@ def test_names_that_are_no_text_are_inverted_and_tabled(own_registry, images, tm
     assert main(command(images, tmp_path / "out")) == 0
     table = table_of(tmp_path / "out")
     assert table.loc['caf\\xe9,\\x0a".png', "state"] == "ok" and len(table) == 6
+
+
+def test_codes_that_unpack_to_much_are_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "LARGEST", 1 << 20)
+    np.savez_compressed(tmp_path / "a.npz", image=np.zeros(1 << 20, np.float32))
+    assert results.read_row(tmp_path / "a.npz") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])

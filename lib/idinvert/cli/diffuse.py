@@ -18,6 +18,7 @@ from tyro.conf import Positional
 
 from idinvert.data import write_image
 from idinvert.inversion import Settings, diffuse, stitch
+from idinvert.inversion.methods.in_domain import InDomain
 from idinvert.settings import names
 
 from . import UsageError, check_image
@@ -44,6 +45,9 @@ def main(arguments: list[str]) -> None:
     check_pair(options.pair, "diffuse")
     model, start = options.loaded_here(), time.monotonic()
     check_image(options.out, options.pair)
+    model.name_of("encoder")  # is there one?
+    if not isinstance(method, InDomain):
+        raise UsageError("this is an in-domain inversion of a part: leave out --method.")
     check_encoder(model, method)
     box = pixels(options.box, model.generator.resolution)
     target, context = images_of(options.pair, model, options)

@@ -42,6 +42,7 @@ from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
 from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
+from idinvert.inversion.results import check_unpacked
 from idinvert.photographs import Photographs
 from idinvert.registry import nearest
 
@@ -171,7 +172,8 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
     shape = tuple(model.generator.w_avg.shape)
     for path, own in zip(paths, code_names(paths)):
         try:
-            found = np.load(path, allow_pickle=False)
+            check_unpacked(path)
+            found = np.load(path, mmap_mode="r", allow_pickle=False)  # no more than there is
             values = found if path.suffix.lower() == ".npy" else found["code"]
             if values.dtype.kind not in "fiu" or not values.size:
                 raise ValueError("no numbers")
@@ -179,8 +181,8 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
             weights = {} if path.suffix.lower() == ".npy" else {
                 key.removeprefix(files.TUNED): torch.from_numpy(found[key])
                 for key in found if key.startswith(files.TUNED)}
-        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile,
-                zlib.error) as error:
+        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RuntimeError,
+                zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: of a zip with a password
             if getattr(error, "errno", None):  # it cannot be read, which says nothing of it
                 raise
             raise ValueError(f"{path} holds no codes.") from error

@@ -24,6 +24,7 @@ from idinvert.data.sources import natural
 PLACES = ("codes", "images", "failed", "codes.npy", "losses.csv", "comparison.png")
 TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 SUFFIXES = (".npz", ".png", ".txt")
+LARGEST = 1 << 30  # bytes of a file of a code
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
 
 
@@ -87,15 +88,25 @@ def read_row(path: Path) -> dict[str, Any] | None:
     """What is known of an image, without tuned weights; None if the file is damaged. OSError: it
     cannot be read, as of another user or on a disk that is not there, which says nothing of it."""
     try:
+        check_unpacked(path)
         with np.load(path, allow_pickle=False) as file:
             row = {key: file[key] for key in file.files if not key.startswith(TUNED)}
         return row if "image" not in row or is_whole(row) else None
-    except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
+    except (EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None  # RuntimeError: of a zip with a password
     except OSError as error:
         if error.errno is not None:
             raise
         return None
+
+
+def check_unpacked(path: Path) -> None:
+    """ValueError if a zip of arrays unpacks to more than any image's code and weights have, as a
+    small file can say."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > LARGEST:
+                raise ValueError(f"{path} unpacks to more than {LARGEST >> 30} GB.")
 
 
 def is_whole(row: Mapping[str, Any]) -> bool:
