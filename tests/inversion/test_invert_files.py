@@ -350,6 +350,13 @@ def test_names_that_are_no_text_are_inverted_and_tabled(own_registry, images, tm
     assert table.loc['caf\\xe9,\\x0a".png', "state"] == "ok" and len(table) == 6
 
 
+def test_what_macs_add_to_codes_is_no_damaged_code(tmp_path):
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "._a.npz").write_bytes(b"\0\5\x16\7")
+    assert not results.Results(tmp_path, ["a.png"]).damaged
+    assert (tmp_path / "codes" / "._a.npz").exists()
+
+
 def test_codes_that_unpack_to_much_are_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "LARGEST", 1 << 20)
     np.savez_compressed(tmp_path / "a.npz", image=np.zeros(1 << 20, np.float32))

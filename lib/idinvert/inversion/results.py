@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from idinvert.data.sources import natural
+from idinvert.data.sources import is_added, natural
 
 # What a folder of results has, beside what tells how they were made
 PLACES = ("codes", "images", "failed", "codes.npy", "losses.csv", "comparison.png")
@@ -41,6 +41,8 @@ class Results:
         self.found: dict[str, tuple[int, str]] = {}  # name -> bytes and SHA-256 of the image
         known = {}
         for path in sorted((out / "codes").rglob("*.npz")):
+            if is_added(path.name):
+                continue
             row = read_row(path)
             if row is None:
                 path.unlink()
