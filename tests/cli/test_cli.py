@@ -86,6 +86,7 @@ def test_module_and_version():
     (["interpolate", "a", "b", "--model", "face-stylegan", "--steps", "99999999999"],
      "but should be less than or equal to 10000"),
     (["train"], "name at least one model, or use --all or --list"),
+    (["train", "face-base", "--all"], "name models, or take --all"),
     (["run", "06_tradeoff", "num_images=["], "'num_images=[' has no value that can be read"),
     (["run", "06_tradeoff", "num_images=2020-13-45"], "no value that can be read: write one as in"),
     (["edit", "a.png", "--model", "face-stylegan", "age=1"],

@@ -326,6 +326,14 @@ def test_models_are_not_overwritten(folder, capsys):
     assert "There is a model 'own' already" in capsys.readouterr().err
 
 
+def test_a_new_model_does_not_take_the_place_of_boundaries(folder, capsys):
+    """Which would then seem damaged, and to be removed."""
+    gan(folder)
+    assert encoder(folder, "--name", "own-boundaries") == 1
+    assert "is what the boundaries of 'own' are called: take another" in capsys.readouterr().err
+    assert not models.exists("own-boundaries")
+
+
 def test_a_model_of_the_study_does_not_replace_another_one_of_its_name(folder, capsys):
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     models.save("face-stylegan-layerwise", stylegan.Generator(**settings))

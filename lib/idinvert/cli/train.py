@@ -211,6 +211,8 @@ def main(arguments: list[str]) -> None:
             return
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
+        if options.names and options.all:
+            raise UsageError("name models, or take --all, which trains every one that is missing.")
         kimg, seed = options.kimg, options.seed
         names = [name for name in zoo.entries() if not models.exists(name)]
         names = names if options.all else options.names

@@ -20,7 +20,7 @@ from idinvert.files import present
 from . import cards, store
 from .cards import ModelsError
 from .importers import IMPORTERS, File, Importer, Normals, formats, strangers
-from .roles import ROLES, companion_name
+from .roles import ENDINGS, ROLES, companion_name
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -31,7 +31,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     replace: overwrite what the registry has under that name.
     FileNotFoundError, and ValueError if the file is damaged, of another kind, or does not fit.
     """
-    cards.check_name(name)
+    check_new_name(name)
     file = File(Path(path))
     importer = importer_of(file)
     networks = contents(importer, file)
@@ -53,6 +53,16 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     if normals is not None:
         saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
+
+
+def check_new_name(name: str) -> None:
+    """ModelsError unless a new model can have this name: its files would take the place of the
+    boundaries of another one, or these theirs."""
+    cards.check_name(name)
+    generator = name.removesuffix(ENDINGS["boundaries"])
+    if generator != name:
+        raise ModelsError(f"{name!r} is what the boundaries of {generator!r} are called: take "
+                          "another name.")
 
 
 @contextmanager

@@ -110,6 +110,11 @@ def test_names_stay_in_the_registry(checkpoint, name):
         importing.import_file(checkpoint, name)
 
 
+def test_a_model_does_not_take_the_place_of_boundaries(checkpoint):
+    with pytest.raises(models.ModelsError, match="is what the boundaries of 'own' are called"):
+        importing.import_file(checkpoint, "own-boundaries")
+
+
 @pytest.mark.parametrize("change, message", [
     (lambda x: x * torch.nan, "numbers that are not finite in float32"),
     (lambda x: x.double() * 1e300, "numbers that are not finite in float32"),
