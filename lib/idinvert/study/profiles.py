@@ -8,6 +8,7 @@ is registered by the notebook's name.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +239,8 @@ def profile_path(profile: str) -> Path:
 
 
 class Loader(yaml.SafeLoader):
-    """Reads YAML whose aliases are few: merges of merges grow without bound."""
+    """Reads YAML whose aliases are few: merges of merges grow without bound; SettingsError: it
+    lists a name twice, of which YAML would take the last one."""
 
     aliases = 20
 
@@ -249,6 +251,14 @@ class Loader(yaml.SafeLoader):
                 raise yaml.YAMLError("too many aliases")
         return super().compose_node(parent, index)
 
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.most_common(1):
+            if count > 1:
+                raise SettingsError(f"lists {name!r:.40} twice: leave one of them out.")
+        return node
+
 
 def read_file(path: Path) -> dict[str, Any]:
     """The settings in a profile's file; SettingsError if it is not a list of settings."""
@@ -256,6 +266,8 @@ def read_file(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text("utf-8"), Loader)
     except OSError:
         raise
+    except SettingsError as error:
+        raise SettingsError(f"{path} {error}") from None
     except Exception as error:  # odd values raise many types
         raise SettingsError(f"{path} is no readable YAML file.") from error
     if not isinstance(values, dict):
