@@ -226,3 +226,25 @@ def test_command_prints_the_table(exported):
 def test_command_names_the_nearest_model(own_registry, tmp_path, capsys):
     assert main(["export", "owm", "--to", str(tmp_path / "to")]) == 1
     assert "own" in capsys.readouterr().err
+
+
+def test_networks_of_another_model_do_not_stay_in_the_folder(own_registry, tmp_path):
+    """An encoder beside a generator that is not its own would look like its own. What no export
+    has described stays."""
+    def mapping_alone(model):
+        found = export.networks(model, gradient=False)
+        return {name: found[name] for name in found if name == "mapping"}
+
+    folder, model = tmp_path / "to", Model("own", "cpu")
+    export.export(model, folder, count=2, choose=mapping_alone)
+    (folder / "encoder.onnx").write_bytes(b"of an earlier export")
+    (folder / "own.onnx").write_bytes(b"of the user")
+    (tmp_path / "outside.onnx").write_bytes(b"of the user")
+    told = {"networks": {"mapping": {}, "encoder": {}, "../outside": {}}}
+    (folder / "model.json").write_text(json.dumps(told))
+    export.export(model, folder, count=2, choose=mapping_alone)
+    assert sorted(path.name for path in folder.glob("*.onnx")) == ["mapping.onnx", "own.onnx"]
+    assert (tmp_path / "outside.onnx").exists()
+    for damaged in ("[]", "3", '{"networks": [3]}', "{"):
+        (folder / "model.json").write_text(damaged)
+        assert export.told(folder) == set()

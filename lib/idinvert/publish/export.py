@@ -234,7 +234,8 @@ def adaptive_avg_pool2d_backward(gradient: Tensor, x: Tensor) -> Tensor:
 def export(model: Model, folder: Path, storage: Storage = "float16", count: int = 100,
            choose: Callable[[Model], dict[str, Network]] = networks) -> pd.DataFrame:
     """Write the networks of a model into a folder, as NAME.onnx, and `model.json`: shapes,
-    attributes, average code and boundaries.
+    attributes, average code and boundaries. Networks that an earlier export left there, and that
+    this model does not have, are removed.
 
     choose: which networks, by name. The gradient of Eq. (4), which takes long, is compared on a
     tenth of the codes, two at least.
@@ -258,9 +259,20 @@ def export(model: Model, folder: Path, storage: Storage = "float16", count: int 
     measured = pd.DataFrame(rows)
     with replacing(folder / "differences.csv") as path:
         measured.to_csv(path, index=False)
+    for name in told(folder) - found.keys():
+        (folder / f"{name}.onnx").unlink(missing_ok=True)
     with replacing(folder / "model.json") as path:
         path.write_text(json.dumps(described(model, found)))
     return measured
+
+
+def told(folder: Path) -> set[str]:
+    """The networks that an export into a folder has described there."""
+    try:
+        described = json.loads((folder / "model.json").read_text("utf-8"))
+        return {name for name in described["networks"] if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or another file
+        return set()
 
 
 def judge_or_none() -> nn.Module | None:
