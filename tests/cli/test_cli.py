@@ -87,6 +87,8 @@ def test_module_and_version():
      "but should be less than or equal to 10000"),
     (["train"], "name at least one model, or use --all or --list"),
     (["train", "face-base", "--all"], "name models, or take --all"),
+    (["run", "06_tradeoff", "profile=smoke"], "name the profile by --profile"),
+    (["run", "06_tradeoff", "num_images=4", "num_images=8"], "num_images is given twice"),
     (["run", "06_tradeoff", "num_images=["], "'num_images=[' has no value that can be read"),
     (["run", "06_tradeoff", "num_images=2020-13-45"], "no value that can be read: write one as in"),
     (["edit", "a.png", "--model", "face-stylegan", "age=1"],

@@ -10,6 +10,7 @@ import PIL.ImageStat
 import pytest
 import torch
 from idinvert.boundaries import Boundary
+from idinvert.settings import SettingsError
 from idinvert.study import begin, edits, execution, figures, networks, run
 from idinvert.study.sections import tradeoff
 
@@ -160,3 +161,9 @@ def test_calibration_finds_the_smallest_step_that_suffices():
         edits.calibrate(Steps(), "bright", codes + 4)
     with pytest.raises(ValueError, match="'dark': expected one of bright"):
         edits.calibrate(Steps(), "dark", codes)
+
+
+@pytest.mark.parametrize("name", ["progress", "notebook"])
+def test_parameters_are_those_of_the_notebook_alone(name):
+    with pytest.raises(SettingsError, match=f"06_tradeoff has no parameter '{name}'"):
+        execution.execute("06_tradeoff", "smoke", **{name: False})

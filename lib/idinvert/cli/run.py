@@ -11,6 +11,7 @@ the notebook.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Execute the notebook and list the files that it wrote."""
     options = read_options(Command, arguments, __name__, __doc__)
-    parameters = dict(parameter(word) for word in options.parameters)
+    parameters = read_parameters(options.parameters)
     found = profiles.load(options.profile)
     found.settings(options.notebook)  # says now that there is no such notebook
     start = time.monotonic()
@@ -52,6 +53,19 @@ def main(arguments: list[str]) -> None:
     pictures = [file for file in files if "/figures/" in file]
     if pictures:  # images, which are saved as JPEG, say more to a newcomer than curves
         print(f"Open {next((file for file in pictures if file.endswith('.jpg')), pictures[0])}")
+
+
+def read_parameters(words: Sequence[str]) -> dict[str, Any]:
+    """The parameters by name; UsageError as `parameter`, or if one is given twice, or is the
+    profile, which has an option."""
+    found = {}
+    for name, value in map(parameter, words):
+        if name in found:
+            raise UsageError(f"{name} is given twice.")
+        if name == "profile":
+            raise UsageError("name the profile by --profile.")
+        found[name] = value
+    return found
 
 
 def parameter(word: str) -> tuple[str, Any]:

@@ -31,7 +31,7 @@ class CellError(ValueError):
     """A cell of a notebook failed; the message says which, how, and where the notebook is."""
 
 
-def execute(notebook: str, profile: str = "embedded", progress: bool = True,
+def execute(notebook: str, profile: str = "embedded", progress: bool = True, /,
             **parameters: Any) -> Path:
     """Execute a notebook; returns the path of the executed notebook.
 
