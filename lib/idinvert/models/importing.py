@@ -136,6 +136,9 @@ def check_attribute(name: str) -> None:
     if not name.strip() or not name.isprintable():
         raise ModelsError(f"{name!r:.60} is no name of an attribute: it needs one that can be read "
                           "on one line.")
+    if name.startswith("-"):
+        raise ModelsError(f"{name!r:.60} is no name of an attribute: `idinvert edit` would take it "
+                          "for an option.")
 
 
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:

@@ -110,6 +110,11 @@ def test_names_stay_in_the_registry(checkpoint, name):
         importing.import_file(checkpoint, name)
 
 
+def test_attributes_are_no_options():
+    with pytest.raises(models.ModelsError, match="'-x' is no name of an attribute: `idinvert edit"):
+        importing.check_attribute("-x")
+
+
 def test_a_model_does_not_take_the_place_of_boundaries(checkpoint):
     with pytest.raises(models.ModelsError, match="is what the boundaries of 'own' are called"):
         importing.import_file(checkpoint, "own-boundaries")
