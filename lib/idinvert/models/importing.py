@@ -7,6 +7,7 @@ formats are in `importers`.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,8 +58,12 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
 
 def check_new_name(name: str) -> None:
     """ModelsError unless a new model can have this name: its files would take the place of the
-    boundaries of another one, or these theirs."""
+    boundaries of another one, or these theirs; or they would be taken for weights of another one
+    that are left from before, and removed."""
     cards.check_name(name)
+    if re.search(r"\.[0-9a-f]{12}$", name):
+        raise ModelsError(f"{name!r} ends like weights that are left over, which are removed: take "
+                          "a name without a dot before the last 12 digits.")
     generator = name.removesuffix(ENDINGS["boundaries"])
     if generator != name:
         raise ModelsError(f"{name!r} is what the boundaries of {generator!r} are called: take "

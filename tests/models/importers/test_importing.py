@@ -115,6 +115,12 @@ def test_attributes_are_no_options():
         importing.check_attribute("-x")
 
 
+def test_a_model_does_not_look_like_weights_that_are_left_over(checkpoint):
+    """Saving "own" would remove them."""
+    with pytest.raises(models.ModelsError, match="'own.202311231530' ends like weights that are"):
+        importing.import_file(checkpoint, "own.202311231530")
+
+
 def test_a_model_does_not_take_the_place_of_boundaries(checkpoint):
     with pytest.raises(models.ModelsError, match="is what the boundaries of 'own' are called"):
         importing.import_file(checkpoint, "own-boundaries")
