@@ -165,7 +165,7 @@ def test_processes_share_the_images(own_registry, images, tmp_path, monkeypatch)
 class Poisoned(torch.nn.Module):
     """An encoder whose code is not finite for a white image."""
 
-    resolution = 8
+    resolution, num_layers, w_dim = 8, 4, 4
 
     def __init__(self):
         super().__init__()

@@ -1,5 +1,5 @@
-"""Codes, or an encoder, of another model than the one that takes them: of another size, they are
-refused; of the same size, they are taken with a warning, for they mean other images."""
+"""Warnings where codes, or an encoder, are of another model than the one that takes them: of the
+same size, they are taken without an error, but mean other images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 from idinvert import models
 from idinvert.data.sources import holds_results
 from idinvert.files import read_notes
-from idinvert.inversion.methods import Method
-from idinvert.inversion.model import Model
 
 
 def warn_of_codes(path: Path, model: str) -> None:
@@ -32,16 +30,6 @@ def warn_of_encoder(encoder: str, model: str) -> None:
     if known not in (None, model):
         warnings.warn(f"{encoder} was trained for the codes of {known}, of which {model} makes "
                       "other images.", stacklevel=2)
-
-
-def check_encoder(model: Model, method: Method) -> None:
-    """ValueError if an encoder that a method needs is of another size than the generator."""
-    for role in {"encoder", "conventional"}.intersection(method.needs):
-        own, theirs = ((x.resolution, x.num_layers, x.w_dim)
-                       for x in (getattr(model, role), model.generator))
-        if own != theirs:
-            raise ValueError(f"{model.name_of(role)} is for (px, layers, dimensions) {own}, "
-                             f"{model.name} has {theirs}: name another --encoder, or --method.")
 
 
 def notes_on(path: Path) -> dict:

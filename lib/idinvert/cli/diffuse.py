@@ -17,12 +17,11 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from idinvert.data import write_image
-from idinvert.inversion import Settings, diffuse, stitch
+from idinvert.inversion import Settings, diffuse, files, stitch
 from idinvert.inversion.methods.in_domain import InDomain
 from idinvert.settings import names
 
 from . import UsageError, check_image
-from ._origins import check_encoder
 from .edit import check_pair, images_of
 from .invert import Common, read_method
 
@@ -48,7 +47,7 @@ def main(arguments: list[str]) -> None:
     model.name_of("encoder")  # is there one?
     if not isinstance(method, InDomain):
         raise UsageError("this is an in-domain inversion of a part: leave out --method.")
-    check_encoder(model, method)
+    files.check_encoder(model, method)
     box = pixels(options.box, model.generator.resolution)
     target, context = images_of(options.pair, model, options)
     stitched, mask = stitch(target[None], context[None], box)

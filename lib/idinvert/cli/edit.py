@@ -47,7 +47,7 @@ from idinvert.photographs import Photographs
 from idinvert.registry import nearest
 
 from . import UsageError, check_image
-from ._origins import check_encoder, warn_of_codes
+from ._origins import warn_of_codes
 from .invert import SHOWN_SIZE, Common, read_method
 
 CODES = (".npz", ".npy")
@@ -296,7 +296,7 @@ def inverted(source: Source, model: idinvert.Model, method: Method, options: Com
 def kept(model: idinvert.Model, method: Method, images: Tensor) -> Inversion:
     """The inversion of images [N, 3, r, r], from the cache where that has it; ValueError as
     `check_encoder`."""
-    check_encoder(model, method)
+    files.check_encoder(model, method)
     if getattr(method, "tunes", False):
         return cached_tuning(model, method, images)
     return inversion_of(cached_codes(model, method, images), model)

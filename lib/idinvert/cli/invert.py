@@ -43,7 +43,7 @@ from idinvert.registry import nearest
 from idinvert.settings import Count
 
 from . import UsageError, read_options
-from ._origins import check_encoder, warn_of_encoder
+from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
@@ -115,7 +115,6 @@ def main(arguments: list[str]) -> int:
     source = options.source(*options.paths)
     if share.first and source.others:
         files.report(source.left_out())
-    check_encoder(model, method)
     batch = options.batch or model.advice.get("batch", 16)
     job = files.Job(model, method, source, options.out, batch, not options.squeeze,
                     steps=batch == 1 or len(source.names) == 1, fast=options.fast)

@@ -110,7 +110,7 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
 
 def loaded_notes(job: Job) -> dict:
     """The job's notes, of the very weights that its networks were loaded from; ValueError: some
-    were replaced meanwhile."""
+    were replaced meanwhile, or as `check_encoder`."""
     notes = job.notes()
     for role in ("generator", *job.method.needs):
         if role != "features":  # which are no one's to replace, and not always used
@@ -118,7 +118,18 @@ def loaded_notes(job: Job) -> dict:
     if job.notes() != notes:
         raise ValueError(f"The weights of {job.model.name} were replaced while they were loaded: "
                          "the same command begins with the new ones.")
+    check_encoder(job.model, job.method)
     return notes
+
+
+def check_encoder(model: Model, method: Method) -> None:
+    """ValueError if an encoder that a method needs is of another size than the generator."""
+    for role in {"encoder", "conventional"}.intersection(method.needs):
+        own, theirs = ((x.resolution, x.num_layers, x.w_dim)
+                       for x in (getattr(model, role), model.generator))
+        if own != theirs:
+            raise ValueError(f"{model.name_of(role)} is for (px, layers, dimensions) {own}, "
+                             f"{model.name} has {theirs}: name another --encoder, or --method.")
 
 
 def check_images(job: Job, results: Results, names: list[str]) -> None:
