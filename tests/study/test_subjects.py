@@ -156,7 +156,8 @@ def test_the_profile_of_the_paper_names_its_data():
         networks.load_domains(run, None, ())
 
 
-def test_damaged_profiles_are_refused(tmp_path):
+def test_damaged_profiles_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTHING", "")
     path = tmp_path / "mine.yml"
     merges = "".join(f"a{i + 1}: &a{i + 1} {{<<: [*a{i}, *a{i}, *a{i}]}}\n" for i in range(30))
     for text, message in (("a: [", "no readable YAML"), ("[" * 2000, "no readable YAML"),
@@ -168,6 +169,12 @@ def test_damaged_profiles_are_refused(tmp_path):
                           ("- a", "lists no settings"),
                           ("06_tradeof: {}", "'06_tradeof', which is no notebook: did you mean"),
                           ("subjects: [a]", "subjects should be listed by domain"),
+                          ("subjects: {a: {generator: b, images: ''}}",
+                           "mine.yml, a: images has the empty path ''"),
+                          ("subjects: {a: {generator: b, labels: $NOTHING}}",
+                           "labels has the empty path '\\$NOTHING'"),
+                          ("subjects: {a: {generator: b, files: [~no-such-user/x]}}",
+                           "files has the path '~no-such-user/x', but there is no such user"),
                           ("06_tradeoff:", "'mine', 06_tradeoff has no settings: list some"),
                           ("06_tradeoff: !!set {a}", "06_tradeoff has no settings: list some"),
                           ("02_reconstruction: {num_images: -1}", "mine.*num_images is -1"),
