@@ -73,6 +73,7 @@ def test_module_and_version():
     (["modles"], "there is no command 'modles': did you mean 'models'"),
     (["import", "file"], "Missing from idinvert import: NAME"),
     (["train", "x", "--kmg", "1"], "Unrecognized options: --kmg, 1: perhaps you meant: --kimg"),
+    (["train", "face-classifier", "--kimg", "0"], "kimg is 0.0, but should be greater than 0"),
     (["train", "x", "--kimg", "many"], "Error parsing --kimg: could not convert"),
     (["data", "render", "dog"], "invalid choice 'dog' for argument"),
     (["boundaries", "--model", "x", "--labels", "y"], "--labels needs --images or --inverted"),
@@ -178,6 +179,7 @@ def test_a_place_that_cannot_be_used_is_told_with_its_variable(
     ["data", "stand-ins", "FILE/faces"],
     ["mix", "a.png", "b.png", "--model", "own", "--out", "FILE/mixed.png"],
     ["interpolate", "a.png", "b.png", "--model", "own", "--out", "FILE/between.png"],
+    ["export", "own", "--to", "FILE"],
     ["diffuse", "a.png", "b.png", "--model", "own", "--out", "FILE/diffused.png"],
 ])  # fmt: skip
 def test_places_are_tried_before_the_work(own_registry, words, tmp_path, monkeypatch, capsys):

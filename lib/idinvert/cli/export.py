@@ -20,7 +20,7 @@ from idinvert.publish import export
 from idinvert.publish.compact import Storage
 from idinvert.settings import Count
 
-from . import read_options
+from . import check_writable, read_options
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Export, and show what was measured."""
     options = read_options(Command, arguments, __name__, __doc__)
+    check_writable(options.to)
     model = Model(options.model, "cpu")
     measured = export.export(model, options.to, options.storage, options.codes)
     print(measured.to_string(index=False, float_format=lambda value: f"{value:.2g}", na_rep=""))

@@ -25,7 +25,7 @@ from tyro.conf import Positional
 
 from idinvert import models, processes
 from idinvert.models import store
-from idinvert.settings import Count, NotNegative, Positive, Seed, settings
+from idinvert.settings import Count, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, runs, standins, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
@@ -54,7 +54,7 @@ class Models(Budget):
     _: KW_ONLY
     list: bool = False  # show every model and its state
     all: bool = False  # train what is missing, in order
-    kimg: NotNegative | None = None  # thousand images; as the study has them if not given
+    kimg: Positive | None = None  # thousand images; as the study has them if not given
     # repeat a training with this seed and keep its log alone, results/logs/NAME-seedSEED.jsonl:
     # the study compares such logs where it asks what another seed gives
     seed: Seed | None = None
