@@ -40,7 +40,7 @@ from idinvert.settings import resolved
 from .fast import check_fast
 from .methods import Method, name_of
 from .methods.pivotal_tuning import Tuned
-from .model import Model
+from .model import ENCODERS, Model
 from .results import PLACES, TUNED, Results, file_names, identity, read_row
 
 __all__ = ["STATES", "TUNED", "Job", "Results", "file_names", "report", "run"]
@@ -124,7 +124,7 @@ def loaded_notes(job: Job) -> dict:
 
 def check_encoder(model: Model, method: Method) -> None:
     """ValueError if an encoder that a method needs is of another size than the generator."""
-    for role in {"encoder", "conventional"}.intersection(method.needs):
+    for role in [role for role in ENCODERS if role in method.needs]:
         own, theirs = ((x.resolution, x.num_layers, x.w_dim)
                        for x in (getattr(model, role), model.generator))
         if own != theirs:
