@@ -37,7 +37,7 @@ from .discriminators import discriminator_of, penalised
 from .entries import Entry, Published, task, untrained
 from .parallel import synchronise
 from .runs import begun, curve
-from .steps import NetworkTask, autocast, descend, detached, draw_batch, first_share, freeze
+from .steps import ScheduledTask, autocast, descend, detached, draw_batch, first_share, freeze
 
 START_BATCH = 4  # samples rendered at once before the first step
 HELD_OUT = 200  # training images on which encoders are judged, an eighth of all at most
@@ -78,7 +78,7 @@ class Recipe(ConventionalRecipe):
     vgg_share: Fraction = 0.25
 
 
-class EncoderTask(NetworkTask):
+class EncoderTask(ScheduledTask):
     """What all kinds of encoder training share: data, schedule, held-out evaluation.
 
     Args:
@@ -88,8 +88,6 @@ class EncoderTask(NetworkTask):
         judge: maps images to features [N, F], in which the KID of reconstructions is taken; None
             leaves it out.
     """
-
-    relative_rates = (1.0, 1.0)  # of the encoder's optimiser, and of a discriminator's
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor,
                  recipe: ConventionalRecipe, device: str = "cpu", held_out: int = 200,
@@ -102,17 +100,6 @@ class EncoderTask(NetworkTask):
         self.optimizers = [torch.optim.Adam(trained, recipe.learning_rate, (0.9, 0.99))]
         if share.world > 1:
             synchronise(encoder)
-
-    def schedule(self, step: int) -> None:
-        """Learning rates of this step: decay^(4 x share of the schedule that is done)."""
-        done = step * self.batch / (self.recipe.schedule_kimg * 1000)
-        for optimizer, relative in zip(self.optimizers, self.relative_rates):
-            for group in optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * self.recipe.decay**(4 * done) * relative
-
-    def continue_schedule(self, kimg: float | None) -> None:
-        """The decay goes on as it began: in a longer run the learning rate does not rise again."""
-        self.recipe = replace(self.recipe, schedule_kimg=kimg or self.recipe.schedule_kimg)
 
     def code_step(self) -> dict[str, Tensor]:
         """Eq. (1): one encoder step on freshly sampled images, whose codes are known."""

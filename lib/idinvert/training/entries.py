@@ -79,7 +79,7 @@ class Entry:
 
     def scheduled_recipe(self, **changes: Any) -> Any:
         """The recipe, its schedule as long as the run unless told otherwise."""
-        schedule = self.recipe.schedule_kimg or self.kimg
+        schedule = self.recipe.schedule_kimg or self.kimg or None
         return replace(self.recipe, schedule_kimg=schedule, **changes)
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> NetworkTask:

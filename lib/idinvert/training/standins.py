@@ -24,10 +24,10 @@ from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
-from .encoder import new_encoder
+from .encoder import ConventionalRecipe, EncoderEntry, new_encoder
 from .entries import Entry, Published, task
-from .runs import curve
-from .steps import NetworkTask, descend, first_share, freeze
+from .runs import begun, curve
+from .steps import ScheduledTask, descend, first_share, freeze
 
 BITS = 5  # in which the head is stored
 HELD_OUT = 16  # stand-ins of the test split on which encoders are judged
@@ -35,18 +35,19 @@ FEATURE_BATCH = 20  # images
 
 
 @settings
-class Recipe:
+class Recipe(ConventionalRecipe):
     """Settings of a run; Eq. (1) needs `penalty` alone."""
 
-    batch: Count = 4  # images of a step
-    learning_rate: Positive = 5e-5  # of Adam
+    batch: Count = 8  # images of a step
+    learning_rate: Positive = 1e-4  # at the start
+    decay: Positive = 0.4  # factor of the learning rate every quarter of the schedule, smoothly
     penalty: Positive = 1.0  # of the ridge regression by which Eq. (1) is solved
     lambda_vgg: NotNegative = losses.LAMBDA_VGG  # weight of the perceptual term
     lambda_code: NotNegative = 0.2  # weight of Eq. (1) beside Eq. (2)
     vgg_share: Fraction = 0.5  # share of every batch of which VGG-16 takes features
 
 
-class StandInTask(NetworkTask):
+class StandInTask(ScheduledTask):
     """Eq. (2) through the generator from features that are known.
 
     Args:
@@ -54,24 +55,22 @@ class StandInTask(NetworkTask):
         generator: frozen, at the size of the encoder's images.
         vgg: frozen, for the perceptual term.
         images: uint8 [M, 3, r, r] stand-ins; features, codes: those of them [M, F], [M, L, D].
-        plain: features [P, F] and codes [P, L, D] of plain samples, to begin with.
         held_out: stand-ins that only evaluate.
     """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, vgg: nn.Module, images: Tensor,
-                 features: Tensor, codes: Tensor, plain: tuple[Tensor, Tensor], held_out: Tensor,
-                 recipe: Recipe, device: str = "cpu"):
+                 features: Tensor, codes: Tensor, held_out: Tensor, recipe: Recipe,
+                 device: str = "cpu"):
         super().__init__(images, recipe, device, encoder=encoder)
         self.features, self.codes = features, codes
         self.generator, self.vgg = freeze(generator, device), freeze(vgg, device)
         self.held_out = to_float(held_out)
-        encoder.fit(torch.cat([features, plain[0]]).to(device),
-                    torch.cat([codes, plain[1]]).to(device), recipe.penalty)
         self.optimizers = [torch.optim.Adam(
             encoder.parameters(), recipe.learning_rate, (0.9, 0.99))]
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One step down Eq. (2) and, with its weight, Eq. (1)."""
+        self.schedule(step)
         index = torch.randint(len(self.images), (self.batch,))
         target = to_float(self.images[index].to(self.device))
         codes = self.encoder.code(self.features[index].to(self.device))
@@ -131,17 +130,19 @@ class StandInEntry(Entry):
         found = standins.load(self.generator, generator.whole, "train", self.stand_ins)
         held_out = standins.load(self.generator, generator.whole, "test", HELD_OUT)
         plain = features_of(encoder, found, distorted=False)
-        if not self.guided:
-            plain, found = plain[::2], found.every_second()
-            features, images, rest = plain, found.images, (plain[:0], found.codes[:0])
-        else:
+        if self.guided:
             features = features_of(encoder, found, distorted=True)
             images = torch.stack([found.distorted(i) for i in range(len(found))])
-            rest = plain, found.codes
+            known = torch.cat([features, plain]), torch.cat([found.codes, found.codes])
+        else:
+            found, features = found.every_second(), plain[::2]
+            images, known = found.images, (features, found.codes)
+        if not begun(self.name):
+            encoder.fit(*(x.to(device) for x in known), self.recipe.penalty)
         vgg = ReducedFeatures(pretrained.load_vgg16(), 2)
         tests = torch.stack([held_out.distorted(i) for i in range(HELD_OUT)])
-        return StandInTask(encoder, generator, vgg, images, features, found.codes, rest, tests,
-                           self.recipe, device)
+        return StandInTask(encoder, generator, vgg, images, features, found.codes, tests,
+                           self.scheduled_recipe(), device)
 
     def facts(self, task: StandInTask) -> dict:
         return {"average": True, "curve": curve(self.name), "domain": "photograph",
@@ -162,3 +163,4 @@ class DomainGuided(StandInEntry):
 
     role: ClassVar[str] = "encoder"
     guided: ClassVar[bool] = True
+    lasting = EncoderEntry.lasting

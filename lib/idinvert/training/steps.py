@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -109,6 +110,23 @@ class NetworkTask:
             for group, rates in zip(optimizer.param_groups, own, strict=True):
                 group |= rates
         self.continue_schedule(state.get("schedule_kimg"))
+
+
+class ScheduledTask(NetworkTask):
+    """A task whose learning rates decay, over `schedule_kimg` of its recipe."""
+
+    relative_rates = (1.0, 1.0)  # of the first optimiser, and of a second one
+
+    def schedule(self, step: int) -> None:
+        """Learning rates of this step: decay^(4 x share of the schedule that is done)."""
+        done = step * self.batch / (self.recipe.schedule_kimg * 1000)
+        for optimizer, relative in zip(self.optimizers, self.relative_rates):
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * self.recipe.decay**(4 * done) * relative
+
+    def continue_schedule(self, kimg: float | None) -> None:
+        """The decay goes on as it began: in a longer run the learning rate does not rise again."""
+        self.recipe = replace(self.recipe, schedule_kimg=kimg or self.recipe.schedule_kimg)
 
 
 def place(network: nn.Module, device: str) -> nn.Module:
