@@ -10,7 +10,8 @@ from pathlib import Path
 import idinvert
 import pytest
 import torch
-from idinvert import cli
+from idinvert import cli, models
+from idinvert.boundaries import Boundary
 from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.files import locked
@@ -190,6 +191,43 @@ def test_places_are_tried_before_the_work(own_registry, words, tmp_path, monkeyp
         monkeypatch.setattr("idinvert.models.folder", lambda: file)
     assert main([word.replace("FILE", str(file)) for word in words]) == 1
     assert f"Cannot be written to: {file}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [
+    ["bench", "own", "--out", "PLACE"],
+    ["data", "archive", "face", "--out", "PLACE"],
+    ["edit", "a.png", "age=1", "--model", "own", "--out", "PLACE"],
+    ["mix", "a.png", "b.png", "--model", "own", "--out", "PLACE"],
+    ["interpolate", "a.png", "b.png", "--model", "own", "--out", "PLACE"],
+    ["diffuse", "a.png", "b.png", "--model", "own", "--out", "PLACE"],
+])  # fmt: skip
+def test_what_is_no_file_is_neither_replaced_nor_waited_for(own_registry, words, tmp_path,
+                                                            monkeypatch, capsys):
+    """A pipe, as a device, is there for others."""
+    normal = torch.eye(4)
+    models.save_boundaries("own", [Boundary("age", normal / normal.norm(), 0.0, (0, 1, 2, 3))])
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        write_image(f"{name}.png", torch.zeros(3, 8, 8))
+    os.mkfifo("pipe.png")
+    Path("folder.png").mkdir()
+    for place, what in (("pipe.png", "no file"), ("folder.png", "a folder")):
+        assert main([word.replace("PLACE", place) for word in words]) == 2
+        assert f"{place} is {what}, where a file is to be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [
+    ["invert", "a.png", "--model", "own", "--out", "gone"],
+    ["mix", "a.png", "b.png", "--model", "own", "--out", "gone/mixed.png"],
+    ["export", "own", "--to", "gone"],
+    ["data", "stand-ins", "gone/below"],
+])  # fmt: skip
+def test_a_link_to_nothing_is_told(own_registry, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_image("a.png", torch.zeros(3, 8, 8))
+    Path("gone").symlink_to("nowhere")
+    assert main(words) == 1
+    assert "gone is a link to nothing, where a folder is to be: rem" in capsys.readouterr().err
 
 
 def test_the_place_of_logs_is_tried_before_a_training(tmp_path, monkeypatch, capsys):

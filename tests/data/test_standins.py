@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from idinvert.cli import main
-from idinvert.data import read_image, standins, to_uint8
+from idinvert.data import read_image, standins, to_uint8, write_image
 from idinvert.nn.mobilestylegan import Generator
 
 
@@ -41,6 +41,18 @@ def test_command_writes_pictures(ffhq, tmp_path, capsys):
     made = standins.make(ffhq, "test", [5])[0]
     assert torch.equal(to_uint8(read_image(path, 256)), made)
     assert main(["data", "stand-ins", str(tmp_path), "--images", "-1"]) == 2
+    assert main(["data", "stand-ins", str(tmp_path / "new"), "--images", "5"]) == 0  # the same
+
+
+def test_command_replaces_no_photograph(ffhq, tmp_path, capsys):
+    """Those of FFHQ have the same names."""
+    path = tmp_path / "00005.png"
+    for content in (torch.zeros(3, 256, 256), torch.zeros(3, 16, 16)):
+        write_image(path, content)
+        before = path.read_bytes()
+        assert main(["data", "stand-ins", str(tmp_path), "--images", "3", "5"]) == 2
+        assert f"{path} would replace another file" in capsys.readouterr().err
+        assert path.read_bytes() == before and not (tmp_path / "00003.png").exists()
 
 
 def test_blur_and_crop_keep_an_even_area_and_light_does_not():

@@ -1,6 +1,7 @@
 """Networks as ONNX files, the gradient of Eq. (4) included: onnxruntime and PyTorch agree."""
 
 import json
+import os
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -13,7 +14,7 @@ from idinvert import models
 from idinvert.boundaries import Boundary
 from idinvert.cli import main
 from idinvert.codes import encode, frozen, render
-from idinvert.files import cache_folder
+from idinvert.files import cache_folder, locked
 from idinvert.inversion import Settings, optimise
 from idinvert.inversion.model import Model
 from idinvert.inversion.optimiser import Networks
@@ -248,3 +249,48 @@ def test_networks_of_another_model_do_not_stay_in_the_folder(own_registry, tmp_p
     for damaged in ("[]", "3", '{"networks": [3]}', "{"):
         (folder / "model.json").write_text(damaged)
         assert export.told(folder) == set()
+
+
+def test_what_export_cannot_write_or_read_is_told_before_the_work(own_registry, tmp_path,
+                                                                  monkeypatch, capsys):
+    monkeypatch.setattr(export, "exported", lambda _: pytest.fail("it worked"))
+    to = tmp_path / "to"
+    for name in ("encoder.onnx", "model.json"):
+        (to / name).mkdir(parents=True)
+        assert main(["export", "own", "--to", str(to)]) == 1
+        assert f"Is a directory: {to / name}" in capsys.readouterr().err
+        (to / name).rmdir()
+    (tmp_path / "weights" / "own-boundaries.safetensors").write_bytes(b"damaged")
+    assert main(["export", "own", "--to", str(to)]) == 1
+    assert "own-boundaries.safetensors" in capsys.readouterr().err
+
+
+def test_a_folder_never_describes_networks_of_two_models(own_registry, tmp_path, monkeypatch,
+                                                         capsys):
+    """Neither where an export is stopped, nor of two exports at once."""
+    folder, model = tmp_path / "to", Model("own", "cpu")
+    folder.mkdir()
+    (folder / "encoder.onnx").write_bytes(b"of an earlier export")
+    before = {"networks": {"encoder": {}, "mapping": {}}, "resolution": 4}
+    (folder / "model.json").write_text(json.dumps(before))
+    with locked(folder):
+        assert main(["export", "own", "--to", str(folder)]) == 1
+    assert "in use by another command" in capsys.readouterr().err
+    assert json.loads((folder / "model.json").read_text()) == before
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "session", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export.export(model, folder, count=2,
+                      choose=lambda model: {"mapping": export.networks(model, False)["mapping"]})
+    assert [path.name for path in folder.glob("*.onnx")] == ["mapping.onnx"]
+    assert json.loads((folder / "model.json").read_text()).keys() == {"networks"}
+    assert export.told(folder) == {"encoder", "mapping"}
+
+
+def test_the_folder_may_have_any_name(own_registry, tmp_path):
+    to = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    assert main(["export", "own", "--to", os.fsdecode(to), "--codes", "2"]) == 0
+    assert b"model.json" in os.listdir(to)

@@ -34,7 +34,8 @@ Options = TypeVar("Options")
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
 WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # places that cannot be used
+# Places that cannot be used
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 NARROWEST = 40  # columns of a terminal
 UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module
@@ -234,6 +235,11 @@ def explained(error: Exception, command: str, again: str) -> str:
                 "continues.")
     if isinstance(error, ModuleNotFoundError) and error.name and not is_ours(error.name):
         return missing_package(error.name, command)
+    if isinstance(error, FileExistsError) and is_path(error.filename):
+        place = Path(os.fsdecode(error.filename))
+        what = "a link to nothing" if place.is_symlink() and not place.exists() else "no folder"
+        hint = remedy(error) or ": remove it, or name another one"
+        return f"{place} is {what}, where a folder is to be{hint}."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{of_file(error)}{remedy(error)}."
     if text.startswith("Symlink loop from"):  # an OSError from Python 3.13 on
@@ -310,9 +316,13 @@ def check_image(path: Path, read: Sequence[Path]) -> None:
     check_target(path, read)
 
 
-def check_target(path: Path, read: Sequence[Path]) -> None:
+def check_target(path: Path, read: Sequence[Path] = ()) -> None:
     """UsageError if a file to be written would replace one of those that are read, or another one
-    in a folder of those; PermissionError as `check_writable`."""
+    in a folder of those, or what is no file, as a folder or a device; OSError as `check_writable`.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a file is "
+                         "to be written: name another one.")
     place, taken = path.resolve(), {other.resolve() for other in read}
     if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
         raise UsageError(f"{path} would replace a file that is there: name another one, outside of "
@@ -322,10 +332,13 @@ def check_target(path: Path, read: Sequence[Path]) -> None:
 
 def check_writable(*folders: Path) -> None:
     """PermissionError, before work whose result would be lost, if a folder cannot be written to,
-    or made."""
+    or made; FileExistsError if that is for a link to nothing."""
     from idinvert.models.cards import writable
 
     for folder in folders:
+        for place in (folder, *folder.parents):
+            if place.is_symlink() and not place.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
         if not writable(folder):
             raise PermissionError(errno.EACCES, "Cannot be written to", str(folder.absolute()))
 

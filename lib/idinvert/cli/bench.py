@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from idinvert.settings import Positive
 
-from . import check_writable, read_options
+from . import check_target, read_options
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
     device = devices.pick(options.device)
     if options.out:
-        check_writable(options.out.parent)
+        check_target(options.out)
         bench.measured(options.out)  # refuses other tables
     for name in options.names:
         table = bench.measure(name, device, options.minutes)

@@ -16,18 +16,30 @@ writes three pictures of people who do not exist, on which inverting photographs
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor
 from tyro.conf import Positional
 from worlds import dataset
 
 from idinvert import models
-from idinvert.data import archive, sets, standins, to_float, write_image
+from idinvert.data import (
+    ImageError,
+    archive,
+    read_image,
+    sets,
+    standins,
+    to_float,
+    to_uint8,
+    write_image,
+)
 from idinvert.files import cache_folder, replacing
 
-from . import UsageError, check_writable, read_options
+from . import UsageError, check_target, check_writable, read_options
 
 Domain = Literal[sets.DOMAINS]
 
@@ -75,9 +87,11 @@ class StandIns:
             raise UsageError("--images takes numbers from 0.")
         check_writable(self.folder)
         made = standins.make(models.load("ffhq"), "test", self.images)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for number, image in zip(self.images, made):
-            path = self.folder / f"{number:05d}.png"
+        pictures = {self.folder / f"{number:05d}.png": image
+                    for number, image in zip(self.images, made)}
+        for path, image in pictures.items():
+            check_stand_in(path, image)
+        for path, image in pictures.items():
             write_image(path, to_float(image))
             print(path)
 
@@ -87,13 +101,23 @@ def main(arguments: list[str]) -> None:
     read_options(Render | Archive | StandIns, arguments, __name__, __doc__).run()
 
 
+def check_stand_in(path: Path, image: Tensor) -> None:
+    """UsageError if a stand-in would replace another picture: those of FFHQ have such names."""
+    check_target(path)
+    with suppress(ImageError):
+        if path.exists() and torch.equal(to_uint8(read_image(path, image.shape[-1])), image):
+            return
+    if path.exists():
+        raise UsageError(f"{path} would replace another file: name a new folder.")
+
+
 def write_archive(domain: str, source: Path | None, out: Path | None) -> Path:
     """Pack the test images of a rendered folder, or of one rendered into the cache.
 
     ValueError: the folder has not these images.
     """
     out = out or archive.archive_path(domain)
-    check_writable(out.parent)
+    check_target(out)
     wanted = dataset.Settings(domain, sets.ARCHIVE_SIZE, sets.SEED, sets.TEST_COUNT,
                               start=sets.TRAIN_COUNTS[domain])
     if source is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from idinvert.files import locked
 from idinvert.inversion.model import Model
 from idinvert.publish import export
 from idinvert.publish.compact import Storage
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> None:
     options = read_options(Command, arguments, __name__, __doc__)
     check_writable(options.to)
     model = Model(options.model, "cpu")
-    measured = export.export(model, options.to, options.storage, options.codes)
+    with locked(options.to, wait=False):
+        measured = export.export(model, options.to, options.storage, options.codes)
     print(measured.to_string(index=False, float_format=lambda value: f"{value:.2g}", na_rep=""))
     print(f"{options.to}: {len(list(options.to.glob('*.onnx')))} networks", file=sys.stderr)

@@ -7,8 +7,10 @@ without automatic differentiation can optimise codes.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -233,7 +235,7 @@ def adaptive_avg_pool2d_backward(gradient: Tensor, x: Tensor) -> Tensor:
 
 def export(model: Model, folder: Path, storage: Storage = "float16", count: int = 100,
            choose: Callable[[Model], dict[str, Network]] = networks) -> pd.DataFrame:
-    """Write the networks of a model into a folder, as NAME.onnx, and `model.json`: shapes,
+    """Write the networks of a model into a folder, as NAME.onnx, and at last `model.json`: shapes,
     attributes, average code and boundaries. Networks that an earlier export left there, and that
     this model does not have, are removed.
 
@@ -248,6 +250,12 @@ def export(model: Model, folder: Path, storage: Storage = "float16", count: int 
     with frozen([model.network(role) for role in ("generator", "encoder", "classifier")
                  if model.has(role)]):
         found = choose(model)
+        about, old = json.dumps(described(model, found)), told(folder) - found.keys()
+        check_files(folder, [f"{name}.onnx" for name in (*found, *old)])
+        with replacing(folder / "model.json") as path:  # until the files are all of one model
+            path.write_text(json.dumps({"networks": dict.fromkeys([*found, *old])}))
+        for name in old:
+            (folder / f"{name}.onnx").unlink(missing_ok=True)
         for name, network in found.items():
             path = folder / f"{name}.onnx"
             with replacing(path) as temporary:
@@ -259,11 +267,16 @@ def export(model: Model, folder: Path, storage: Storage = "float16", count: int 
     measured = pd.DataFrame(rows)
     with replacing(folder / "differences.csv") as path:
         measured.to_csv(path, index=False)
-    for name in told(folder) - found.keys():
-        (folder / f"{name}.onnx").unlink(missing_ok=True)
     with replacing(folder / "model.json") as path:
-        path.write_text(json.dumps(described(model, found)))
+        path.write_text(about)
     return measured
+
+
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """IsADirectoryError, before the work, if there are folders in place of an export's files."""
+    for path in (folder / name for name in (*names, "differences.csv", "model.json")):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def told(folder: Path) -> set[str]:
@@ -304,7 +317,8 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     """The file, ready to run on the CPU with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    content = path.read_bytes()  # it takes no path that is not UTF-8
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def examples(model: Model, name: str, found: Mapping[str, Network], count: int
