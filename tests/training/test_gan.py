@@ -66,6 +66,13 @@ def test_knots_are_in_order(setting, knots):
         Recipe(**{setting: knots})
 
 
+@pytest.mark.parametrize("weight", [-1, "x", float("inf"), ((1, -1),), ((5, 1), (0, 0))])
+def test_a_wrong_weight_is_told_without_names_of_types(weight):
+    with pytest.raises(SettingsError, match=r"^Recipe: r1_gamma is .*, but should be a number from "
+                                            "0, or pairs of thousand images"):
+        Recipe(r1_gamma=weight)
+
+
 @pytest.mark.parametrize(
     "module, recipe",
     [(stylegan, {"growth": GROWTH}), (stylegan2, {}), (stylegan2, {"projecting": True}),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationError, WrapValidator
 from torch import Tensor, nn
 
 from idinvert import data, losses, models
@@ -43,7 +43,17 @@ def rising(knots: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
     return knots
 
 
+def fitting(value: Any, check: Callable[[Any], Any]) -> Any:
+    """A weight that fits its type; ValueError in words for both kinds."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("should be a number from 0, or pairs of thousand images, in increasing "
+                         "order, and such a number") from None
+
+
 Knots = Annotated[tuple[tuple[NotNegative, NotNegative], ...], AfterValidator(rising)]
+Weight = Annotated[NotNegative | Knots, WrapValidator(fitting)]
 
 
 @settings
@@ -63,7 +73,7 @@ class Recipe:
     # that it takes millions of images to shape the distribution of codes.
     mapping_rate: Positive = 1.0
     # weight of the R1 penalty, or (thousand images, weight) knots: small images want less
-    r1_gamma: NotNegative | Knots = 0.1
+    r1_gamma: Weight = 0.1
     r1_every: Count = 16  # steps between two R1 penalties (lazy regularisation, StyleGAN2)
     style_mixing: Fraction = 0.3  # probability that a sample mixes two latents
     # Largest weight of the noise inputs. Images without random texture want none, but in a short
