@@ -20,7 +20,7 @@ from idinvert.files import present
 
 from . import cards, store
 from .cards import ModelsError
-from .importers import IMPORTERS, File, Importer, Normals, formats, strangers
+from .importers import File, Importer, Normals, formats, importers, strangers
 from .roles import ENDINGS, ROLES, companion_name
 
 
@@ -86,9 +86,15 @@ def watched(name: str) -> Iterator[None]:
 
 def importer_of(file: File) -> Importer:
     """The importer of a file's format; ModelsError, which says what it is, if there is none."""
-    for importer in IMPORTERS.values():
-        if importer.recognises(file):
-            return importer
+    for name, importer in importers().items():
+        try:
+            if importer.recognises(file):
+                return importer
+        except (MemoryError, OSError, ValueError):
+            raise
+        except Exception as error:  # of a plug-in; the others may know the file
+            warnings.warn(f"The importer {name!r} is left out: {type(error).__name__}: {error}",
+                          stacklevel=2)
     if what := strangers.described(file):
         raise ModelsError(f"{file.path} {what}.")
     if file.is_torch:
@@ -100,7 +106,12 @@ def contents(importer: Importer, file: File) -> dict[str, nn.Module | Normals]:
     """What an importer reads from a file. Whatever a damaged file makes it raise becomes a
     ValueError of one sentence."""
     try:
-        return importer.read(file)
+        found = importer.read(file)
+        if not isinstance(found, dict) or not all(
+                isinstance(value, Normals if role == "boundaries" else nn.Module)
+                for role, value in found.items()):
+            raise TypeError(f"{found!r:.60} are no networks by role")
+        return found
     except (MemoryError, FileNotFoundError):
         raise
     except Exception as error:  # importers, plug-ins too, meet anything

@@ -62,3 +62,47 @@ def test_the_importer_of_a_plugin_is_found(toy):
 def test_the_command_line_knows_it(toy, capsys):
     assert main(["import", str(toy), "own"]) in (0, None)
     assert "own, own-base saved in" in capsys.readouterr().out
+
+
+BAD = '''
+from idinvert.models.importers import IMPORTERS
+
+IMPORTERS.register("a number")(42)
+
+@IMPORTERS.register("raising")
+class Raising:
+    title, suffix = "nothing", ".none"
+
+    @staticmethod
+    def recognises(file):
+        raise ZeroDivisionError("by nought")
+
+    read = recognises
+
+@IMPORTERS.register("careless")
+class Careless:
+    title, suffix = "careless people", ".less"
+
+    @staticmethod
+    def recognises(file):
+        return file.path.suffix == ".less"
+
+    @staticmethod
+    def read(file):
+        return {"generator": 3} if file.beginning == b"3" else None
+'''
+
+
+def test_bad_importers_do_not_hide_the_others(toy, capsys):
+    plugin = toy.parent / "toy_importer.py"
+    plugin.write_text(BAD + TOY)
+    assert main(["import", str(toy), "own"]) in (0, None)
+    shown = capsys.readouterr()
+    assert "own, own-base saved in" in shown.out
+    assert "'a number' of ?.42 is left out: it needs title, suffix, recognises" in shown.err
+    assert "importer 'raising' is left out: ZeroDivisionError: by nought" in shown.err
+    for content in ("3", "4"):
+        (toy.parent / "a.less").write_text(content)
+        assert main(["import", str(toy.parent / "a.less"), "new"]) == 1
+        assert "are no networks by role" in (shown := capsys.readouterr().err)
+        assert "not foreseen" not in shown

@@ -4,14 +4,15 @@ its name in IMPORTERS; nothing in a file is run.
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from idinvert.boundaries import Boundary
-from idinvert.registry import Registry
+from idinvert.registry import Registry, origin
 
 from .states import read_torch
 
@@ -55,6 +56,7 @@ class File:
         return self.is_torch and isinstance(self.torch_content, kind)
 
 
+@runtime_checkable
 class Normals(Protocol):
     """A boundary in a file, which does not tell the generator it is for."""
 
@@ -63,6 +65,7 @@ class Normals(Protocol):
         codes of another shape."""
 
 
+@runtime_checkable
 class Importer(Protocol):
     """One format of files.
 
@@ -85,6 +88,15 @@ class Importer(Protocol):
 IMPORTERS: Registry[Importer] = Registry("format of files", "idinvert.models.importers")
 
 
+def importers() -> dict[str, Importer]:
+    """The importers by name; a warning names those of plug-ins that are none."""
+    for name, entry in IMPORTERS.items():
+        if not isinstance(entry, Importer):
+            warnings.warn(f"The importer {name!r} of {origin(entry)} is left out: it needs title, "
+                          "suffix, recognises and read.", stacklevel=2)
+    return {name: entry for name, entry in IMPORTERS.items() if isinstance(entry, Importer)}
+
+
 def formats() -> str:
     """All formats, for a sentence: ".npy of NumPy, ..."."""
-    return ", ".join(f"{entry.suffix} of {entry.title}" for entry in IMPORTERS.values())
+    return ", ".join(f"{entry.suffix} of {entry.title}" for entry in importers().values())
