@@ -142,6 +142,25 @@ def test_an_encoder_does_not_go_on_for_another_generator(folder, capsys):
     assert models.digest("own-base") == before
 
 
+@pytest.mark.parametrize("name", ["own", "own-d"])
+def test_a_model_that_came_meanwhile_is_not_replaced(name, folder, capsys, monkeypatch):
+    """What was trained stays, for when that model has got out of the way."""
+    trained = loop.train
+
+    def save_and_train(*arguments, **options):
+        models.save(name, stylegan.Generator(8, 4, 4, 32, 8), imported="theirs.pkl")
+        return trained(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", save_and_train)
+        assert gan(folder) == 1
+    assert f"a model '{name}' already" in capsys.readouterr().err
+    assert models.card(name)["imported"] == "theirs.pkl"
+    for path in models.folder().glob(f"{name}.*"):
+        path.unlink()
+    assert gan(folder) == 0 and "imported" not in models.card("own")
+
+
 def test_an_encoder_is_not_published_for_a_generator_that_was_replaced(folder, capsys, monkeypatch):
     """While it was trained. What was trained stays, for when that generator is put back."""
     gan(folder)

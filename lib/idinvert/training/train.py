@@ -84,6 +84,7 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
         if made_for and models.digest(needed) != made_for:
             raise ValueError(f"{needed} was removed or replaced while {entry.name} was trained for "
                              "it: put it back, and the same command goes on.")
+        check_name(entry)  # another model may have come meanwhile, as of an import
         publish(entry, task)
     elif share.first:
         runs.keep_log(entry.name)
