@@ -239,6 +239,21 @@ def test_the_place_of_logs_is_tried_before_a_training(tmp_path, monkeypatch, cap
             in capsys.readouterr().err)
 
 
+def test_the_list_of_models_shows_files_of_any_name_and_content(own_registry, tmp_path, capsys):
+    place = tmp_path / "weights"
+    (place / "two\nlines.json").write_text("{}")
+    (place / "red.json").write_text('{"architecture": "\\u001b[31m", "data": "\\n"}')
+    (place / "bare.json").mkdir()
+    (place / "list.json").write_text("[]")
+    assert main(["models"]) == 0
+    found = capsys.readouterr().out
+    assert "\x1b" not in found and "two lines" in found
+    assert f"Is a directory: {place / 'bare.json'}\n" in found
+    assert f"{place / 'list.json'} is no card of a model" in found
+    names = [line.split()[0] for line in found.splitlines()]
+    assert names == sorted(names) == ["bare", "ffhq", "list", "own", "own-base", "red", "two"]
+
+
 def test_what_no_image_can_be_called_is_told_before_the_work(own_registry, capsys):
     assert main(["mix", "a.png", "b.png", "--model", "own", "--out", "mixed.doc"]) == 2
     assert "mixed.doc has no suffix of an image format" in capsys.readouterr().err

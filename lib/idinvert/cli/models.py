@@ -18,7 +18,7 @@ from tyro.conf import Positional
 from idinvert import models
 from idinvert.models.sources import SOURCES
 
-from . import read_options
+from . import of_file, read_options, shown
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,15 @@ def main(arguments: list[str]) -> None:
 
 
 def line(name: str) -> str:
-    """The line of a model in the list; of a card that is damaged, what is wrong with it."""
+    """The line of a model in the list; of a card that is damaged, what is wrong with it. Files and
+    their names say anything."""
+    named = f"{shown(name):40}"
     try:
         card = models.card(name)
-        origin = card.get("format", card.get("data", ""))
-    except (models.ModelsError, OSError) as error:
-        return f"{name:40} {error}"
-    size = card.get("parameters", 0) / 1e6
-    return f"{name:40} {card.get('architecture', '?'):24} {size:7.2f} M  {origin}"
+    except models.ModelsError as error:
+        return f"{named} {shown(str(error))}"
+    except OSError as error:
+        return f"{named} {error.strerror}{shown(of_file(error))}"
+    kind, size = shown(card.get("architecture", "?")), card.get("parameters", 0) / 1e6
+    origin = shown(str(card.get("format", card.get("data", ""))))
+    return f"{named} {kind:24} {size:7.2f} M  {origin}"
