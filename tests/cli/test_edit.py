@@ -131,6 +131,7 @@ def test_a_photograph_that_vanishes_meanwhile_stops_no_other(photo, tmp_path, mo
     (["photo.png", "age=300"], 2, "should have a number from -20 to 20"),
     (["photo.png", "age=1", "--paste"], 2, "--paste needs photographs"),
     (["photo.png", "age=1", "--face", "0"], 2, "--face is 0"),
+    (["photo.png", "age=1", "--face", "2"], 2, "faces that are found, but own takes whole images"),
     (["photo.png", "age=1", "age=2"], 2, "'age' is changed twice: name it once."),
     (["photo.png", "age=1", "--sheet", "edited.png"], 2, "is to hold an edited image"),
     (["photo.png"], 2, "name an image and what to change"),

@@ -167,13 +167,16 @@ def test_sheet_shows_photograph_inversion_and_edit(photograph):
         assert not np.array_equal(shown[:, 8:16], shown[:, 16:])
 
 
-def test_inverted_face_is_compared_with_its_crop(photograph):
+def test_inverted_face_is_compared_with_its_crop(photograph, capsys):
     assert main(["invert", "photo.png", *FAST]) == 0
     with Image.open("photo.png") as photo:
         crop = np.asarray(photograph.crop(photo, 8))
     with Image.open("inverted/comparison.png") as sheet:
         assert np.array_equal(np.asarray(sheet)[:8], crop)
-    assert main(["invert", "photo.png", "--no-align", "--out", "plain", *FAST]) == 0
+    words = ["invert", "photo.png", "--no-align", "--out", "plain", *FAST]
+    assert main([*words, "--face", "2"]) == 2
+    assert "--face 2 chooses among faces that are found, but --no-al" in capsys.readouterr().err
+    assert main(words) == 0
     with Image.open("plain/comparison.png") as sheet:
         assert not np.array_equal(np.asarray(sheet)[:8], crop)
 

@@ -38,7 +38,7 @@ from idinvert.data.sources import holds_results
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
 from idinvert.inversion.results import PLACES
-from idinvert.photographs import faces_of
+from idinvert.photographs import Photographs, faces_of
 from idinvert.registry import nearest
 from idinvert.settings import Count
 
@@ -82,12 +82,16 @@ class Common:
 
     def source(self, *paths: Path) -> Source:
         """The images of paths; of a model of photographs, their faces. UsageError: a path holds
-        results, among which there are images of several kinds."""
+        results, among which there are images of several kinds, or --face chooses among none."""
         for path in paths:
             if holds_results(path):
                 raise UsageError(f"{path} holds results of an inversion: name images, as those in "
                                  f"{path / 'images'}; `idinvert edit` takes {path / 'codes.npy'}.")
-        return faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
+        found = faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
+        if self.face > 1 and not (self.align and isinstance(found, Photographs)):
+            why = f"{self.model} takes whole images" if self.align else "--no-align searches none"
+            raise UsageError(f"--face {self.face} chooses among faces that are found, but {why}.")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
