@@ -48,6 +48,7 @@ def read_methods(given: Any) -> dict[str, Method]:
 
 Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
 Images = Annotated[int, Field(ge=4)]  # as many as distances between sets need, for an interval
+Lambdas = Annotated[tuple[NotNegative, ...], Field(min_length=2)]  # two or more show a trend
 
 
 @NOTEBOOKS.register("01_generators")
@@ -110,6 +111,7 @@ class Tradeoff:
 
     num_images: Images  # test images to invert
     iterations: Count  # Adam steps
+    lambdas: Lambdas  # values of lambda_dom
 
 
 @NOTEBOOKS.register("07_retraining")
@@ -165,15 +167,16 @@ class Photographs(MethodsCompared):
     """Photographs of faces, or stand-ins for them, through a generator of photographs."""
 
     num_real: Count  # other faces that edited ones are compared with
-    lambdas: tuple[NotNegative, ...]  # values of lambda_dom
+    lambdas: Lambdas  # values of lambda_dom
 
 
 @NOTEBOOKS.register("explore")
 @settings
-class Explore(Tradeoff):
+class Explore:
     """The pictures of the explorer's page."""
 
     num_images: Count  # test images to invert
+    iterations: Count  # Adam steps
 
 
 @dataclass(frozen=True)
