@@ -31,6 +31,8 @@ def test_overrides_replace_settings_unless_none():
                                       "'num_images'"),
     ("06_tradeoff", {"num_images": 3}, "num_images is 3, but should be greater than or equal to 4"),
     ("explore", {"num_images": 0}, "num_images is 0, but should be greater than or equal to 1"),
+    ("06_tradeoff", {"lambdas": [2]}, r"lambdas is \[2\], but list should have at least 2 items"),
+    ("06_tradeoff", {"lambdas": [0, -1]}, "lambdas.1 is -1, but should be greater than or equal"),
     ("04_editing", {"num_images": 7}, "num_images is 7, but should be greater than or equal to 8"),
     ("08_noise", {"num_images": "many"}, "num_images is 'many', but should be a valid integer"),
 ])  # fmt: skip

@@ -26,7 +26,7 @@ from tyro.conf import Positional
 from idinvert import models, processes
 from idinvert.models import store
 from idinvert.settings import Count, Positive, Seed, settings
-from idinvert.training import classifier, encoder, gan, runs, standins, train, zoo
+from idinvert.training import classifier, encoder, gan, runs, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
@@ -125,8 +125,7 @@ class Encoder(OfImages):
         backbone = own if self.backbone == Encoder.backbone else self.backbone
         common = self.common()
         if backbone != self.backbone and self.recipe.batch == Encoder.recipe.batch:
-            # 16 images at 1024 px would take 20 GB
-            common["recipe"] = replace(self.recipe, batch=standins.Recipe.batch)
+            common["recipe"] = replace(self.recipe, batch=4)  # 16 at 1024 px would take 20 GB
         return encoder.DomainGuidedEntry(
             self.generator, backbone, size if backbone == Encoder.backbone else {},
             self.average or backbone != self.backbone,

@@ -48,7 +48,7 @@ def read_methods(given: Any) -> dict[str, Method]:
 
 Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
 Images = Annotated[int, Field(ge=4)]  # as many as distances between sets need, for an interval
-Lambdas = Annotated[tuple[NotNegative, ...], Field(min_length=2)]  # two or more show a trend
+Lambdas = Annotated[list[NotNegative], Field(min_length=2)]  # two or more show a trend
 
 
 @NOTEBOOKS.register("01_generators")
