@@ -36,7 +36,7 @@ def photographs(own_registry, efficientnet, vgg16, monkeypatch):
 
 def entry(kind=DomainGuided, **settings):
     recipe = Recipe(learning_rate=1e-2, schedule_kimg=0.128)
-    return kind(**{"name": "new-base", "generator": "own", "stand_ins": 48, "kimg": 0.128,
+    return kind(**{"name": "new-base", "generator": "portraits", "stand_ins": 48, "kimg": 0.128,
                    "settings": {"rank": 8, "hidden": 8}, "recipe": recipe, **settings})
 
 
@@ -77,5 +77,5 @@ def test_a_conventional_encoder_is_fitted_to_plain_samples_alone(photographs):
     card = models.card("plain")
     assert card["kimg"] == 0 and not runs.begun("plain")
     task = entry(Conventional, name="plain-too", kimg=0, recipe=Recipe()).make_task()
-    assert torch.equal(task.images, standins.load("own", models.load_working("own"), "train",
-                                                  48).images[::2])
+    found = standins.load("portraits", models.load_working("portraits"), "train", 48)
+    assert torch.equal(task.images, found.images[::2])
