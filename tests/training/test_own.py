@@ -13,15 +13,11 @@ from idinvert.codes import sample_codes
 from idinvert.data import write_image
 from idinvert.nn import stylegan
 from idinvert.nn.classifier import Classifier
-from idinvert.processes import Share
-from idinvert.settings import SettingsError
 from idinvert.training import loop, runs
-from idinvert.training.classifier import ClassifierEntry, ClassifierTask
+from idinvert.training.classifier import ClassifierTask
 from idinvert.training.classifier import Recipe as ClassifierRecipe
 from idinvert.training.encoder import Recipe
 from idinvert.training.gan import GanEntry
-from idinvert.training.images import OwnImages
-from idinvert.training.train import train_entry
 
 NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
 
@@ -424,22 +420,6 @@ def test_few_images_are_refused(folder, capsys):
         path.unlink()
     assert gan(folder) == 1
     assert "readable images, but at least 16 are needed" in capsys.readouterr().err
-
-
-def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
-    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
-    with pytest.raises(ValueError, match="only one can train a model of the kind 'classifier'"):
-        train_entry(entry, device="cpu", share=Share(0, 2))
-
-
-@pytest.mark.parametrize("option", [
-    {"checkpoint_kimg": 0}, {"checkpoint_kimg": "x"}, {"budget_minutes": math.nan}, {"kimg": -1},
-    {"device": None}, {"seed": 0.5},
-], ids=str)  # fmt: skip
-def test_arguments_of_a_training_are_checked(option):
-    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
-    with pytest.raises(SettingsError, match=f"train_entry: {next(iter(option))} is"):
-        train_entry(entry, **option)
 
 
 @pytest.mark.parametrize("part", ["parent", "teacher"])

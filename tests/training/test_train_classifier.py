@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,8 +7,10 @@ import torch
 from idinvert import data
 from idinvert.data import POSITIVE_CLASSES, Split, binary_labels
 from idinvert.nn.classifier import Classifier
+from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training.classifier import (
+    ClassifierEntry,
     ClassifierTask,
     Recipe,
     degrade,
@@ -15,7 +19,9 @@ from idinvert.training.classifier import (
     mirrored_labels,
     shift,
 )
+from idinvert.training.images import OwnImages
 from idinvert.training.loop import Schedule, train
+from idinvert.training.train import train_entry
 
 TINY = Recipe(schedule_kimg=0.064, batch=8, holdout=8)
 
@@ -182,3 +188,19 @@ def test_blur_equals_the_reference():
     expected = gaussian_filter(image.numpy(), (0, 0, 1.2, 1.2), mode="nearest", truncate=2.5)
     torch.testing.assert_close(gaussian_blur(image, 1.2), torch.from_numpy(expected),
                                atol=1e-5, rtol=0)
+
+
+def test_a_classifier_of_several_processes_is_refused_before_images_are_read():
+    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
+    with pytest.raises(ValueError, match="only one can train a model of the kind 'classifier'"):
+        train_entry(entry, device="cpu", share=Share(0, 2))
+
+
+@pytest.mark.parametrize("option", [
+    {"checkpoint_kimg": 0}, {"checkpoint_kimg": "x"}, {"budget_minutes": math.nan}, {"kimg": -1},
+    {"device": None}, {"seed": 0.5},
+], ids=str)  # fmt: skip
+def test_arguments_of_a_training_are_checked(option):
+    entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
+    with pytest.raises(SettingsError, match=f"train_entry: {next(iter(option))} is"):
+        train_entry(entry, **option)

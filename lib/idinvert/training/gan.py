@@ -43,7 +43,7 @@ def rising(knots: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float],
     return knots
 
 
-def fitting(value: Any, check: Callable[[Any], Any]) -> Any:
+def weight(value: Any, check: Callable[[Any], Any]) -> Any:
     """A weight that fits its type; ValueError in words for both kinds."""
     try:
         return check(value)
@@ -53,7 +53,7 @@ def fitting(value: Any, check: Callable[[Any], Any]) -> Any:
 
 
 Knots = Annotated[tuple[tuple[NotNegative, NotNegative], ...], AfterValidator(rising)]
-Weight = Annotated[NotNegative | Knots, WrapValidator(fitting)]
+Weight = Annotated[NotNegative | Knots, WrapValidator(weight)]
 
 
 @settings

@@ -129,19 +129,21 @@ class StandInEntry(Entry):
         encoder = new_encoder(generator, self.architecture, self.settings, average=True).to(device)
         found = standins.load(self.generator, generator.whole, "train", self.stand_ins)
         held_out = standins.load(self.generator, generator.whole, "test", HELD_OUT)
-        plain = features_of(encoder, found, distorted=False)
         if self.guided:
-            features = features_of(encoder, found, distorted=True)
             images = torch.stack([found.distorted(i) for i in range(len(found))])
-            known = torch.cat([features, plain]), torch.cat([found.codes, found.codes])
         else:
-            found, features = found.every_second(), plain[::2]
-            images, known = found.images, (features, found.codes)
+            found = found.every_second()
+            images = found.images
+        features, codes = features_of(encoder, found, self.guided), found.codes
         if not begun(self.name):
+            known = features, codes
+            if self.guided:
+                plain = features_of(encoder, found, distorted=False)
+                known = torch.cat([features, plain]), torch.cat([codes, codes])
             encoder.fit(*(x.to(device) for x in known), self.recipe.penalty)
         vgg = ReducedFeatures(pretrained.load_vgg16(), 2)
         tests = torch.stack([held_out.distorted(i) for i in range(HELD_OUT)])
-        return StandInTask(encoder, generator, vgg, images, features, found.codes, tests,
+        return StandInTask(encoder, generator, vgg, images, features, codes, tests,
                            self.scheduled_recipe(), device)
 
     def facts(self, task: StandInTask) -> dict:
