@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from idinvert import models
-from idinvert.codes import render, sample_codes
-from idinvert.data import standins, to_uint8
+from idinvert.data import standins, to_float
 from idinvert.nn import stylegan
-from idinvert.training import runs
+from idinvert.settings import SettingsError
+from idinvert.training import runs, zoo
 from idinvert.training.standins import Conventional, DomainGuided, Recipe
 from idinvert.training.train import train_entry
 
@@ -18,20 +18,28 @@ class Whole(stylegan.Generator):
 
     whole = property(lambda self: self)
 
+    def synthesis(self, w, noise="fixed", size=None):
+        return super().synthesis(w, noise)
+
 
 @pytest.fixture
-def photographs(own_registry, efficientnet, vgg16, monkeypatch):
-    """Instead of `ffhq` a generator of 32 px, and its samples as images."""
+def photographs(own_registry, efficientnet, vgg16, tmp_path, monkeypatch):
+    """Instead of `ffhq` a generator of 32 px. Returns the splits that were loaded."""
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
     torch.manual_seed(0)
     generator = Whole(resolution=32, z_dim=4, w_dim=4, channel_base=128, channel_max=16,
                       layerwise=True).eval()
 
-    def load(name, whole, split, count):
-        codes = sample_codes(whole, count, seed=("train", "test").index(split))
-        return standins.StandIns(to_uint8(render(whole, codes)), codes, split)
+    loaded = []
 
-    monkeypatch.setattr(models, "load_working", lambda name: copy.deepcopy(generator))
+    def load(name, whole, split, count):
+        loaded.append(split)
+        codes = [standins.code(whole, split, i) for i in range(count)]
+        return standins.StandIns(**standins.render(whole, codes), split=split)
+
+    monkeypatch.setattr(models, "load_working", lambda name, device: copy.deepcopy(generator))
     monkeypatch.setattr(standins, "load", load)
+    return loaded
 
 
 def entry(kind=DomainGuided, **settings):
@@ -46,14 +54,35 @@ def curve(name):
 
 
 def test_a_run_that_goes_on_takes_the_same_steps(photographs):
-    """The fit that it begins with is not made again."""
+    """The fit that it begins with is not made again, and what it needs is not loaded."""
     train_entry(entry(), checkpoint_kimg=0.064, device="cpu")
     train_entry(entry(name="parts-base"), kimg=0.064, checkpoint_kimg=0.064, device="cpu")
-    assert list(curve("parts-base")) == [0.064]
+    assert list(curve("parts-base")) == [0.064] and photographs == ["train", "test"] * 2
     train_entry(entry(name="parts-base"), checkpoint_kimg=0.064, device="cpu")
+    assert photographs == ["train", "test"] * 2 + ["test"]
     assert curve("parts-base") == curve("new-base")
     states = [models.load(name).state_dict() for name in ("new-base", "parts-base")]
     assert all(torch.equal(x, states[1][name]) for name, x in states[0].items())
+
+
+def test_a_published_model_goes_on_without_its_run(photographs, monkeypatch, tmp_path):
+    train_entry(entry(), kimg=0.064, device="cpu")
+    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "elsewhere"))
+    assert train_entry(entry(), device="cpu")["kimg"] == 0.128
+    assert photographs == ["train", "test", "test"]
+
+
+@pytest.mark.parametrize("batch", [4, 6])
+def test_every_step_takes_stand_ins_that_nothing_has_seen(photographs, batch):
+    """They lie beyond those of the fit, and depend on the step alone."""
+    new = entry(recipe=Recipe(batch=batch)).make_task().new
+    generator = models.load_working("portraits", "cpu")
+    for step in (0, 1, 2, 9, 1):  # in turn, and as where a run goes on
+        images, codes = new.of_step(step)
+        index = range(48 + step * batch, 48 + (step + 1) * batch)
+        assert torch.equal(images, standins.make(generator, "train", index))
+        known = torch.stack([standins.code(generator, "train", i) for i in index])
+        assert torch.allclose(codes, known)
 
 
 def test_eq_2_comes_nearer_to_the_images_than_eq_1(photographs):
@@ -76,6 +105,16 @@ def test_a_conventional_encoder_is_fitted_to_plain_samples_alone(photographs):
     train_entry(entry(Conventional, name="plain", kimg=0, recipe=Recipe()), device="cpu")
     card = models.card("plain")
     assert card["kimg"] == 0 and not runs.begun("plain")
-    task = entry(Conventional, name="plain-too", kimg=0, recipe=Recipe()).make_task()
-    found = standins.load("portraits", models.load_working("portraits"), "train", 48)
-    assert torch.equal(task.images, found.images[::2])
+    fitted = entry(Conventional, name="plain-too", kimg=0, recipe=Recipe()).make_task().encoder
+    found = standins.load("portraits", models.load_working("portraits", "cpu"), "train", 48)
+    features = fitted.features(to_float(found.images[::2]))
+    assert torch.allclose(fitted.mean, features.mean(0), atol=1e-5)
+
+
+def test_a_conventional_encoder_of_photographs_takes_no_steps(photographs):
+    plain = entry(Conventional, name="plain", kimg=0, recipe=Recipe())
+    with pytest.raises(ValueError, match="kimg must be 0"):
+        train_entry(plain, kimg=1, device="cpu")
+    listed = {"kind": "conventional_of_photographs", "generator": "ffhq", "kimg": 12}
+    with pytest.raises(SettingsError, match="zoo.yml, x.*kimg must be 0"):
+        zoo.parse({"x": listed})

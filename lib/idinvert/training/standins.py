@@ -3,12 +3,16 @@
 The features of the encoder's frozen network are computed once. A linear head then has its best
 weights by Eq. (1) in closed form, with which both kinds of encoders begin: the conventional one on
 plain samples, at which it stays, the domain-guided one on stand-ins as well. That goes on by Eq.
-(2) through the generator. There is no discriminator, which would see no real image: that the codes
-of the stand-ins are known, up to their distortions, takes its place.
+(2) through the generator, on new stand-ins in every step: those of the fit it knows by heart. There
+is no discriminator, which would see no real image: that the codes of the stand-ins are known, up to
+their distortions, takes its place.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -19,6 +23,7 @@ from tqdm import tqdm
 from idinvert import losses, models
 from idinvert.data import grid, standins, to_float
 from idinvert.models import pretrained
+from idinvert.nn.protocols import Generator
 from idinvert.nn.reduced import ReducedFeatures
 from idinvert.processes import ALONE, Share
 from idinvert.settings import Count, NotNegative, Positive, settings
@@ -47,39 +52,83 @@ class Recipe(ConventionalRecipe):
     vgg_share: Fraction = 0.5  # share of every batch of which VGG-16 takes features
 
 
+class Distorting:
+    """Distorts images in threads, as many as there are processors: a generator on a GPU renders
+    hundreds in the second, of which one thread distorts a third."""
+
+    def __init__(self, device: str):
+        # Beside a GPU each thread has a processor of its own; without one they share them with the
+        # networks, whose threads stay as many as they are.
+        alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        self.pool = ThreadPoolExecutor(os.cpu_count(), **(
+            alone if torch.device(device).type == "cuda" else {}))
+
+    def begin(self, images: Tensor, split: str, index: Iterable[int]) -> list[Future[Tensor]]:
+        """The stand-ins of images of a split, to be waited for."""
+        return [self.pool.submit(standins.distorted, image, standins.random(split, i, "image"))
+                for image, i in zip(images, index, strict=True)]
+
+
+class NewStandIns:
+    """Stand-ins of the split "train" from number `first` on, each of which is seen once.
+
+    Those of the next batch are rendered before they are asked for: while threads distort them,
+    the step on this batch is taken.
+    """
+
+    def __init__(self, generator: Generator, first: int, batch: int, device: str):
+        self.generator, self.first, self.batch = generator, first, batch
+        self.distorting = Distorting(device)
+        self.begun: dict[int, tuple[list[Future[Tensor]], Tensor]] = {}  # by their step
+
+    def of_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Stand-ins uint8 [N, 3, 256, 256] of a step, and the codes of the images [N, L, D]. They
+        depend on the step alone, so that a run which is continued sees what it would have seen."""
+        images, codes = self.begun.get(step) or self.begin(step)
+        self.begun = {step + 1: self.begin(step + 1)}
+        return torch.stack([image.result() for image in images]), codes
+
+    def begin(self, step: int) -> tuple[list[Future[Tensor]], Tensor]:
+        """Render the images of a step and let them be distorted."""
+        start = self.first + step * self.batch
+        index = range(start, start + self.batch)
+        made = standins.render(
+            self.generator, [standins.code(self.generator, "train", i) for i in index])
+        return self.distorting.begin(made["images"], "train", index), made["codes"]
+
+
 class StandInTask(ScheduledTask):
-    """Eq. (2) through the generator from features that are known.
+    """Eq. (2) through the generator, on new stand-ins in every step.
 
     Args:
         encoder: with a frozen network, see `nn.pooled`; its head is trained.
-        generator: frozen, at the size of the encoder's images.
+        generator: frozen, at the size of the encoder's images; its `whole` renders stand-ins.
         vgg: frozen, for the perceptual term.
-        images: uint8 [M, 3, r, r] stand-ins; features, codes: those of them [M, F], [M, L, D].
-        held_out: stand-ins that only evaluate.
+        held_out: uint8 [M, 3, r, r], stand-ins that only evaluate.
+        first: number of the first stand-in that is new.
     """
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module, vgg: nn.Module, images: Tensor,
-                 features: Tensor, codes: Tensor, held_out: Tensor, recipe: Recipe,
-                 device: str = "cpu"):
-        super().__init__(images, recipe, device, encoder=encoder)
-        self.features, self.codes = features, codes
+    def __init__(self, encoder: nn.Module, generator: nn.Module, vgg: nn.Module, held_out: Tensor,
+                 first: int, recipe: Recipe, device: str = "cpu"):
+        super().__init__(held_out[:0], recipe, device, encoder=encoder)
         self.generator, self.vgg = freeze(generator, device), freeze(vgg, device)
         self.held_out = to_float(held_out)
+        self.new = NewStandIns(self.generator.whole, first, self.batch, device)
         self.optimizers = [torch.optim.Adam(
             encoder.parameters(), recipe.learning_rate, (0.9, 0.99))]
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One step down Eq. (2) and, with its weight, Eq. (1)."""
         self.schedule(step)
-        index = torch.randint(len(self.images), (self.batch,))
-        target = to_float(self.images[index].to(self.device))
-        codes = self.encoder.code(self.features[index].to(self.device))
+        target, known = (x.to(self.device) for x in self.new.of_step(step))
+        target = to_float(target)
+        codes = self.encoder(target)
         image = self.run(self.generator.synthesis, codes)
         shown = [first_share(x, self.recipe.vgg_share) for x in (image, target)]
         loss, terms = losses.equation2(
             image, target, image_features=self.run(self.vgg, shown[0]),
             target_features=self.run(self.vgg, shown[1]), lambda_vgg=self.recipe.lambda_vgg)
-        terms["code"] = losses.equation1(self.codes[index].to(self.device), codes)
+        terms["code"] = losses.equation1(known, codes)
         descend(self.optimizers[0], loss + self.recipe.lambda_code * terms["code"])
         return self.means(terms)
 
@@ -100,13 +149,16 @@ class StandInTask(ScheduledTask):
 
 
 @torch.no_grad()
-def features_of(encoder: nn.Module, found: standins.StandIns, distorted: bool) -> Tensor:
-    """Features [N, F] of images, or of their stand-ins."""
-    parts = []
+def features_of(encoder: nn.Module, found: standins.StandIns, distorted: bool, device: str
+                ) -> Tensor:
+    """Features [N, F] of images, or of their stand-ins, on the device."""
+    parts, distorting = [], Distorting(device)
     for start in tqdm(range(0, len(found), FEATURE_BATCH), desc="features", unit="20 img"):
-        index = range(start, min(start + FEATURE_BATCH, len(found)))
-        images = [found.distorted(i) if distorted else found.images[i] for i in index]
-        parts.append(encoder.features(to_float(torch.stack(images))))
+        images = found.images[start:start + FEATURE_BATCH]
+        if distorted:
+            index = range(start, start + len(images))
+            images = torch.stack([x.result() for x in distorting.begin(images, found.split, index)])
+        parts.append(encoder.features(to_float(images.to(device))))
     return torch.cat(parts)
 
 
@@ -124,31 +176,31 @@ class StandInEntry(Entry):
     guided: ClassVar[bool]  # by stand-ins, not by plain samples alone
 
     def make_task(self, device: str = "cpu", share: Share = ALONE) -> StandInTask:
-        generator = models.load_working(self.generator)
+        generator = models.load_working(self.generator, device)
         torch.manual_seed(self.seed)
         encoder = new_encoder(generator, self.architecture, self.settings, average=True).to(device)
-        found = standins.load(self.generator, generator.whole, "train", self.stand_ins)
+        if not (begun(self.name) or models.exists(self.name)):
+            self.fit(encoder, generator, device)
         held_out = standins.load(self.generator, generator.whole, "test", HELD_OUT)
-        if self.guided:
-            images = torch.stack([found.distorted(i) for i in range(len(found))])
-        else:
-            found = found.every_second()
-            images = found.images
-        features, codes = features_of(encoder, found, self.guided), found.codes
-        if not begun(self.name):
-            known = features, codes
-            if self.guided:
-                plain = features_of(encoder, found, distorted=False)
-                known = torch.cat([features, plain]), torch.cat([codes, codes])
-            encoder.fit(*(x.to(device) for x in known), self.recipe.penalty)
-        vgg = ReducedFeatures(pretrained.load_vgg16(), 2)
         tests = torch.stack([held_out.distorted(i) for i in range(HELD_OUT)])
-        return StandInTask(encoder, generator, vgg, images, features, codes, tests,
-                           self.scheduled_recipe(), device)
+        vgg = ReducedFeatures(pretrained.load_vgg16(), 2)
+        return StandInTask(encoder, generator, vgg, tests, self.stand_ins, self.scheduled_recipe(),
+                           device)
+
+    def fit(self, encoder: nn.Module, generator: nn.Module, device: str) -> None:
+        """Eq. (1) in closed form on plain samples and, where they guide, on stand-ins."""
+        found = standins.load(self.generator, generator.whole, "train", self.stand_ins)
+        if not self.guided:
+            found = found.every_second()
+        ways = (True, False) if self.guided else (False,)
+        features = [features_of(encoder, found, distorted, device) for distorted in ways]
+        codes = found.codes.to(device)
+        encoder.fit(torch.cat(features), torch.cat([codes] * len(ways)), self.recipe.penalty)
 
     def facts(self, task: StandInTask) -> dict:
+        then = ", then new ones in every step" if self.guided else ""
         return {"average": True, "curve": curve(self.name), "domain": "photograph",
-                "data": f"{self.stand_ins} stand-ins, images of {self.generator}"}
+                "data": f"{self.stand_ins} stand-ins{then}, images of {self.generator}"}
 
 
 @task("conventional_of_photographs")
@@ -157,6 +209,13 @@ class Conventional(StandInEntry):
 
     role: ClassVar[str] = "conventional"
     guided: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kimg:
+            raise ValueError("kimg must be 0: a conventional encoder of photographs has its best "
+                             f"weights in closed form and takes no steps, not {self.kimg:g} "
+                             "thousand images of them.")
 
 
 @task("domain_guided_of_photographs")
