@@ -32,6 +32,7 @@ SPLITS = ("train", "test")
 SIZE = 256  # px
 PART = 100  # images of a file of the cache
 BATCH = 4  # images rendered at once
+BATCH_ON_GPU = 16  # else it waits to be told what to do
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,9 @@ def code(generator: Generator, split: str, index: int) -> Tensor:
 def render(generator: Generator, codes: list[Tensor]) -> dict[str, Tensor]:
     """Images, reduced to 256 px, and codes, as the cache keeps them."""
     codes, images = torch.stack(codes), []
+    batch = BATCH_ON_GPU if codes.is_cuda else BATCH
     with torch.autocast(codes.device.type, torch.bfloat16):
-        for part in codes.split(BATCH):
+        for part in codes.split(batch):
             images.append(to_uint8(generator.synthesis(part, size=SIZE)).cpu())
     return {"images": torch.cat(images), "codes": codes.cpu()}
 

@@ -66,14 +66,14 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
             torch.manual_seed(schedule.seed * SEED_STRIDE + step)
             for name, value in task.step(step).items():
                 total, count = sums.get(name, (0.0, 0))
-                sums[name] = (total + float(value), count + 1)
+                sums[name] = (total + exact(value), count + 1)
             step += 1
             bar.update(task.batch)
             now, done = time.monotonic(), step == steps
             stop = processes.any_of(stopped() or now - begun > schedule.minutes * 60)
             if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
                 rate = (step - tick_step) * task.batch / (now - tick_start)
-                means = {name: total / count for name, (total, count) in sums.items()}
+                means = {name: float(total) / count for name, (total, count) in sums.items()}
                 check_finite(folder, means)
                 append(folder, step, task.batch, spent + now - begun,
                        {"images_per_second": rate, **means})
@@ -81,6 +81,7 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
                 sums.clear()
                 tick_start, tick_step = now, step
             if writes and (done or stop or crossed(step, task.batch, schedule.checkpoint_kimg)):
+                sums = {name: (float(total), count) for name, (total, count) in sums.items()}
                 check_finite(folder, {name: total for name, (total, _) in sums.items()})
                 keep(task, folder, step, spent - begun, sums)
                 tick_start = time.monotonic()
@@ -89,6 +90,12 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
                     end_log(folder, step, task.batch, spent + now - begun)
                 return False
     return True
+
+
+def exact(value: Tensor | float) -> Tensor | float:
+    """A figure in double precision, where it is: to read it from a GPU would be to wait for that.
+    """
+    return value.detach().double() if isinstance(value, Tensor) else value
 
 
 def check_finite(folder: Path, means: dict[str, float]) -> None:
