@@ -1,11 +1,11 @@
 """Encoders of photographs, trained on stand-ins: see `data.standins`.
 
-The features of the encoder's frozen network are computed once. A linear head then has its best
-weights by Eq. (1) in closed form, with which both kinds of encoders begin: the conventional one on
-plain samples, at which it stays, the domain-guided one on stand-ins as well. That goes on by Eq.
-(2) through the generator, on new stand-ins in every step: those of the fit it knows by heart. There
-is no discriminator, which would see no real image: that the codes of the stand-ins are known, up to
-their distortions, takes its place.
+The encoder's network is frozen. A linear head on its features has its best weights by Eq. (1) in
+closed form, with which both kinds of encoders begin: the conventional one on plain samples, at
+which it stays, the domain-guided one on stand-ins as well. That goes on by Eq. (2) through the
+generator, on new stand-ins in every step, for it knows those of the fit by heart. There is no
+discriminator, which would see no real image: that the codes of the stand-ins are known, up to their
+distortions, takes its place.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Recipe(ConventionalRecipe):
 
 
 class Distorting:
-    """Distorts images in threads, as many as there are processors: a generator on a GPU renders
-    hundreds in the second, of which one thread distorts a third."""
+    """Distorts images in as many threads as there are processors: one alone distorts a hundred in a
+    second, of which a GPU renders more."""
 
     def __init__(self, device: str):
-        # Beside a GPU each thread has a processor of its own; without one they share them with the
-        # networks, whose threads stay as many as they are.
-        alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        self.pool = ThreadPoolExecutor(os.cpu_count(), **(
-            alone if torch.device(device).type == "cuda" else {}))
+        # Beside a GPU each thread has a processor for itself. Without one the networks need them
+        # too: the number of threads of PyTorch, which is that of the process, stays as it is.
+        gpu = torch.device(device).type == "cuda"
+        self.pool = ThreadPoolExecutor(
+            os.cpu_count(), initializer=lambda: gpu and torch.set_num_threads(1))
 
     def begin(self, images: Tensor, split: str, index: Iterable[int]) -> list[Future[Tensor]]:
         """The stand-ins of images of a split, to be waited for."""
@@ -72,8 +72,8 @@ class Distorting:
 class NewStandIns:
     """Stand-ins of the split "train" from number `first` on, each of which is seen once.
 
-    Those of the next batch are rendered before they are asked for: while threads distort them,
-    the step on this batch is taken.
+    Those of the next batch are rendered before they are asked for: threads distort them while the
+    step on this batch is taken.
     """
 
     def __init__(self, generator: Generator, first: int, batch: int, device: str):
@@ -82,8 +82,8 @@ class NewStandIns:
         self.begun: dict[int, tuple[list[Future[Tensor]], Tensor]] = {}  # by their step
 
     def of_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Stand-ins uint8 [N, 3, 256, 256] of a step, and the codes of the images [N, L, D]. They
-        depend on the step alone, so that a run which is continued sees what it would have seen."""
+        """Stand-ins uint8 [N, 3, 256, 256] of a step, and the codes [N, L, D] of their images. The
+        step alone chooses them: a run that is continued sees what it would have seen."""
         images, codes = self.begun.get(step) or self.begin(step)
         self.begun = {step + 1: self.begin(step + 1)}
         return torch.stack([image.result() for image in images]), codes
@@ -213,9 +213,8 @@ class Conventional(StandInEntry):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kimg:
-            raise ValueError("kimg must be 0: a conventional encoder of photographs has its best "
-                             f"weights in closed form and takes no steps, not {self.kimg:g} "
-                             "thousand images of them.")
+            raise ValueError(f"kimg must be 0, not {self.kimg:g}: a conventional encoder of "
+                             "photographs has its best weights in closed form and takes no steps.")
 
 
 @task("domain_guided_of_photographs")
