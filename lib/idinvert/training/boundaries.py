@@ -71,7 +71,7 @@ def seen(generator: nn.Module) -> Iterator[Boundary]:
 def changes(generator: nn.Module, fitted: list[Boundary], codes: Tensor) -> Tensor:
     """By how much a step along each of the boundaries changes each score, [A, A]: means over codes
     [N, L, D] that are moved by STEP to either side."""
-    rows = []
+    rows, codes = [], codes.to(generator.w_avg.device)
     for boundary in tqdm(fitted, "changes"):
         more, less = (standins.render(generator, list(manipulate(codes, boundary.direction, step)))
                       for step in (STEP, -STEP))
