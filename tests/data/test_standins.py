@@ -56,6 +56,14 @@ def test_command_replaces_no_photograph(ffhq, tmp_path, capsys):
         assert path.read_bytes() == before and not (tmp_path / "00003.png").exists()
 
 
+def test_command_without_a_folder_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--images", "1"], ["faces", "--images"]):
+        assert main(["data", "stand-ins", *words]) == 2
+        assert "data stand-ins faces/ --images 1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_blur_and_crop_keep_an_even_area_and_light_does_not():
     grey = torch.full((3, 32, 32), 0.25)
     rng = np.random.default_rng(0)

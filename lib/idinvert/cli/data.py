@@ -82,7 +82,10 @@ class StandIns:
 
     def run(self) -> None:
         """Write them and print their paths."""
-        if not self.images or min(self.images) < 0:
+        if not self.images:  # the only number was taken for the folder
+            raise UsageError("name a folder before --images, and at least one number after it: "
+                             "idinvert data stand-ins faces/ --images 1.")
+        if min(self.images) < 0:
             raise UsageError("--images takes numbers from 0.")
         check_writable(self.folder)
         made = standins.make(models.load("ffhq"), "test", self.images)
