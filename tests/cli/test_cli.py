@@ -161,12 +161,13 @@ def test_commands_without_a_batch_do_not_tell_of_one(monkeypatch, capsys):
 
 @pytest.mark.parametrize("variable", ["CACHE", "MODELS", "RUNS"])
 @pytest.mark.parametrize("below", [".", "own/.a.npy.71.partial"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP])
 def test_a_place_that_cannot_be_used_is_told_with_its_variable(
-        fails, variable, below, monkeypatch, tmp_path, capsys):
+        fails, variable, below, number, monkeypatch, tmp_path, capsys):
     for name in ("CACHE", "MODELS", "RUNS"):
         monkeypatch.setenv(f"IDINVERT_{name}", str(tmp_path / name))
     place = tmp_path / variable / below
-    fails(PermissionError(errno.EACCES, "Permission denied", str(place)))
+    fails(OSError(number, os.strerror(number), str(place)))
     assert main(["models"]) == 1
     shown = capsys.readouterr().err
     assert f"set IDINVERT_{variable} to a folder that you may write to." in shown
@@ -175,6 +176,8 @@ def test_a_place_that_cannot_be_used_is_told_with_its_variable(
 @pytest.mark.parametrize("words", [
     ["train", "face-stylegan"],
     ["boundaries", "--model", "own", "--unsupervised", "1"],
+    ["import", "a.npy", "own"],
+    ["invert", "a.png", "--model", "own", "--out", "FILE/inverted"],
     ["bench", "own", "--out", "FILE/table.csv"],
     ["data", "archive", "face", "--out", "FILE/face.zip"],
     ["data", "stand-ins", "FILE/faces"],
@@ -187,7 +190,7 @@ def test_places_are_tried_before_the_work(own_registry, words, tmp_path, monkeyp
     """Below a file nobody can write."""
     file = tmp_path / "file"
     file.touch()
-    if words[0] in ("train", "boundaries"):
+    if words[0] in ("train", "boundaries", "import"):
         monkeypatch.setattr("idinvert.models.folder", lambda: file)
     assert main([word.replace("FILE", str(file)) for word in words]) == 1
     assert f"Cannot be written to: {file}" in capsys.readouterr().err

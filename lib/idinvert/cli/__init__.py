@@ -35,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
 WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
 # Places that cannot be used
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 NARROWEST = 40  # columns of a terminal
 UNFINISHED = r"\.([^/]+)\.\d+\.partial$"  # as `files.replacing` names a file that is being written
 # Where a package is not named like its module

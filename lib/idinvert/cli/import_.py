@@ -19,7 +19,7 @@ from tyro.conf import Positional
 from idinvert import models
 from idinvert.models import importing
 
-from . import read_options
+from . import check_writable, read_options
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,6 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Import a file."""
     options = read_options(Command, arguments, __name__, __doc__)
+    check_writable(models.folder())
     names = importing.import_file(options.file, options.name, options.attribute, options.replace)
     print(f"{', '.join(names)} saved in {models.folder()}")

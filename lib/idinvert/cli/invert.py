@@ -42,7 +42,7 @@ from idinvert.photographs import Photographs, faces_of
 from idinvert.registry import nearest
 from idinvert.settings import Count
 
-from . import UsageError, read_options
+from . import UsageError, check_writable, read_options
 from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
@@ -112,6 +112,7 @@ def main(arguments: list[str]) -> int:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
     if any(takes_place(path.resolve(), options.out) for path in options.paths):
         raise UsageError(f"{options.out} holds the photographs: name another folder for --out.")
+    check_writable(options.out)
     share, start = processes.share(), time.monotonic()
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
