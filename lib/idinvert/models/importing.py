@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from idinvert.files import present
+from idinvert.files import locked, present
 
 from . import cards, store
 from .cards import ModelsError
@@ -38,21 +38,22 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     networks = contents(importer, file)
     normals = networks.pop("boundaries", None)
     targets = {role: companion_name(name, role) for role in networks}
-    for role, target in targets.items():
-        cards.check_name(target)
-        if not replace and cards.exists(target):
-            raise ModelsError(f"A model {target} exists: take another name, or --replace.")
-        if role in ("encoder", "conventional"):
-            check_fits(target, networks[role], name)
-    with watched(name):
-        for role, target in targets.items():
-            generator = {} if role == "generator" else {"generator": name}
-            store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
-                       **generator, imported=file.path.name, format=importer.title,
-                       imported_sha256=cards.file_sha256(file.path))
     saved = list(targets.values())
-    if normals is not None:
-        saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
+    with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
+        for role, target in targets.items():
+            cards.check_name(target)
+            if not replace and cards.exists(target):
+                raise ModelsError(f"A model {target} exists: take another name, or --replace.")
+            if role in ("encoder", "conventional"):
+                check_fits(target, networks[role], name)
+        with watched(name):
+            for role, target in targets.items():
+                generator = {} if role == "generator" else {"generator": name}
+                store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
+                           **generator, imported=file.path.name, format=importer.title,
+                           imported_sha256=cards.file_sha256(file.path))
+        if normals is not None:
+            saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
 
 

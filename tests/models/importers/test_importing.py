@@ -1,5 +1,9 @@
 """Files of other projects become models of the registry: `idinvert import`."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +68,27 @@ def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
     torch.save(content, checkpoint)
     assert main(["import", str(checkpoint), "own", "--replace"]) == 0
     assert "made for the one before, own-boundaries." in capsys.readouterr().err
+
+
+def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
+    """Though both have read their file before one of them saves."""
+    read, save, both = importing.contents, models.store.save, threading.Barrier(2, timeout=60)
+
+    def together(*arguments):
+        found = read(*arguments)
+        both.wait()
+        return found
+
+    def slowly(*arguments, **options):
+        time.sleep(0.3)
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(importing, "contents", together)
+    monkeypatch.setattr(models.store, "save", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(importing.import_file, checkpoint, "own") for _ in range(2)]
+        one, other = sorted((job.exception() for job in jobs), key=bool)
+    assert one is None and "A model own exists: take another name" in str(other)
 
 
 def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
