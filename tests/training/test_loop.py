@@ -248,3 +248,12 @@ def test_a_run_goes_on_with_another_batch_size(tmp_path):
     assert run(walk, tmp_path)
     assert walk.steps == [4, 5, 6, 7]
     assert [line["kimg"] for line in log(tmp_path)][-4:] == pytest.approx([0.25, 0.3, 0.35, 0.4])
+
+
+def test_figures_need_no_device_that_knows_double_precision(tmp_path, monkeypatch):
+    """Which the GPU of a Mac does not."""
+    def refuse(*_):
+        raise TypeError("the MPS framework doesn't support float64")
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    assert run(Walk(), tmp_path)
+    assert loop.exact(torch.tensor(0.1, requires_grad=True)) == torch.tensor(0.1).item()

@@ -47,7 +47,7 @@ def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequen
             raise ValueError(f"The scores of {name!r} are all equal: there is nothing to fit to.")
     columns = [quantiles(torch.as_tensor(values)) for values in scores.values()]
     table = torch.stack([*columns, torch.ones(len(codes), dtype=torch.float64)], 1)
-    flat = codes.flatten(1).double().cpu()
+    flat = codes.flatten(1).cpu().double()
     *ways, _ = torch.linalg.lstsq(table[:cut], flat[:cut]).solution.unflatten(1, codes.shape[1:])
     return [placed(name, way, layers[name], codes, column, share)
             for name, way, column in zip(scores, ways, columns, strict=True)]
@@ -83,7 +83,7 @@ def placed(name: str, way: Tensor, layers: Sequence[int], codes: Tensor, column:
     cut = round(TRAIN_SHARE * len(codes))
     normal = torch.zeros_like(way)
     normal[list(layers)] = F.normalize(way[list(layers)], dim=1)
-    along = (codes.double().cpu() * normal).sum((1, 2))
+    along = (codes.cpu().double() * normal).sum((1, 2))
     intercept = -float(along[:cut].median())
     count = max(1, round(share * (len(codes) - cut)))
     order = column[cut:].argsort() + cut

@@ -36,7 +36,7 @@ def directions(generator: nn.Module, layers: Sequence[int], count: Count) -> Ten
     if not weights or count > generator.w_dim:
         raise ValueError(f"There are from 1 to {generator.w_dim} directions, for one layer or more "
                          "that have a style.")
-    rows = nn.functional.normalize(torch.cat(weights).detach().double().cpu(), dim=1)
+    rows = nn.functional.normalize(torch.cat(weights).detach().cpu().double(), dim=1)
     found = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, :count].T
     largest = found.gather(1, found.abs().argmax(1, keepdim=True))
     return (found * largest.sign()).float()

@@ -93,9 +93,11 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
 
 
 def exact(value: Tensor | float) -> Tensor | float:
-    """A figure in double precision, where it is: to read it from a GPU would be to wait for that.
-    """
-    return value.detach().double() if isinstance(value, Tensor) else value
+    """A figure in double precision; on CUDA where it is: to read it would be to wait for the GPU.
+    Others, as that of a Mac, do not have that precision."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().double() if value.is_cuda else value.item()
 
 
 def check_finite(folder: Path, means: dict[str, float]) -> None:
