@@ -1,12 +1,28 @@
 """Steps that run as a CUDA graph do what they do one by one."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from idinvert.inversion import InDomain, Networks, Settings, graphs, optimise
 from idinvert.inversion.fast import FastNetworks
 from idinvert.inversion.graphs import FEWEST, recordable, recorded
-from idinvert.nn import encoder, stylegan, stylegan2, vgg
-from torch import nn
+from idinvert.nn import (
+    backbones,
+    e4e,
+    efficientnet,
+    encoder,
+    mobilestylegan,
+    noise_encoder,
+    pooled,
+    reduced,
+    stylegan,
+    stylegan2,
+    vgg,
+)
+from idinvert.nn.fast import accelerated
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SIZE, DIM, STEPS = 16, 8, 12
 CUDA = torch.device("cuda", 0)
@@ -128,9 +144,9 @@ def test_a_graph_gives_its_memory_back(exact):
 def test_a_graph_is_used_for_many_steps_of_known_networks_on_a_gpu():
     networks = made(stylegan, "cpu")
     parts = [networks.generator, networks.features, networks.encoder]
-    accelerated = FastNetworks(networks)
+    fast = FastNetworks(networks)
     assert recordable(CUDA, parts, FEWEST)
-    assert recordable(CUDA, [accelerated.generator, accelerated.encoder], 100)
+    assert recordable(CUDA, [fast.generator, fast.features, fast.encoder], 100)
     assert not recordable(torch.device("cpu"), parts, 100)
     assert not recordable(CUDA, parts, FEWEST - 1)
 
@@ -138,3 +154,41 @@ def test_a_graph_is_used_for_many_steps_of_known_networks_on_a_gpu():
         """A network of somebody else."""
 
     assert not recordable(CUDA, [*parts, nn.Sequential(Waits())], 100)
+
+
+class OnDevice(TorchDispatchMode):
+    """Refuses operations that a graph cannot hold: those that read values, or other memory."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        assert "_local_scalar_dense" not in str(operation)
+        assert all(a.is_meta for a in args if isinstance(a, Tensor)), operation
+        return operation(*args, **kwargs or {})
+
+
+def test_passes_of_known_networks_neither_read_values_nor_copy_numbers(monkeypatch):
+    """On the device "meta", where networks take the way that they take on a GPU."""
+    def tensor(*_, **__):
+        raise AssertionError("copied from the processor's memory")
+    small = mobilestylegan.Generator(4 * SIZE, DIM, DIM, 256, 16)
+    features = vgg.VGG16Features()
+    generators = [stylegan.Generator(SIZE, DIM, DIM, 64, 8, tanh=True),
+                  stylegan2.Generator(SIZE, DIM, DIM, 64, 8, clamp=256.0),
+                  reduced.ReducedGenerator(small, SIZE)]
+    lite = efficientnet.EfficientNetLite0().to("meta")
+    others = [features, reduced.ReducedFeatures(features, 2), encoder.Encoder(SIZE, DIM, 4, 8),
+              e4e.OffsetEncoder(SIZE, DIM, 4, 8), noise_encoder.NoiseEncoder(SIZE, DIM, 4, 8),
+              backbones.ResNet(SIZE, DIM), backbones.MobileNet(SIZE, DIM),
+              pooled.Encoder(SIZE, 6, DIM).attach(lite)]
+    generators += [accelerated(network, torch.float32) for network in generators]
+    others += [accelerated(network, torch.float32) for network in others[:6]]
+    assert recordable(CUDA, [*generators, *others], FEWEST)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has no "meta"
+    monkeypatch.setattr(torch, "tensor", tensor)
+    for network in [*generators, *others]:
+        network.to("meta").eval().requires_grad_(False)
+        synthesis = network in generators
+        shape = (2, network.num_layers, DIM) if synthesis else (2, 3, SIZE, SIZE)
+        x = torch.empty(shape, device="meta", requires_grad=True)
+        with OnDevice():
+            y = (network.synthesis if synthesis else network)(x)
+            torch.autograd.grad(y.sum(), x)
