@@ -371,6 +371,19 @@ def test_weights_without_a_card_are_told(tmp_path, monkeypatch):
         models.load("own")
 
 
+def test_boundaries_are_no_network(own_registry, tmp_path):
+    models.save_boundaries("own", [boundaries.Boundary("age", torch.ones(4, 4) / 4, 0.5, (0, 1))])
+    with pytest.raises(models.ModelsError, match="own-boundaries are the boundaries of own"):
+        models.load("own-boundaries")
+
+
+@pytest.mark.parametrize("name", ["own-boundaries", "own.202311231530"])
+def test_a_model_has_no_name_under_which_it_would_be_replaced_or_removed(own_registry, name):
+    with pytest.raises(models.ModelsError, match="take a"):
+        models.save(name, models.load("own"))
+    assert not models.exists(name)
+
+
 def test_models_are_named_not_reached_by_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     models.save("own", stylegan.Generator(8, 4, 4, channel_base=64, channel_max=8))

@@ -35,7 +35,6 @@ from tyro.conf import Positional
 
 import idinvert
 from idinvert.boundaries import Boundary
-from idinvert.codes import manipulate
 from idinvert.data import ImageError, Source, grid, write_image
 from idinvert.data.sources import text
 from idinvert.inversion import Inversion, files
@@ -44,7 +43,6 @@ from idinvert.inversion.methods import Method
 from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.inversion.results import check_unpacked
 from idinvert.photographs import Photographs
-from idinvert.registry import nearest
 
 from . import UsageError, check_image
 from ._origins import warn_of_codes
@@ -76,7 +74,7 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     paths, strengths = sorted_words(options.words)
     model, start = options.loaded_here(), time.monotonic()
-    moved(model, model.generator.w_avg[None], dict.fromkeys(strengths, 0.0))  # refuses wrong ones
+    model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
     source = None if are_codes(paths) else options.source(*paths)
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
@@ -94,7 +92,7 @@ def main(arguments: list[str]) -> None:
     rows = []
     for name, part in found:
         steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
-        image, = model.render(moved(model, part.codes, steps), part).clamp(-1, 1)
+        image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
         try:
             write_image(places[name], source.pasted(name, image) if options.paste else image)
             print(places[name], flush=True)
@@ -135,16 +133,6 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]
     if not paths or not strengths:
         raise UsageError("name an image and what to change: idinvert edit photo.jpg age=+3.")
     return paths, strengths
-
-
-def moved(model: idinvert.Model, codes: Tensor, steps: Mapping[str, float]) -> Tensor:
-    """As `Model.edit`, of attributes of any name, "self" and "codes" too."""
-    for name, size in steps.items():
-        if name not in model.boundaries:
-            raise ValueError(f"{model.name} has no boundary {name!r}: "
-                             f"{nearest(name, model.boundaries)}")
-        codes = manipulate(codes, model.boundaries[name].direction, size)
-    return codes
 
 
 def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Strength) -> float:

@@ -247,7 +247,7 @@ class Model:
         own = {field.name for field in fields(kind)}
         return kind(**{k: v for k, v in self.advice.items() if k in own} | settings)
 
-    def edit(self, codes: Tensor, **strengths: float) -> Tensor:
+    def edit(self, codes: Tensor, /, **strengths: float) -> Tensor:
         """Codes [N, L, D] moved along the boundaries of attributes (Eq. 5), each by its strength.
 
         A strength is a number or one for each code [N]; positive adds the attribute. Its unit is

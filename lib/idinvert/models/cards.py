@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from idinvert.files import cache_folder, stamp
 from idinvert.settings import LARGEST, checked
 
 from . import sources
-from .roles import DEFAULT, companion_name, with_role
+from .roles import DEFAULT, ENDINGS, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
@@ -99,6 +100,20 @@ def check_name(name: str) -> None:
                           f"{LONGEST_NAME} bytes.")
 
 
+def check_new_name(name: str) -> None:
+    """ModelsError unless a new model can have this name: its files would take the place of the
+    boundaries of another one, or these theirs; or they would be taken for weights of another one
+    that are left from before, and removed."""
+    check_name(name)
+    if re.search(r"\.[0-9a-f]{12}$", name):
+        raise ModelsError(f"{name!r} ends like weights that are left over, which are removed: take "
+                          "a name without a dot before the last 12 digits.")
+    generator = name.removesuffix(ENDINGS["boundaries"])
+    if generator != name:
+        raise ModelsError(f"{name!r} is what the boundaries of {generator!r} are called: take "
+                          "another name.")
+
+
 def read_hashed(path: Path) -> tuple[bytes, str]:
     """Content and SHA-256 of a file; the hash is kept for `file_sha256`."""
     before, content = stamp(path), path.read_bytes()
@@ -148,6 +163,9 @@ def card(name: str) -> dict:
     path = find(f"{name}.json")
     if path is None and name in sources.SOURCES:
         return sources.described(name)
+    generator = name.removesuffix(ENDINGS["boundaries"])
+    if path is None and generator != name and find(f"{name}.safetensors"):
+        raise ModelsError(f"{name} are the boundaries of {generator}, and no network.")
     if path is None and (weights := find(f"{name}.safetensors")):
         raise ModelsError(f"{weights} has no card {name}.json beside it: put both there, or remove "
                           "the weights.")

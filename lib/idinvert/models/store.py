@@ -31,7 +31,7 @@ from .cards import (
     advice,
     card,
     check_card,
-    check_name,
+    check_new_name,
     digest,
     fetched,
     file_sha256,
@@ -247,10 +247,11 @@ def save(name: str, network: nn.Module, *,
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
     `codec.packed`. relative_to: a model; the difference from it is stored, see `codec.stored`.
     Other models that are stored relative to the one that is replaced are first stored whole.
-    ModelsError: a network of no registered class, facts that are none of a card, or numbers that
-    are not finite in what they are stored in. Nothing is written then.
+    ModelsError: a name that no new model can have, a network of no registered class, facts that are
+    none of a card, or numbers that are not finite in what they are stored in. Nothing is written
+    then.
     """
-    check_name(name)
+    check_new_name(name)
     if not hasattr(network, "architecture"):
         raise ModelsError(f"{type(network).__name__} cannot be saved: its class is not registered "
                           "(see idinvert.nn.architecture).")

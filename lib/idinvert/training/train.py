@@ -103,7 +103,7 @@ def is_finished(entry: Entry) -> bool:
 def check_name(entry: Entry) -> None:
     """ValueError if a model, or what is published beside one of images of one's own, takes the name
     of another one."""
-    importing.check_new_name(entry.name)
+    models.check_new_name(entry.name)
     for part in entry.published if entry.images else ():
         beside = models.companion_name(entry.name, part.role) if part.role else entry.name
         models.check_name(beside)
