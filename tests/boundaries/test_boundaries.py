@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -205,13 +206,14 @@ def test_conditions_that_leave_nothing_are_refused():
         condition(a, Boundary("c", torch.ones(2, 8), 0.0, (0, 1)))
 
 
-def test_saved_boundaries_come_back_exactly(tmp_path):
+@pytest.mark.parametrize("name", ["b.safetensors", os.fsdecode(b"\xff.safetensors")], ids=ascii)
+def test_saved_boundaries_come_back_exactly(tmp_path, name):
     originals = [
         random_boundary("smile", 3, "layer", (1, 2)),
         condition(random_boundary("age", 1), random_boundary("pose", 2)),
     ]
-    boundaries.save(originals, tmp_path / "b.safetensors")
-    loaded = boundaries.load(tmp_path / "b.safetensors")
+    boundaries.save(originals, tmp_path / name)
+    loaded = boundaries.load(tmp_path / name)
     assert list(loaded) == ["smile", "age | pose"]
     for old, new in zip(originals, loaded.values(), strict=True):
         assert torch.equal(old.normal, new.normal) and old.intercept == new.intercept

@@ -1,5 +1,7 @@
 """Stand-ins: each depends on its number alone, and what is done to them is what it says."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,9 @@ def generator():
     return Generator(256, 8, 8, 1024, 8).eval()
 
 
-def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+@pytest.mark.parametrize("name", ["cache", os.fsdecode(b"\xff")], ids=ascii)
+def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / name))
     monkeypatch.setattr(standins, "PART", 4)
     first = standins.load("tiny", generator, "train", 6, progress=False)
     assert torch.equal(first.codes[5], standins.code(generator, "train", 5))

@@ -74,7 +74,7 @@ def load(name: str, generator: Generator, split: str = "train", count: int = 100
             found = render(generator, codes)
             with replacing(path) as temporary:
                 safetensors.torch.save_file(found, temporary)
-        parts.append(safetensors.torch.load_file(path))
+        parts.append(safetensors.torch.load(path.read_bytes()))
     images, codes = (torch.cat([part[what] for part in parts])[:count]
                      for what in ("images", "codes"))
     return StandIns(images, codes, split)
