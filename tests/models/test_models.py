@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,19 @@ def test_a_damaged_card_is_named(saved, tmp_path):
     (tmp_path / "face-tiny.json").write_text("[]")
     with pytest.raises(models.ModelsError, match="face-tiny.json is no card of a model"):
         models.load("face-tiny")
+
+
+def test_pipes_and_links_to_nothing_are_no_models(own_registry, tmp_path):
+    """Nothing waits for what a pipe may bring."""
+    place = tmp_path / "weights"
+    for end in ("json", "safetensors"):
+        os.mkfifo(place / f"pipe.{end}")
+        (place / f"link.{end}").symlink_to("nowhere")
+        (place / f"named.{end}").symlink_to(f"own.{end}")
+    assert models.names() == ["named", "own", "own-base"]
+    assert not models.exists("pipe") and not models.exists("link") and models.exists("named")
+    with pytest.raises(models.ModelsError, match="Unknown model 'pipe'"):
+        models.card("pipe")
 
 
 @pytest.mark.parametrize("change", [

@@ -72,18 +72,25 @@ def find(file: str) -> Path | None:
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:
         places.append(sources.folder())
-    return next((path / file for path in places if (path / file).exists()), None)
+    return next((path / file for path in places if is_there(path / file)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is a file, or a folder, which whoever reads it tells; no link to nothing, and
+    no pipe or device, whose content may never come."""
+    return path.is_file() or path.is_dir()
 
 
 def fetched(name: str) -> bool:
     """Whether a model is one of `sources`, and no folder has another of that name."""
-    return name in sources.SOURCES and not any((path / f"{name}.json").exists()
+    return name in sources.SOURCES and not any(is_there(path / f"{name}.json")
                                                for path in folders())
 
 
 def names() -> list[str]:
     """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched."""
-    return sorted({path.stem for place in folders() for path in place.glob("*.json")})
+    return sorted({path.stem for place in folders() for path in place.glob("*.json")
+                   if is_there(path)})
 
 
 def exists(name: str) -> bool:
