@@ -20,6 +20,7 @@ from .cards import (
     folder,
     folders,
     names,
+    sound,
 )
 from .roles import DEFAULT, ROLES, companion_name
 from .store import (
@@ -37,4 +38,4 @@ from .store import (
 __all__ = ["DEFAULT", "ROLES", "ModelsError", "advice", "card", "check_generator", "check_name",
            "check_new_name", "companion", "companion_name", "companions", "digest", "exists",
            "file_sha256", "folder", "folders", "load", "load_boundaries", "load_working", "loaded",
-           "names", "read", "save", "save_boundaries", "state"]
+           "names", "read", "save", "save_boundaries", "sound", "state"]

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def names() -> list[str]:
     """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched."""
     return sorted({path.stem for place in folders() for path in place.glob("*.json")
                    if is_there(path)})
+
+
+def sound() -> dict[str, dict]:
+    """The cards of all models in the folders, by name; files that are none are left out."""
+    found = {}
+    for name in names():
+        with suppress(ModelsError, OSError):
+            found[name] = card(name)
+    return found
 
 
 def exists(name: str) -> bool:
@@ -229,8 +239,7 @@ def companions(generator: str, role: str) -> dict[str, str]:
         return {DEFAULT: generator} if exists(generator) else {}
     if role == "boundaries":
         return {DEFAULT: own} if find(f"{own}.safetensors") else {}
-    cards = {name: found for name in names()
-             if (found := card(name))["role"] == role}
+    cards = {name: found for name, found in sound().items() if found["role"] == role}
     found = {described.get("variant", DEFAULT): name for name, described in cards.items()
              if described.get("generator") == generator}
     if not found and role == "classifier" and find(f"{generator}.json"):
@@ -248,7 +257,9 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
         return found[variant]
     if not exists(generator):
         card(generator)  # names the nearest models
+    own = companion_name(generator, role, variant)
+    if find(f"{own}.json"):
+        card(own)  # tells that it is damaged
     wanted = role if variant == DEFAULT else f"{role} {variant!r}"
     others = f"; of that role it has {', '.join(found)}" if found else ""
-    raise ModelsError(f"{generator} has no {wanted}: train or import "
-                      f"{companion_name(generator, role, variant)}{others}.")
+    raise ModelsError(f"{generator} has no {wanted}: train or import {own}{others}.")

@@ -37,8 +37,8 @@ from .cards import (
     file_sha256,
     find,
     folder,
-    names,
     read_hashed,
+    sound,
     weights_path,
 )
 from .roles import companion_name, with_role
@@ -261,8 +261,8 @@ def save(name: str, network: nn.Module, *,
         raise ModelsError(f"{name} cannot be stored in {dtype}: take a type of floats.")
     check_facts(facts)
     replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
-    for dependent in names():
-        if card(dependent).get("relative_to") == replaced:
+    for dependent, described in sound().items():
+        if described.get("relative_to") == replaced:
             store_whole(dependent)
     parent = None
     if relative_to:
