@@ -16,7 +16,7 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Entry = TypeVar("Entry")
 PLUGINS = "IDINVERT_PLUGINS"
@@ -33,6 +33,8 @@ class Registry(Mapping[str, Entry]):
     Args:
         kind: what an entry is, for messages ("inversion method").
         package: the package whose modules define entries.
+        fits: whether an object can be an entry; anything can if it is not given.
+        needs: what `fits` asks for, for messages.
 
     >>> colours = Registry("colour", package="")
     >>> @colours.register("red")
@@ -45,14 +47,19 @@ class Registry(Mapping[str, Entry]):
     idinvert.registry.RegistryError: Unknown colour 'rad': did you mean 'red'?
     """
 
-    def __init__(self, kind: str, package: str):
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, fits: Callable[[Any], bool] = lambda _: True,
+                 needs: str = ""):
+        self.kind, self.package, self.fits, self.needs = kind, package, fits, needs
         self.entries: dict[str, Entry] = {}
         self.complete = False
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """A decorator that registers what it decorates; RegistryError: the name is taken."""
+        """A decorator that registers what it decorates; RegistryError: the name is taken or no
+        text, or the entry is of another kind."""
         def add(entry: Entry) -> Entry:
+            if not (isinstance(name, str) and self.fits(entry)):
+                raise RegistryError(f"{name!r:.60} is no {self.kind}: "
+                                    f"{self.needs or 'its name needs to be a text'}.")
             other = self.entries.get(name)
             if other is not None and origin(other) != origin(entry):
                 raise RegistryError(f"Two entries are named {self.kind} {name!r}, in "

@@ -444,6 +444,14 @@ def test_a_plug_in_that_fails_is_named_in_one_line(tmp_path, code, reason):
                              f"{reason}\n")
 
 
+def test_who_stops_a_plug_in_stops_the_command(tmp_path):
+    (tmp_path / "slow_plugin.py").write_text("raise KeyboardInterrupt")
+    result = python("-m", "idinvert", "invert", "a.png", "--model", "face-stylegan-layerwise",
+                    env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}",
+                         "IDINVERT_PLUGINS": "slow_plugin"})
+    assert result.returncode == 130 and "stopped" in result.stderr
+
+
 def test_run_ends_with_a_picture_to_open(tmp_path, monkeypatch, capsys):
     """Images of faces come before curves."""
     files = ["figures/fig10.png", "figures/fig11.jpg", "tables/fig10.csv"]

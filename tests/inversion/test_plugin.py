@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from idinvert.data import write_image
+from idinvert.inversion import METHODS
+from idinvert.registry import RegistryError
 
 TOY = '''
 from idinvert.inversion import METHODS, Inversion
@@ -86,6 +88,24 @@ def test_method_of_a_plugin_is_found_everywhere(run, tmp_path):
         np.testing.assert_allclose(row["code"], 3 * np.array(told["average"]), rtol=1e-6)
     noted = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert (noted["method"], noted["factor"]) == ("toy", 3.0)
+
+
+@pytest.mark.parametrize("change", [
+    ("@settings\nclass Toy:", "@vars\nclass Toy:"), ("@settings\n", ""), ("invert(", "inverted("),
+    ('title = "Toy"', ""), ("needs = (", "needs = None, ("), ('"encoder"', '"coder"'),
+    ('register("toy")', "register(5)"),
+], ids=lambda change: change[1])  # fmt: skip
+def test_what_is_no_method_is_refused(change):
+    with pytest.raises(RegistryError, match="is no inversion method: it needs to be a class of se"):
+        exec(TOY.replace(*change), {"__name__": "toys"})
+    assert not {"toy", 5} & {*METHODS.entries}
+
+
+def test_a_plugin_of_what_is_no_method_is_left_out_in_a_sentence(run, tmp_path):
+    (tmp_path / "toys.py").write_text(TOY.replace("invert(", "inverted("))
+    done = run("toys", "import idinvert; print(idinvert.load('own', 'cpu').available())")
+    assert done.returncode == 0 and "'in-domain'" in done.stdout and "'toy'" not in done.stdout
+    assert "The plug-in toys is left out: RegistryError: 'toy' is no inv" in done.stderr
 
 
 def test_second_method_of_one_name_is_refused(run, tmp_path):

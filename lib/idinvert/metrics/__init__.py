@@ -59,7 +59,9 @@ class Metric:
         return self.function
 
 
-METRICS: Registry[Metric] = Registry("metric", __name__)
+METRICS: Registry[Metric] = Registry(
+    "metric", __name__, lambda entry: isinstance(entry, Metric) and callable(entry.function),
+    "it needs to be a function that `metric` decorates")
 
 
 def metric(name: str, **facts: Any) -> Callable[[Function], Function]:
