@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 
 import numpy as np
@@ -105,6 +106,45 @@ def test_sixteen_bits_are_scaled(level, expected, suffix, tmp_path):
     path = tmp_path / f"image.{suffix}"
     Image.fromarray(np.full((20, 20), level, np.uint16)).save(path)
     assert colour_of(path) == [expected] * 3
+
+
+def test_grey_that_is_none_in_sixteen_bits_is_white(tmp_path):
+    image = Image.fromarray(np.full((20, 20), 1000, np.uint16))
+    for transparency, expected in ((1000, 255), (1001, 4)):
+        image.save(tmp_path / "image.png", transparency=transparency)
+        assert colour_of(tmp_path / "image.png") == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("depth", "tags"),
+    [(16, {262: [1]}), (8, {262: [0]}), (16, {258: [16] * 3, 262: [2], 277: [3]}),
+     (16, {262: [0]}), (12, {262: [1]}), (16, {262: [1], 339: [2]}), (8, {262: [1], 339: [2]}),
+     (16, {258: [16] * 3, 262: [2], 277: [3], 284: [2]})],
+    ids=str)
+def test_tiffs_whose_pixels_would_be_misread_are_refused(depth, tags, tmp_path):
+    """Pillow gave negatives, dark images and mixed colours of them."""
+    tags = {256: [16], 257: [16], 258: [depth], 259: [1], 277: [1], 278: [16], **tags}
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff(tags, bytes(16 * 16 * 2 * len(tags[258]))))
+    if 339 in tags or 284 in tags or depth == 12 or (depth, tags[262]) == (16, [0]):
+        with pytest.raises(ImageError, match="image.tif is a TIFF whose pixels .* save it as PNG"):
+            read_image(path, 8)
+    else:
+        assert colour_of(path) == [255 * (tags[262] == [0])] * 3
+
+
+def tiff(tags, data):
+    """A TIFF with short numbers as tags and one strip of pixels."""
+    table, values = b"", b""
+    start = 8 + 2 + 12 * (len(tags) + 2) + 4
+    place = start + 2 * sum(len(found) for found in tags.values() if len(found) > 2)
+    for tag, found in sorted({**tags, 273: [place], 279: [len(data)]}.items()):
+        packed = struct.pack(f"<{len(found)}H", *found)
+        if len(packed) > 4:
+            values, packed = values + packed, struct.pack("<I", start + len(values))
+        table += struct.pack("<HHI", tag, 3, len(found)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 2)
+    return head + table + bytes(4) + values + data
 
 
 @pytest.mark.parametrize(
