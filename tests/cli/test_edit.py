@@ -289,3 +289,23 @@ def check_refused(content, capsys):
     assert main(["edit", "code.npz", "age=1", "--model", "own", "--device", "cpu"]) == 1
     error = capsys.readouterr().err
     assert "code.npz" in error and "codes" in error and "not foreseen" not in error
+
+
+def test_results_stay_in_their_folder_from_wherever(photo, tmp_path, monkeypatch, capsys):
+    """Also where a path goes up: edited/../2.png would be another photograph."""
+    here = tmp_path / "here"
+    write_image(here / "1.png", torch.zeros(3, 8, 8))
+    write_image(here / "photo.png", torch.zeros(3, 8, 8))
+    before = (here / "photo.png").read_bytes()
+    monkeypatch.chdir(here)
+    assert main(["edit", "../photo.png", "1.png", "age=1", *FAST]) == 0
+    assert capsys.readouterr().out.split() == ["edited/photo.png", "edited/here/1.png"]
+    assert main(["invert", "..", "../here/../photo.png", "1.png", *FAST, "--out", "../out"]) == 0
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz")}
+    assert found == {f"out/codes/{tmp_path.name}/{name}.npz"
+                     for name in ("photo", "here/1", "here/photo", "here/edited/photo",
+                                  "here/edited/here/1")}
+    assert main(["edit", "1.png", "../out/codes.npy", "age=1", *FAST]) == 1
+    names = [f"../out/codes/{tmp_path.name}/photo.npz", f"../out/codes/{tmp_path.name}/here/1.npz"]
+    assert main(["edit", *names, "age=1", "--out", "codes", *FAST]) == 0
+    assert (here / "codes/here/1.png").exists() and (here / "photo.png").read_bytes() == before

@@ -36,7 +36,7 @@ from tyro.conf import Positional
 import idinvert
 from idinvert.boundaries import Boundary
 from idinvert.data import ImageError, Source, grid, write_image
-from idinvert.data.sources import text
+from idinvert.data.sources import from_root, text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
@@ -189,7 +189,7 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
 
 def code_names(paths: Sequence[Path]) -> list[str]:
     """Names of files of codes, without suffixes, from the folder on that they share."""
-    absolute = [path.absolute() for path in paths]
+    absolute = [from_root(path) for path in paths]
     common = os.path.commonpath([path.parent for path in absolute])
     return [text(path.relative_to(common).with_suffix("").as_posix()) for path in absolute]
 

@@ -91,7 +91,7 @@ def open_source(*paths: str | Path) -> Source:
     sources = [source_at(Path(path)) for path in paths]
     if len(sources) == 1:
         return sources[0]
-    absolute = [Path(path).absolute() for path in paths]
+    absolute = [from_root(Path(path)) for path in paths]
     common = os.path.commonpath([path.parent for path in absolute])
     found, others = {}, []
     for path, source in zip(absolute, sources):
@@ -106,6 +106,14 @@ def open_source(*paths: str | Path) -> Source:
         return source.encoded(own)
 
     return Source(list(found), encoded, others)
+
+
+def from_root(path: Path) -> Path:
+    """A path from the root on, without "..", by which names of results would leave their folder;
+    links stay links where they can."""
+    if ".." not in path.parts:
+        return path.absolute()
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
 
 def source_at(path: Path) -> Source:
