@@ -209,6 +209,8 @@ def test_names_of_results():
         assert len(folded) == len(names)  # also where letters and accents are folded
         assert f"{found['y.jpg']}.png" != "y.png"  # the folder of the other one's images
         assert all(len(file.encode()) < 230 for file in found.values())
+    deep = [f"{'x/' * 2500}{name}" for name in ("a.png", "b.png")]  # as a zip may say
+    assert all(len(file) < 2100 for file in files.file_names(deep).values())
     # later images take none of the names that earlier ones have
     assert files.file_names(["x.jpg", "x.png"], {"x.png": "x"}) == {"x.png": "x", "x.jpg": "x.jpg"}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import posixpath
 import re
 import struct
 import subprocess
@@ -169,7 +170,9 @@ def visible(names: Iterable[str]) -> list[str]:
 def folder_source(folder: Path) -> Source:
     """Image files of a folder and its subfolders."""
     files, others = {}, []
-    for name, path in walk(folder, others):
+    found = list(walk(folder, others))
+    check_once(folder, (name for name, _ in found))
+    for name, path in found:
         if is_image(name, lambda path=path: beginning(path)):
             files[name] = path
         else:
@@ -230,13 +233,12 @@ def zip_source(path: Path) -> Source:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{path} is no readable zip file.") from error
-    names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in archive.namelist() if posixpath.basename(name) not in ("", ".")]
     for name in names:
         if leaves(name):
             raise ValueError(f"{path} has the name {name[:80]!r}, which leaves its folder.")
-    twice, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
-    if count > 1:
-        raise ValueError(f"{path} has the name {twice[:80]!r} twice: pack it again.")
+    own = [text(posixpath.normpath(name)) for name in names]
+    check_once(path, own)
 
     def unpacked(name: str, most: int) -> bytes:
         if archive.getinfo(name).compress_type not in UNPACKED:
@@ -250,11 +252,19 @@ def zip_source(path: Path) -> Source:
             raise ImageError(f"{name} has more than {LARGEST_FILE >> 20} MB.")
         return data
 
-    names = {text(name): name for name in names if not is_added(name)}
+    names = {shown: name for shown, name in zip(own, names) if not is_added(name)}
     taken = {shown for shown, name in names.items()
              if is_image(name, lambda name=name: unpacked(name, BEGINNING))}
     return Source(sorted(taken, key=natural), lambda shown: encoded(names[shown]),
                   visible(names.keys() - taken))
+
+
+def check_once(place: Path, names: Iterable[str]) -> None:
+    """ValueError if two files have the same name, by which one would pass for the other."""
+    twice, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(f"{place} has the name {twice[:80]!r} twice, as names are written: give "
+                         "one of the files another name.")
 
 
 def leaves(name: str) -> bool:
@@ -273,6 +283,7 @@ def lmdb_source(folder: Path) -> Source:
         raise ImportError(f"Reading {folder} needs lmdb: install it with pip install lmdb.")
     reader = LMDBReader(folder)
     keys = reader.start()
+    check_once(folder, map(key_name, keys))
     by_name = {key_name(key): key for key in keys}
     return Source(list(by_name), lambda name: reader.value(by_name[name]))
 
@@ -387,7 +398,9 @@ def image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         return [source]
-    files = {name: path for name, path in walk(source, [])
+    found = list(walk(source, []))
+    check_once(source, (name for name, _ in found))
+    files = {name: path for name, path in found
              if is_image(name, lambda path=path: beginning(path))}
     if not files:
         raise ImageError(f"{source} holds no image files.")

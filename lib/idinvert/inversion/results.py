@@ -26,6 +26,7 @@ TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 SUFFIXES = (".npz", ".png", ".txt")
 LARGEST = 1 << 30  # bytes of a file of a code
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
+LONGEST_WHOLE = 2000  # bytes of all parts; systems take 4,095 of a path
 
 
 class Results:
@@ -162,11 +163,15 @@ def place(name: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name whose parts no file system finds too long; what is cut off is told by a hash."""
+    """A name that no file system finds too long, nor a part of it; what is cut off is told by a
+    hash."""
     parts = name.split("/")
     for i, part in enumerate(parts):
         data = part.encode()
         if len(data) > LONGEST:
             kept = data[:LONGEST - 18].decode(errors="ignore")
             parts[i] = f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
-    return "/".join(parts)
+    whole = "/".join(parts)
+    if len(data := whole.encode()) > LONGEST_WHOLE:
+        return f"{hashlib.sha256(data).hexdigest()[:16]}/{parts[-1]}"
+    return whole
