@@ -134,6 +134,7 @@ def test_a_photograph_that_vanishes_meanwhile_stops_no_other(photo, tmp_path, mo
     (["photo.png", "age=1", "--face", "2"], 2, "faces that are found, but own takes whole images"),
     (["photo.png", "age=1", "age=2"], 2, "'age' is changed twice: name it once."),
     (["photo.png", "age=1", "--sheet", "edited.png"], 2, "is to hold an edited image"),
+    (["code.npy", "age=1", "--sheet", "sheet.png"], 2, "--sheet shows photographs"),
     (["photo.png"], 2, "name an image and what to change"),
     (["age=3"], 2, "name an image and what to change"),
     (["nothing.png", "age=3"], 1, "nothing.png does not exist"),
@@ -309,3 +310,13 @@ def test_results_stay_in_their_folder_from_wherever(photo, tmp_path, monkeypatch
     names = [f"../out/codes/{tmp_path.name}/photo.npz", f"../out/codes/{tmp_path.name}/here/1.npz"]
     assert main(["edit", *names, "age=1", "--out", "codes", *FAST]) == 0
     assert (here / "codes/here/1.png").exists() and (here / "photo.png").read_bytes() == before
+
+
+def test_sheets_that_are_too_high_are_told_before_the_work(photo, monkeypatch, capsys):
+    """A sheet of many photographs took gigabytes, and formats refused it after the work."""
+    write_image("more.png", torch.zeros(3, 8, 8))
+    monkeypatch.setattr("idinvert.cli.edit.WIDEST", 15)
+    words = ["edit", "photo.png", "more.png", "age=1", "--sheet", "sheet.png", *FAST]
+    assert main(words) == 2
+    assert "a sheet of 2 images would be too high: edit at most 1 at" in capsys.readouterr().err
+    assert not Path("edited").exists()

@@ -167,6 +167,15 @@ def test_sheet_shows_photograph_inversion_and_edit(photograph):
         assert not np.array_equal(shown[:, 8:16], shown[:, 16:])
 
 
+def test_a_squeezed_picture_is_not_put_back_as_a_square(photograph, capsys):
+    """Nor does --squeeze do nothing without a word."""
+    words = ["edit", "photo.png", "age=+3", "--squeeze", *FAST]
+    assert main(words) == 2
+    assert "--squeeze is for whole images, but faces are cut out" in capsys.readouterr().err
+    assert main([*words, "--no-align", "--paste"]) == 2
+    assert "--paste puts a square back where it was" in capsys.readouterr().err
+
+
 def test_inverted_face_is_compared_with_its_crop(photograph, capsys):
     assert main(["invert", "photo.png", *FAST]) == 0
     with Image.open("photo.png") as photo:

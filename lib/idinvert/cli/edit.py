@@ -52,6 +52,7 @@ CODES = (".npz", ".npy")
 LARGEST = 20.0  # strength of an edit; beyond it nothing is left of the image
 SWITCH = {"on": 0.95, "off": 0.05}  # share of samples that have less of the attribute
 SAMPLES = 1000  # of these
+WIDEST = 16_383  # px of a picture of several, as WebP has them at most
 
 Strength = float | str  # a number, or a word of SWITCH
 
@@ -78,6 +79,10 @@ def main(arguments: list[str]) -> None:
     source = None if are_codes(paths) else options.source(*paths)
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
+    if options.paste and options.squeeze:
+        raise UsageError("--paste puts a square back where it was: leave out --squeeze.")
+    if options.sheet and source is None:
+        raise UsageError("--sheet shows photographs, and codes have none: leave it out.")
     if source is None:
         names, parts = read_codes(paths, model)
         found = zip(names, singles(parts))
@@ -88,6 +93,10 @@ def main(arguments: list[str]) -> None:
         check_image(path, paths)
     if options.sheet and options.sheet.resolve() in {path.resolve() for path in places.values()}:
         raise UsageError(f"{options.sheet} is to hold an edited image: name another --sheet.")
+    most = WIDEST // min(model.whole.resolution, SHOWN_SIZE)
+    if options.sheet and len(names) > most:
+        raise UsageError(f"a sheet of {len(names)} images would be too high: edit at most {most} "
+                         "at a time, or leave out --sheet.")
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
     rows = []
     for name, part in found:

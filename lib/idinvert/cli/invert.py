@@ -82,7 +82,8 @@ class Common:
 
     def source(self, *paths: Path) -> Source:
         """The images of paths; of a model of photographs, their faces. UsageError: a path holds
-        results, among which there are images of several kinds, or --face chooses among none."""
+        results, among which there are images of several kinds, --face chooses among none, or
+        --squeeze has nothing to squeeze."""
         for path in paths:
             if holds_results(path):
                 raise UsageError(f"{path} holds results of an inversion: name images, as those in "
@@ -91,6 +92,9 @@ class Common:
         if self.face > 1 and not (self.align and isinstance(found, Photographs)):
             why = f"{self.model} takes whole images" if self.align else "--no-align searches none"
             raise UsageError(f"--face {self.face} chooses among faces that are found, but {why}.")
+        if self.squeeze and self.align and isinstance(found, Photographs):
+            raise UsageError("--squeeze is for whole images, but faces are cut out: add "
+                             "--no-align, or leave it out.")
         return found
 
 
