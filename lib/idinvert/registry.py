@@ -13,6 +13,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
@@ -129,10 +130,22 @@ def import_all(package: str) -> None:
 def import_plugins() -> None:
     """Import the plug-ins; one that fails is named in a warning, and the others still work."""
     named = [name.strip() for name in os.environ.get(PLUGINS, "").split(",") if name.strip()]
-    announced = [point.module for point in metadata.entry_points(group="idinvert")]
-    for module in dict.fromkeys((*named, *announced)):
+    for module in dict.fromkeys((*named, *announced())):
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:  # a plug-in may raise anything
             warnings.warn(f"The plug-in {module} is left out: {type(error).__name__}: {error}",
                           stacklevel=2)
+
+
+def announced() -> list[str]:
+    """Modules that installed packages announce; a warning, and none, if one of all packages has a
+    file of entry points that cannot be read."""
+    try:
+        points = metadata.entry_points(group="idinvert")
+    except Exception as error:  # damaged files raise many types
+        warnings.warn("The plug-ins of installed packages are left out, as one package has damaged "
+                      f"entry points: {type(error).__name__}: {error}", stacklevel=3)
+        return []
+    # Not `point.module`, which fails for what cannot be the name of a module
+    return [re.split(r"[\[:]", point.value)[0].strip() for point in points]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from idinvert.data import write_image
 from idinvert.inversion import METHODS
-from idinvert.registry import RegistryError
+from idinvert.registry import RegistryError, import_plugins
 
 TOY = '''
 from idinvert.inversion import METHODS, Inversion
@@ -122,3 +122,20 @@ def test_methods_stand_in_the_order_of_their_modules():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["conventional", "domain-guided", "image2stylegan", "in-domain",
                                     "pivotal-tuning"]
+
+
+@pytest.mark.parametrize("points, said", [
+    (b"toy = my-toy", "The plug-in my-toy is left out: ModuleNotFoundError"),
+    (b"toy = toys.py [extra", "The plug-in toys.py is left out: ModuleNotFoundError"),
+    (b"toy = ", "The plug-in  is left out: ValueError"),
+    (b"toy", "one package has damaged entry points: TypeError"),
+    (b"toy = \xe9", "one package has damaged entry points: UnicodeDecodeError"),
+])
+def test_entry_points_that_name_no_module_are_left_out(points, said, tmp_path, monkeypatch):
+    about = tmp_path / "toys-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (about / "entry_points.txt").write_bytes(b"[idinvert]\n" + points + b"\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match=said):
+        import_plugins()
