@@ -1,6 +1,9 @@
 """Steps that run as a CUDA graph do what they do one by one."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 import torch
@@ -154,6 +157,43 @@ def test_a_graph_is_used_for_many_steps_of_known_networks_on_a_gpu():
         """A network of somebody else."""
 
     assert not recordable(CUDA, [*parts, nn.Sequential(Waits())], 100)
+
+
+@pytest.mark.parametrize("hook", ["forward_pre", "forward", "full_backward_pre", "full_backward"])
+def test_a_graph_is_not_used_where_a_hook_is_to_be_called(hook):
+    parts = [*vars(made(stylegan2, "cpu")).values()][:3]
+    assert recordable(CUDA, parts, FEWEST)
+    handle = getattr(parts[0].layers[1], f"register_{hook}_hook")(lambda *_: None)
+    assert not recordable(CUDA, parts, FEWEST)
+    handle.remove()
+    assert recordable(CUDA, parts, FEWEST)
+
+
+def test_a_graph_is_not_used_where_anomalies_are_searched_for():
+    parts = [made(stylegan, "cpu").generator]
+    with torch.autograd.set_detect_anomaly(True):
+        assert not recordable(CUDA, parts, FEWEST)
+    assert recordable(CUDA, parts, FEWEST)
+
+
+def test_threads_record_one_after_the_other(monkeypatch):
+    """All on one stream, where each would record what the others compute."""
+    at_work, most = [], []
+
+    def step():
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        at_work.pop()
+        return graphs.Step(*2 * [torch.zeros(1)], {})
+    for name in ("device", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", mock.MagicMock)
+    monkeypatch.setattr(torch.cuda, "current_stream", mock.MagicMock)
+    monkeypatch.setattr(graphs, "side_stream", mock.MagicMock())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: recorded(step, CUDA)(), range(4)))
+    assert len(most) == 4 * (graphs.WARM_UP + 1) and max(most) == 1
 
 
 class OnDevice(TorchDispatchMode):

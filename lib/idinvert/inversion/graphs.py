@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 FEWEST = 10  # steps for which it is worth while to record one
 WARM_UP = 2  # passes in which libraries and kernels are loaded, which a recording must not do
 KNOWN = ("idinvert.nn.", "torch.nn.modules.")  # modules of which no pass waits for the GPU
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+recording = Lock()  # of all threads, which share a stream: one would record what another computes
 
 
 class Step(NamedTuple):
@@ -34,12 +38,14 @@ class Step(NamedTuple):
 def recordable(device: torch.device, networks: Sequence[nn.Module], iterations: int) -> bool:
     """Whether steps run as a graph: on CUDA, if there are enough, with networks of this library.
 
-    A pass of any other network may wait for the GPU or depend on values, which a graph cannot. That
-    is not tried, as a recording that fails leaves the random numbers of the GPU unusable.
+    A pass of any other network may wait for the GPU or depend on values, which a graph cannot, and
+    so may hooks, which a graph does not call, and the search for anomalies. That is not tried, as a
+    recording that fails leaves the random numbers of the GPU unusable.
     """
-    return device.type == "cuda" and iterations >= FEWEST and all(
-        type(part).__module__.startswith(KNOWN)
-        for network in networks for part in network.modules())
+    parts = [part for network in networks for part in network.modules()]
+    return (device.type == "cuda" and iterations >= FEWEST and not torch.is_anomaly_enabled()
+            and all(type(part).__module__.startswith(KNOWN) for part in parts)
+            and not any(getattr(part, name) for part in parts for name in HOOKS))
 
 
 def recorded(step: Callable[[], Step], device: torch.device) -> Callable[[], Step]:
@@ -50,7 +56,7 @@ def recorded(step: Callable[[], Step], device: torch.device) -> Callable[[], Ste
 
     Errors as `step` raises them, those of memory included.
     """
-    with torch.cuda.device(device):
+    with recording, torch.cuda.device(device):
         stream, graph = side_stream(device), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
