@@ -167,7 +167,8 @@ def test_boundaries_refuse_what_they_cannot_use():
     good = Boundary("age", normal, 0.0, (0, 1))
     scores = codes[:, 0, 0].clone()
     refused(lambda x: Boundary("x", x, 0.0, (0,)),
-            [normal * NAN, normal.int(), normal[0], normal[None], normal.numpy(), None])
+            [normal * 0, torch.ones(4, 4).tril(-1), normal * NAN, normal.int(), normal[0],
+             normal[None], normal.numpy(), None])
     refused(lambda x: Boundary("x", normal, x, (0,)), [NAN, INF, None, "x"])
     refused(lambda x: Boundary("x", normal, 0.0, x), [(4,), (-1,), (1.5,), ("a",)])
     refused(lambda x: Boundary("x", normal, 0.0, (0,), space=x), ["W", None])

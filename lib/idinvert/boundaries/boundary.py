@@ -31,7 +31,8 @@ class Boundary:
     accuracy: share of validation codes on their own side, in [0, 1]; NaN if not measured.
     space: "whole" or "layer".
 
-    ValueError: another shape or type, numbers that are not finite, layers that there are not.
+    ValueError: another shape or type, numbers that are not finite, layers that there are not, or a
+    normal that moves none of them.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Boundary:
                 and math.isfinite(self.intercept)):
             raise ValueError(f"{at} has numbers that are not finite.")
         check_layers(self.layers, len(normal), at)
+        if not normal[list(self.layers) or ...].any():
+            raise ValueError(f"{at}: the normal is zero in all layers that it is to move.")
         if self.space not in SPACES:
             raise ValueError(f"{at}: unknown space {self.space!r}: expected one of "
                              f"{', '.join(SPACES)}.")
