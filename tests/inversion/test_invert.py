@@ -3,6 +3,7 @@ trouble, and every wrong input named in one sentence."""
 
 import copy
 from contextlib import nullcontext
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -292,6 +293,16 @@ def test_on_step_sees_codes_and_images_before_every_step(generator, plain, image
     for _, codes, image in calls:
         assert not codes.requires_grad and not image.requires_grad
         close(image, generator.synthesis(codes))
+
+
+def test_codes_that_on_step_was_given_stay_as_they_were(plain, images):
+    path = []
+    start = torch.randn(5, LAYERS, DIM)
+    found = optimise(plain, images, start, Settings(iterations=3),
+                     on_step=lambda _, codes, __: path.append(codes))
+    assert torch.equal(path[0], start)
+    lengths = [(after - before).abs().max() for before, after in pairwise([*path, found.codes])]
+    assert min(lengths) > 1e-3
 
 
 @pytest.mark.parametrize("architecture", [stylegan, stylegan2])

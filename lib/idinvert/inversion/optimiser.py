@@ -20,7 +20,8 @@ from idinvert.settings import NotNegative, Positive, Whole, settings
 
 from .graphs import Step, recordable, recorded
 
-OnStep = Callable[[int, Tensor, Tensor], None]  # gets iteration, codes and images before each step
+# Gets iteration, codes and images before each step; both are its own, also after that
+OnStep = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def optimise(networks: Networks, images: Tensor, start: Tensor, settings: Settin
         for iteration in steps(settings.iterations, progress):
             image, codes.grad, values = step()
             if on_step is not None:
-                on_step(iteration, codes.detach(), image)
+                on_step(iteration, codes.detach().clone(), image)
             optimizer.step()
             history.append(values)
         del step  # and with it the memory of a graph
