@@ -14,12 +14,14 @@ from idinvert.inversion import (
     Image2StyleGAN,
     InDomain,
     Networks,
+    PivotalTuning,
     Settings,
     diffuse,
     diffusion,
     in_batches,
     optimise,
     optimiser,
+    stitch,
 )
 from idinvert.inversion.model import Model
 from idinvert.nn import encoder as encoders
@@ -303,6 +305,24 @@ def test_codes_that_on_step_was_given_stay_as_they_were(plain, images):
     assert torch.equal(path[0], start)
     lengths = [(after - before).abs().max() for before, after in pairwise([*path, found.codes])]
     assert min(lengths) > 1e-3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", [InDomain(iterations=2),
+                                    PivotalTuning(iterations=2, pivot_iterations=2)])
+def test_methods_take_what_was_made_without_gradients(networks, images, method, mode):
+    with mode():
+        found = method.invert(networks, images.clone()).codes
+    close(found, method.invert(networks, images).codes)
+
+
+def test_diffusion_takes_a_mask_that_was_made_in_inference_mode(networks, images):
+    with torch.inference_mode():
+        stitched, mask = stitch(images, images.flip(0), (1, 2, 5, 6))
+        found = diffuse(networks, stitched, mask, Settings(iterations=2))
+    expected = diffuse(networks, *stitch(images, images.flip(0), (1, 2, 5, 6)),
+                       Settings(iterations=2))
+    close(found.codes, expected.codes)
 
 
 @pytest.mark.parametrize("architecture", [stylegan, stylegan2])

@@ -73,6 +73,8 @@ def encoded(networks: Networks, encoder: nn.Module, images: Tensor) -> Inversion
     return result(networks.generator, images, encode(encoder, images), {})
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def optimise(networks: Networks, images: Tensor, start: Tensor, settings: Settings, *,
              lambda_dom: float = 0.0, mask: Tensor | None = None, on_step: OnStep | None = None,
              progress: bool = False) -> Inversion:
@@ -96,8 +98,10 @@ def optimise(networks: Networks, images: Tensor, start: Tensor, settings: Settin
     encoder = networks.encoder if lambda_dom else None
     check_images(images, generator)
     check_count("start", start, images)
-    if mask is not None and len(mask) != 1:
-        check_count("mask", mask, images)
+    if mask is not None:
+        mask = mask.clone()  # which gradients need, even if it was made in inference mode
+        if len(mask) != 1:
+            check_count("mask", mask, images)
     if lambda_dom and encoder is None:
         raise ValueError(f"lambda_dom of {lambda_dom:g} needs an encoder, but there is none")
     def autocast():
