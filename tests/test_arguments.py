@@ -98,7 +98,8 @@ def test_a_model_refuses_what_it_cannot_use(model):
     refused(lambda x: model.edit(x, age=1), wrong_codes(codes))
     refused(model.edit, wrong_codes(codes))
     refused(lambda x: model.edit(codes, age=x),
-            [NAN, INF, -INF, None, "3", torch.ones(3), torch.tensor([1, NAN]), np.ones((2, 2))])
+            [NAN, INF, -INF, None, "3", torch.ones(3), torch.tensor([1, NAN]), np.ones((2, 2)), 1j,
+             torch.tensor([1j, 2])])
     refused(model.sample, [x for x in NO_COUNT if x != 0])
     refused(lambda x: model.sample(1, seed=x), NO_SEED)
     refused(lambda x: model.invert(images, batch=x, **fast), [x for x in NO_COUNT if x is not None])

@@ -369,7 +369,7 @@ def finite(name: str, strength: float | Tensor) -> Tensor:
     """A strength, or one for each code, as a tensor; ValueError: they are no finite numbers."""
     try:
         values = torch.as_tensor(strength)
-        if values.isfinite().all():
+        if values.isfinite().all() and not values.is_complex():
             return values
     except (TypeError, ValueError, RuntimeError):
         pass
