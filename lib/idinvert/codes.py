@@ -28,7 +28,8 @@ def sample_codes(generator: Generator, count: Whole, seed: Seed = 0, batch: Coun
     The seed alone chooses the latents, whatever the batch size and the device.
     """
     rng = torch.Generator().manual_seed(seed)
-    latents = torch.randn(count, generator.z_dim, generator=rng).to(device_of(generator))
+    latents = torch.randn(count, generator.z_dim, generator=rng, dtype=torch.float32)
+    latents = latents.to(device_of(generator))
     return torch.cat([generator.mapping(z).float() for z in latents.split(batch)])
 
 

@@ -105,7 +105,7 @@ def read_network(name: str) -> tuple[dict, nn.Module]:
         described, tensors = contents(name)
         network = network_of(name, described)
         fill(network, added(name, described, tensors), name)
-        kept[identity(described)] = network.eval().requires_grad_(False)
+        kept[identity(described)] = network.float().eval().requires_grad_(False)
     return described, kept[identity(described)]
 
 
