@@ -167,6 +167,16 @@ def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
     (tmp_path / "face-tiny.json").write_text(json.dumps(card))
     with pytest.raises(models.ModelsError, match=r"unknown key .*\|scales"):
         models.load("face-tiny")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_layers_that_share_a_weight_are_stored_each(saved, dtype):
+    first, second = saved.mapping.dense[:2]
+    second.weight = first.weight
+    models.save("sharing", saved, dtype=dtype)
+    loaded = models.load("sharing").mapping.dense
+    assert torch.equal(loaded[0].weight, loaded[1].weight)
+    torch.testing.assert_close(loaded[0].weight, first.weight.to(dtype).float())
+
+
 
 
 def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
