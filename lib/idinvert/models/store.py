@@ -201,18 +201,22 @@ def check_chain(name: str) -> None:
 
 
 def fill(network: nn.Module, state: codec.State, name: str) -> None:
-    """Load a state dict; ModelsError names the first key that is missing, unknown or misshapen."""
+    """Load a state dict; ModelsError as `check_state`."""
+    check_state(network, state, f"The weights of {name} do not fit:")
+    network.load_state_dict(state)
+
+
+def check_state(network: nn.Module, state: codec.State, fault: str) -> None:
+    """ModelsError, which begins with `fault`, names the first key of a state dict that is missing,
+    unknown or misshapen."""
     own = network.state_dict()
     for key in [*own, *state]:
         if key not in state or key not in own:
             what = "lacks" if key not in state else "has the unknown key"
-            raise ModelsError(f"The weights of {name} do not fit: the file {what} {key}.")
+            raise ModelsError(f"{fault} the file {what} {key}.")
         if own[key].shape != state[key].shape:
-            raise ModelsError(
-                f"The weights of {name} do not fit: {key} has shape {list(state[key].shape)}, "
-                f"the network needs {list(own[key].shape)}."
-            )
-    network.load_state_dict(state)
+            raise ModelsError(f"{fault} {key} has shape {list(state[key].shape)}, the network "
+                              f"needs {list(own[key].shape)}.")
 
 
 @checked
@@ -247,9 +251,9 @@ def save(name: str, network: nn.Module, *,
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
     `codec.packed`. relative_to: a model; the difference from it is stored, see `codec.stored`.
     Other models that are stored relative to the one that is replaced are first stored whole.
-    ModelsError: a name that no new model can have, a network of no registered class, facts that are
-    none of a card, or numbers that are not finite in what they are stored in. Nothing is written
-    then.
+    ModelsError: a name that no new model can have, a network of no registered class, or with other
+    weights than its class has, as where layers were replaced or pruned, facts that are none of a
+    card, or numbers that are not finite in what they are stored in. Nothing is written then.
     """
     check_new_name(name)
     if not hasattr(network, "architecture"):
@@ -260,6 +264,9 @@ def save(name: str, network: nn.Module, *,
     if not dtype.is_floating_point:
         raise ModelsError(f"{name} cannot be stored in {dtype}: take a type of floats.")
     check_facts(facts)
+    own = {"architecture": network.architecture, "settings": network.settings}
+    check_state(network_of(name, own), network.state_dict(),
+                f"{name} could not be read again, being no {network.architecture} any more:")
     replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
     for dependent, described in sound().items():
         if described.get("relative_to") == replaced:
@@ -277,7 +284,7 @@ def save(name: str, network: nn.Module, *,
                               f"too large for {value.dtype}.")
     content = safetensors.torch.save(tensors)
     described = with_role(name, {
-        "name": name, "architecture": network.architecture, "settings": network.settings, **facts,
+        "name": name, **own, **facts,
     }) | {"parameters": sum(p.numel() for p in network.parameters()),
           "sha256": hashlib.sha256(content).hexdigest()}
     write(name, content, described)
