@@ -116,6 +116,7 @@ def test_diffusion_refuses_what_it_cannot_use(model):
     images, few = torch.rand(2, 3, 8, 8) * 2 - 1, Settings(iterations=1, lambda_vgg=0)
     pasted, mask = stitch(images[:1], images[1:], (2, 2, 6, 6))
     refused(lambda x: diffuse(model, x, mask, few), wrong_images(pasted))
+    refused(lambda x: diffuse(model, pasted, mask, few, batch=x), NO_COUNT)
     refused(lambda x: diffuse(model, pasted, x, few),
             [None, mask.numpy(), mask * 0, -mask, 2 * mask, mask * NAN, mask[..., 1:], mask[0]])
     refused(lambda x: stitch(images, x, (2, 2, 6, 6)), [None, images.numpy(), images[..., 1:]])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from idinvert.codes import check_count, check_images, encode
-from idinvert.settings import checked
+from idinvert.settings import Count, checked
 
 from .model import Model
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
@@ -17,8 +18,9 @@ from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings | None = None, *,
-            on_step: OnStep | None = None, progress: bool = False, batch: int = 16) -> Inversion:
+@checked
+def diffuse(networks: Networks, images: Any, mask: Any, settings: Settings | None = None, *,
+            on_step: OnStep | None = None, progress: bool = False, batch: Count = 16) -> Inversion:
     """Masked inversion of stitched images [N, 3, H, W], `batch` at a time, starting at E(x).
 
     mask: [1 or N, 1, H, W], 1 on the pasted patch, which alone enters the loss. There is no code
