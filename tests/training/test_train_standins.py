@@ -72,6 +72,12 @@ def test_a_published_model_goes_on_without_its_run(photographs, monkeypatch, tmp
     assert photographs == ["train", "test", "test"]
 
 
+def test_an_entry_can_have_bits_of_its_own(photographs):
+    stored = [train_entry(entry(name=f"new-{bits}", kimg=0.032, bits=bits), device="cpu")["bits"]
+              for bits in (None, 6.5)]
+    assert stored == [5, 6.5]
+
+
 @pytest.mark.parametrize("batch", [4, 6])
 def test_every_step_takes_stand_ins_that_nothing_has_seen(photographs, batch):
     """They lie beyond those of the fit, and depend on the step alone."""
@@ -87,12 +93,12 @@ def test_every_step_takes_stand_ins_that_nothing_has_seen(photographs, batch):
 
 def test_eq_2_comes_nearer_to_the_images_than_eq_1(photographs):
     """With it alone, without the codes, and to images that neither has seen."""
-    recipe = Recipe(learning_rate=1e-2, lambda_code=0, schedule_kimg=2)
+    recipe = Recipe(learning_rate=2e-2, lambda_code=0, schedule_kimg=2)
     task = entry(recipe=recipe).make_task()
     before = task.evaluate()["held_out_mse"]
-    for step in range(72):
+    for step in range(48):
         task.step(step)
-    assert task.evaluate()["held_out_mse"] < 0.85 * before
+    assert task.evaluate()["held_out_mse"] < 0.8 * before
 
 
 def test_the_learning_rate_decays_to_a_fortieth(photographs):

@@ -36,7 +36,7 @@ from idinvert.settings import Share as Fraction
 from .discriminators import discriminator_of, penalised
 from .entries import Entry, Published, task, untrained
 from .parallel import synchronise
-from .runs import begun, curve
+from .runs import curve, is_new
 from .steps import ScheduledTask, autocast, descend, detached, draw_batch, first_share, freeze
 
 START_BATCH = 4  # samples rendered at once before the first step
@@ -324,7 +324,7 @@ class EncoderEntry(Entry):
         parent = models.load(self.parent) if self.parent else None
         torch.manual_seed(self.seed)
         network = new_encoder(generator, self.architecture, self.settings, self.average, parent)
-        if parent is None and hasattr(network, "fit") and not begun(self.name):
+        if parent is None and hasattr(network, "fit") and is_new(self.name):
             fit_to_samples(network, generator, device)
         guides = self.guides(generator, device)
         images = self.training_images(generator.resolution, share)

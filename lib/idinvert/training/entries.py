@@ -21,7 +21,7 @@ from idinvert.nn.architecture import NETWORKS, build
 from idinvert.nn.protocols import missing
 from idinvert.processes import ALONE, Share
 from idinvert.registry import Registry, nearest
-from idinvert.settings import NotNegative, Whole, adapters, fitting, settings
+from idinvert.settings import Bits, NotNegative, Whole, adapters, fitting, settings
 
 from .images import OwnImages
 from .steps import NetworkTask
@@ -35,8 +35,8 @@ class Published:
 
     Generators show more of what is rounded away: in 5 bits images of the same codes differ by an
     MSE of 3e-3, in 8 by 5e-5. By 4.5 bits encoders lose 1 % of MSE (MobileNet 3 %; two of churches
-    would lose 3 and 5 % and are stored in 5.5). By 6 classifiers lose up to 0.007 of accuracy, and
-    discriminators tell real from painted faces by 4 as by all (AUC 0.990 and 0.991).
+    would lose 3 and 5 %, and have `Entry.bits` of their own). By 6 classifiers lose up to 0.007 of
+    accuracy, and discriminators tell real from painted faces by 4 as by all (AUC 0.990 and 0.991).
     """
 
     network: str  # its name in the task
@@ -60,6 +60,7 @@ class Entry:
     domain: str | None = None
     images: OwnImages | None = None
     relative_to: str | None = None  # a model from which the difference is stored
+    bits: Bits | None = None  # in which its weights are stored; as `published` has it unless told
     notes: str = ""
 
     kind: ClassVar[str]

@@ -36,6 +36,11 @@ def begun(name: str) -> bool:
     return (run_folder(name) / "checkpoint.pt").exists()
 
 
+def is_new(name: str) -> bool:
+    """Whether nothing of a model is here yet that a training would go on from."""
+    return not (begun(name) or models.exists(name))
+
+
 def is_here(name: str) -> bool:
     """Whether there is a run, or what is left of it, with images of one's own."""
     return begun(name) or (run_folder(name) / "settings.json").exists()

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -31,7 +32,7 @@ from idinvert.settings import Share as Fraction
 
 from .encoder import ConventionalRecipe, EncoderEntry, new_encoder
 from .entries import Entry, Published, task
-from .runs import begun, curve
+from .runs import curve, is_new
 from .steps import ScheduledTask, descend, first_share, freeze
 
 BITS = 5  # in which the head is stored
@@ -52,21 +53,21 @@ class Recipe(ConventionalRecipe):
     vgg_share: Fraction = 0.5  # share of every batch of which VGG-16 takes features
 
 
-class Distorting:
-    """Distorts images in as many threads as there are processors: one alone distorts a hundred in a
+@cache
+def threads(device: str) -> ThreadPoolExecutor:
+    """As many threads as there are processors. Beside a GPU each has one for itself; without one
+    the networks need them too, and PyTorch has as many threads as before."""
+    alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    return ThreadPoolExecutor(os.cpu_count(), **(
+        alone if torch.device(device).type == "cuda" else {}))
+
+
+def distorting(images: Tensor, split: str, index: Iterable[int], device: str
+               ) -> list[Future[Tensor]]:
+    """The stand-ins of images of a split, to be waited for: one thread distorts a hundred in a
     second, of which a GPU renders more."""
-
-    def __init__(self, device: str):
-        # Beside a GPU each thread has a processor for itself. Without one the networks need them
-        # too: the number of threads of PyTorch, which is that of the process, stays as it is.
-        gpu = torch.device(device).type == "cuda"
-        self.pool = ThreadPoolExecutor(
-            os.cpu_count(), initializer=lambda: gpu and torch.set_num_threads(1))
-
-    def begin(self, images: Tensor, split: str, index: Iterable[int]) -> list[Future[Tensor]]:
-        """The stand-ins of images of a split, to be waited for."""
-        return [self.pool.submit(standins.distorted, image, standins.random(split, i, "image"))
-                for image, i in zip(images, index, strict=True)]
+    return [threads(device).submit(standins.distorted, image, standins.random(split, i, "image"))
+            for image, i in zip(images, index, strict=True)]
 
 
 class NewStandIns:
@@ -77,8 +78,7 @@ class NewStandIns:
     """
 
     def __init__(self, generator: Generator, first: int, batch: int, device: str):
-        self.generator, self.first, self.batch = generator, first, batch
-        self.distorting = Distorting(device)
+        self.generator, self.first, self.batch, self.device = generator, first, batch, device
         self.begun: dict[int, tuple[list[Future[Tensor]], Tensor]] = {}  # by their step
 
     def of_step(self, step: int) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class NewStandIns:
         index = range(start, start + self.batch)
         made = standins.render(
             self.generator, [standins.code(self.generator, "train", i) for i in index])
-        return self.distorting.begin(made["images"], "train", index), made["codes"]
+        return distorting(made["images"], "train", index, self.device), made["codes"]
 
 
 class StandInTask(ScheduledTask):
@@ -110,7 +110,7 @@ class StandInTask(ScheduledTask):
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, vgg: nn.Module, held_out: Tensor,
                  first: int, recipe: Recipe, device: str = "cpu"):
-        super().__init__(held_out[:0], recipe, device, encoder=encoder)
+        super().__init__(None, recipe, device, encoder=encoder)
         self.generator, self.vgg = freeze(generator, device), freeze(vgg, device)
         self.held_out = to_float(held_out)
         self.new = NewStandIns(self.generator.whole, first, self.batch, device)
@@ -152,12 +152,13 @@ class StandInTask(ScheduledTask):
 def features_of(encoder: nn.Module, found: standins.StandIns, distorted: bool, device: str
                 ) -> Tensor:
     """Features [N, F] of images, or of their stand-ins, on the device."""
-    parts, distorting = [], Distorting(device)
+    parts = []
     for start in tqdm(range(0, len(found), FEATURE_BATCH), desc="features", unit="20 img"):
         images = found.images[start:start + FEATURE_BATCH]
         if distorted:
             index = range(start, start + len(images))
-            images = torch.stack([x.result() for x in distorting.begin(images, found.split, index)])
+            images = torch.stack(
+                [image.result() for image in distorting(images, found.split, index, device)])
         parts.append(encoder.features(to_float(images.to(device))))
     return torch.cat(parts)
 
@@ -179,7 +180,7 @@ class StandInEntry(Entry):
         generator = models.load_working(self.generator, device)
         torch.manual_seed(self.seed)
         encoder = new_encoder(generator, self.architecture, self.settings, average=True).to(device)
-        if not (begun(self.name) or models.exists(self.name)):
+        if is_new(self.name):
             self.fit(encoder, generator, device)
         held_out = standins.load(self.generator, generator.whole, "test", HELD_OUT)
         tests = torch.stack([held_out.distorted(i) for i in range(HELD_OUT)])

@@ -19,7 +19,7 @@ class NetworkTask:
     """What tasks share: the networks that are trained, their optimisers, and the state of both.
 
     Args:
-        images: uint8 [N, 3, r, r] training images.
+        images: uint8 [N, 3, r, r] training images; None if every step makes its own.
         recipe: settings, of which `batch` is used here, and `schedule_kimg` where there is one.
         share: which process this is, if several train together; `batch` is that of all of them.
         networks: what a checkpoint keeps, by the name of the attribute that holds each.
@@ -28,9 +28,9 @@ class NetworkTask:
     train it, calls `share_batch`.
     """
 
-    def __init__(self, images: Tensor, recipe: Any, device: str, share: Share = ALONE,
+    def __init__(self, images: Tensor | None, recipe: Any, device: str, share: Share = ALONE,
                  **networks: nn.Module):
-        self.images = resident(images, device)
+        self.images = None if images is None else resident(images, device)
         self.recipe, self.device, self.batch, self.share = recipe, device, recipe.batch, share
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: list[torch.optim.Optimizer] = []

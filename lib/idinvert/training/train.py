@@ -157,12 +157,12 @@ def publish(entry: Entry, task: NetworkTask) -> None:
         facts["notes"] = entry.notes
     with importing.watched(name):
         for part in reversed(entry.published):  # the model itself, which is first, at last
-            described, saved, base = facts, name, other
+            described, saved, base, bits = facts, name, other, entry.bits or part.bits
             if part.role:
                 described = facts | {"kind": part.role, "role": part.role, "generator": name}
                 saved = models.companion_name(name, part.role)
-                base = other and models.companion(other, part.role)
+                base, bits = other and models.companion(other, part.role), part.bits
             stored = {} if entry.images else {
-                "bits": part.bits, "difference_bits": part.difference_bits, "relative_to": base}
+                "bits": bits, "difference_bits": part.difference_bits, "relative_to": base}
             models.save(saved, getattr(task, part.network), **stored, **described)
     runs.keep_log(name)
