@@ -125,6 +125,9 @@ def test_manipulation_names_what_is_wrong():
         manipulate(torch.zeros(5, 3, 4), boundary().direction, torch.ones(4))
     with pytest.raises(ValueError, match="must be floats, not torch.int64"):  # 0.5 would be 0
         manipulate(torch.zeros(5, 3, 4, dtype=torch.int64), boundary().direction, 0.5)
+    for alpha in (float("nan"), float("inf"), torch.tensor(1j)):
+        with pytest.raises(ValueError, match="^alpha is .*, but should be a finite number"):
+            manipulate(torch.zeros(5, 3, 4), boundary().direction, alpha)
 
 
 def test_inner_steps_are_evenly_spaced():
