@@ -118,7 +118,8 @@ def test_diffusion_refuses_what_it_cannot_use(model):
     refused(lambda x: diffuse(model, x, mask, few), wrong_images(pasted))
     refused(lambda x: diffuse(model, pasted, mask, few, batch=x), NO_COUNT)
     refused(lambda x: diffuse(model, pasted, x, few),
-            [None, mask.numpy(), mask * 0, -mask, 2 * mask, mask * NAN, mask[..., 1:], mask[0]])
+            [None, mask.numpy(), mask * 0, -mask, 2 * mask, mask * NAN, mask[..., 1:], mask[0],
+             mask[:0], mask * 1j])
     refused(lambda x: stitch(images, x, (2, 2, 6, 6)), [None, images.numpy(), images[..., 1:]])
     refused(lambda x: stitch(images, images, x), [None, "box", (1, 2, 3), (0.5, 1, 2, 3),
                                                   (2, 2, 2, 6), (-1, 0, 1, 1), (0, 0, 9, 9)])
@@ -214,7 +215,8 @@ def test_metrics_refuse_what_they_cannot_use():
                  points[:, :0], points[:, 1:], points.to(torch.complex64), *not_dense(points)])
     refused(lambda x: frechet.fd(points, points, x), [x for x in NO_COUNT if x is not None] + [6])
     values = np.arange(10.0)
-    refused(lambda x: bootstrap.interval(np.mean, values, resamples=x), NO_COUNT)
+    refused(lambda x: bootstrap.interval(np.mean, values, resamples=x),
+            [*NO_COUNT, 10**12])
     refused(lambda x: bootstrap.interval(np.mean, values, seed=x), NO_SEED)
     refused(lambda x: bootstrap.half_weights(range(6), range(6), True, x), NO_COUNT)
     for use in (lambda x: bootstrap.interval(np.mean, values, level=x),

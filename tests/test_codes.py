@@ -184,3 +184,6 @@ def test_stitch_takes_the_box_from_the_target():
     for box in ((2, 0, 2, 2), (0, 0, 7, 2), (-1, 0, 2, 2)):
         with pytest.raises(ValueError, match="not within an image of 6 x 4 px"):
             stitch(target, context, box)
+    assert len(stitch(target, context.expand(3, 3, 4, 6), (1, 0, 3, 2))[0]) == 3
+    with pytest.raises(ValueError, match="as many targets as contexts, or one"):
+        stitch(target.expand(2, 3, 4, 6), context.expand(3, 3, 4, 6), (1, 0, 3, 2))

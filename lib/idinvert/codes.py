@@ -108,8 +108,8 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     direction of a boundary in the space "whole" it is the distance moved, in units of codes; in the
     space "layer", the distance in each layer (the published scripts go from -3 to 3).
 
-    ValueError: codes, direction or alpha of another shape, codes that are no floats, or an alpha that
-    is not finite.
+    ValueError: codes, direction or alpha of another shape, codes that are no floats, or an alpha
+    that is not finite.
 
     >>> manipulate(torch.zeros(2, 1, 3), torch.tensor([[0., 1., 0.]]), torch.tensor([3., -3.]))
     tensor([[[ 0.,  3.,  0.]],

@@ -39,6 +39,14 @@ def test_a_planted_direction_is_recovered():
     assert boundary.accuracy > 0.97 and boundary.layers == (0, 1, 2, 3)
 
 
+def test_gradients_and_layers_of_numpy_change_no_boundary(tmp_path):
+    codes, _, truth = planted()
+    plain = fit(codes, truth, 0.3, layers=(1, 2))
+    found = fit(codes.requires_grad_(), truth.requires_grad_(), 0.3, layers=np.arange(1, 3))
+    assert torch.equal(found.normal, plain.normal) and not found.normal.requires_grad
+    assert json.dumps(found.layers) == "[1, 2]"
+
+
 def test_noisy_scores_still_give_the_direction():
     codes, normal, truth = planted()
     noise = torch.randn(len(codes), generator=torch.Generator().manual_seed(1))

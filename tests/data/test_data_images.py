@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from idinvert.data import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
-from PIL import Image
+from PIL import Image, ImageCms
 
 SIZE = 16
 
@@ -53,6 +53,46 @@ def colour_of(path, size: int = SIZE) -> list[int]:
     pixels = to_uint8(read_image(path, size)).reshape(3, -1)
     assert (pixels == pixels[:, :1]).all()
     return pixels[:, 0].tolist()
+
+
+def red_and_blue_exchanged() -> bytes:
+    """A profile whose red is the blue of sRGB, and whose blue is its red."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    return other.replace(b"rXYZ", b"none").replace(b"bXYZ", b"rXYZ").replace(b"none", b"bXYZ")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_of_a_profile_are_those_of_srgb(mode, suffix, tmp_path):
+    if (mode, suffix) == ("P", "webp"):
+        pytest.skip("WebP has no palette.")
+    path, colour = tmp_path / f"a.{suffix}", (10, 200, 30, 255)
+    image = palette_image() if mode == "P" else flat(mode, colour[:len(mode)])
+    image.save(path, icc_profile=red_and_blue_exchanged(), lossless=True)
+    assert colour_of(path) == pytest.approx([30, 200, 10], abs=1)
+
+
+def test_colours_of_a_profile_shine_through_on_white(tmp_path):
+    flat("RGBA", (255, 0, 0, 51)).save(tmp_path / "a.png", icc_profile=red_and_blue_exchanged())
+    assert colour_of(tmp_path / "a.png") == pytest.approx([204, 204, 255], abs=1)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 77), ("CMYK", (0, 255, 255, 0))])
+def test_profiles_that_do_not_fit_count_as_none(mode, colour, tmp_path):
+    flat(mode, colour).save(tmp_path / "plain.tif")
+    flat(mode, colour).save(tmp_path / "a.tif", icc_profile=red_and_blue_exchanged())
+    assert colour_of(tmp_path / "a.tif") == colour_of(tmp_path / "plain.tif")
+    flat(mode, colour).save(tmp_path / "b.tif", icc_profile=b"damaged" * 100)
+    assert colour_of(tmp_path / "b.tif") == colour_of(tmp_path / "plain.tif")
+
+
+def test_images_of_srgb_stay_as_they_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=srgb)
+    seen = to_uint8(read_image(tmp_path / "a.png", 16)).permute(1, 2, 0).numpy()
+    assert (seen == pixels).all()
 
 
 def palette_image(transparency: int | None = None) -> Image.Image:
@@ -201,6 +241,9 @@ def test_unusable_files_are_named(tmp_path, monkeypatch):
     flat("RGB", 0, (7, 90)).save(tmp_path / "small.png")
     flat("F", 0.5).save(tmp_path / "float.tif")
     Image.fromarray(np.full((9, 9), 70_000, np.int32)).save(tmp_path / "deep.tif")
+    signed, unsigned = (struct.pack("<HHIH", 339, 3, 1, kind) for kind in (2, 1))
+    deep = (tmp_path / "deep.tif").read_bytes()
+    (tmp_path / "deep.tif").write_bytes(deep.replace(signed, unsigned))
     flat("RGB", 0, (90, 90)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
     for name, reason in {

@@ -27,6 +27,10 @@ def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch, 
     assert torch.equal(first.distorted(3), again.distorted(3))
     made = standins.make(generator, "train", range(4))  # together as in the file of the cache
     assert torch.equal(made[3], first.distorted(3))
+    path, = (tmp_path / name).rglob("train*000004.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])  # a disk that was full
+    mended = standins.load("tiny", generator, "train", 6, progress=False)
+    assert torch.equal(mended.images, first.images) and torch.equal(mended.codes, first.codes)
     other = standins.code(generator, "test", 5)
     assert not torch.equal(other, first.codes[5])
 

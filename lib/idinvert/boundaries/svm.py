@@ -21,6 +21,7 @@ from .boundary import SPACES, Boundary, check_layers
 TRAIN_SHARE = 0.7  # of the selected codes; the others validate
 
 
+@torch.no_grad()
 @checked
 def fit(codes: Tensor, scores: Tensor, share: float = 0.02, space: str = "whole",
         layers: Sequence[int] | None = None, cost: Positive = 0.01, seed: Seed = 0, name: str = ""

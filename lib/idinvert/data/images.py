@@ -18,6 +18,7 @@ from idinvert.files import replacing
 from idinvert.settings import Count, Pixels, checked
 
 from .formats import BEGINNING, is_heic, readable
+from .icc import profile_of
 
 SMALLEST_SIDE = 8  # px
 QUALITY = 95  # of JPEG and WebP
@@ -127,9 +128,9 @@ def write_image(path: str | Path, image: Tensor) -> None:
 def read_image(path: str | Path, size: Pixels, crop: bool = True) -> Tensor:
     """One image file as a float32 tensor [3, size, size], RGB in [-1, 1].
 
-    Turned upright by its EXIF orientation; transparency is composited on white, 16-bit grey is
-    scaled to 8 bits, other colour modes are converted. The centred square is cut out
-    (`crop=False` squeezes the whole image into the square instead) and resized with an
+    Turned upright by its EXIF orientation; colours of another profile than sRGB are converted to
+    sRGB, transparency is composited on white, 16-bit grey is scaled to 8 bits. The centred square
+    is cut out (`crop=False` squeezes the whole image into the square instead) and resized with an
     antialiasing Lanczos filter. Of several pages, or of an animation, the first picture is read,
     which a warning says.
 
@@ -235,20 +236,19 @@ def _unknown(beginning: bytes) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB on white, converted band by band: no copy of it is made in between."""
+    """The image as sRGB on white, converted band by band: no copy of it is made in between."""
     if image.mode == "F":
         raise ImageError("has floating-point pixels, whose range is not known.")
-    white = Image.new("RGB", image.size, "white")
+    white, profile = Image.new("RGB", image.size, "white"), profile_of(image)
     for top in range(0, image.height, BAND):
         box = (0, top, image.width, min(top + BAND, image.height))
-        band = image.crop(box)
+        band, alpha = image.crop(box), None
         if band.mode in SIXTEEN_BIT_MODES:
-            white.paste(_from_sixteen_bits(band), box)
+            band = _from_sixteen_bits(band)
         elif band.mode in ("PA", "La", "RGBa") or band.has_transparency_data:
             band = band if band.mode == "RGBA" else band.convert("RGBA")
-            white.paste(band, box, mask=band.getchannel("A"))
-        else:
-            white.paste(band.convert("RGB"), box)
+            alpha = band.getchannel("A")
+        white.paste(profile.to_srgb(band) if profile else band.convert("RGB"), box, alpha)
     return white
 
 
