@@ -195,12 +195,6 @@ def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
 
 
-def test_a_column_without_a_name_is_no_attribute(tmp_path):
-    (tmp_path / "labels.csv").write_text("image,old,\na.png,1,1\n")
-    with pytest.raises(ValueError, match="has a column without a name"):
-        labelled.read_labels(tmp_path / "labels.csv")
-
-
 def test_tables_are_files_and_have_an_end(tmp_path, monkeypatch):
     """pandas would open an address, and read a device until the memory is full."""
     with pytest.raises(FileNotFoundError):

@@ -48,6 +48,8 @@ def test_command_writes_pictures(ffhq, tmp_path, capsys):
     made = standins.make(ffhq, "test", [5])[0]
     assert torch.equal(to_uint8(read_image(path, 256)), made)
     assert main(["data", "stand-ins", str(tmp_path), "--images", "-1"]) == 2
+    assert main(["data", "stand-ins", "--images", "3", "5"]) == 2  # 5 would be the folder
+    assert "name a folder before --images" in capsys.readouterr().err
     again = main(["data", "stand-ins", str(tmp_path / "new"), "--images", "3", "5"])
     assert again == 0  # the same, of another batch
 

@@ -53,8 +53,6 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     # Programs end each line with a comma where the table once was wider
     table = table.loc[:, [bool(name) or table.iloc[:, i].str.strip().any()
                           for i, name in enumerate(table)]]
-    if "" in table:
-        raise ValueError(f"{path} has a column without a name.")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise ValueError(f"{path} has the column {twice!r} twice.")

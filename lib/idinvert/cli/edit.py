@@ -46,7 +46,7 @@ from idinvert.photographs import Photographs
 
 from . import UsageError, check_image
 from ._origins import warn_of_codes
-from .invert import SHOWN_SIZE, Common, read_method
+from .invert import SHOWN_SIZE, Common, read_method, refuse_inverting
 
 CODES = (".npz", ".npy")
 LARGEST = 20.0  # strength of an edit; beyond it nothing is left of the image
@@ -84,6 +84,7 @@ def main(arguments: list[str]) -> None:
     if options.sheet and source is None:
         raise UsageError("--sheet shows photographs, and codes have none: leave it out.")
     if source is None:
+        refuse_inverting(options)
         names, parts = read_codes(paths, model)
         found = zip(names, singles(parts))
     else:
@@ -234,6 +235,8 @@ def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, optio
 
     ValueError or ImageError: a path has none, or several.
     """
+    if are_codes(paths):
+        refuse_inverting(options)
     codes = []
     for path in paths:
         if are_codes([path]):

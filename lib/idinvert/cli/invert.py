@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +46,7 @@ from . import UsageError, check_writable, read_options
 from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
+INVERTING = ("method", "encoder", "batch", "face", "align", "squeeze")  # options of `Common` on how
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
 
 
@@ -160,6 +161,18 @@ def read_method(kind: type, arguments: Sequence[str], module: str, described: st
     ], bases=(kind,), frozen=True, kw_only=True)
     options = read_options(joined, arguments, module, described)
     return options, getattr(options, settings)
+
+
+def refuse_inverting(options: Any) -> None:
+    """UsageError if options of `read_method` say how to invert, where all that is named is codes.
+    """
+    settings = re.sub(r"\W", "_", options.method)
+    for field in fields(options):
+        if (field.name in (*INVERTING, settings)
+                and getattr(options, field.name) != field.default):
+            option = {"align": "--no-align", settings: f"settings of {options.method}"}.get(
+                field.name, f"--{field.name}")
+            raise UsageError(f"codes are inverted already: leave out {option}.")
 
 
 def named(option: str, arguments: Sequence[str], default: str) -> str:
