@@ -111,6 +111,7 @@ class Tradeoff:
     num_images: Images  # test images to invert
     iterations: Count  # Adam steps
     lambdas: Lambdas  # values of lambda_dom
+    fast: bool = False  # gradients by networks made ready for it: see `Model.invert`
 
 
 @NOTEBOOKS.register("07_retraining")
