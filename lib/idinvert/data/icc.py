@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageCms
 
+ALIKE = 2  # levels of 255 by which profiles of sRGB differ from one another
+LEVELS = np.linspace(0, 255, 9).round().astype(np.uint8)
+COLOURS = Image.fromarray(np.stack(np.meshgrid(LEVELS, LEVELS, LEVELS), -1).reshape(27, 27, 3))
 MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of pixels in the space of a profile
 
 
@@ -21,6 +25,13 @@ class Profile(NamedTuple):
         image = image if image.mode == self.mode else image.convert(self.mode)
         return ImageCms.applyTransform(image, self.transform)
 
+    def is_srgb(self) -> bool:
+        """Whether colours stay as they are: names say little, "linear sRGB" is another space."""
+        colours = COLOURS.convert(self.mode)
+        found, plain = (np.asarray(image, int) for image in (
+            self.to_srgb(colours), colours.convert("RGB")))
+        return bool(np.abs(found - plain).max() <= ALIKE)
+
 
 def profile_of(image: Image.Image) -> Profile | None:
     """The profile of an image; None if it is sRGB, as all images are that have none, or if the
@@ -28,10 +39,10 @@ def profile_of(image: Image.Image) -> Profile | None:
     mode = "CMYK" if image.mode == "CMYK" else Image.getmodebase(image.mode).replace("P", "RGB")
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-        about = profile.profile
-        if MODES.get(about.xcolor_space) != mode or "sRGB" in (about.profile_description or ""):
+        if MODES.get(profile.profile.xcolor_space) != mode:
             return None
-        return Profile(mode, ImageCms.buildTransform(
+        found = Profile(mode, ImageCms.buildTransform(
             profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
-    except (KeyError, TypeError, OSError, ImageCms.PyCMSError):
+    except (KeyError, TypeError, ValueError, OSError, ImageCms.PyCMSError):
         return None
+    return None if found.is_srgb() else found
