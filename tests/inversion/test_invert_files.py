@@ -18,6 +18,7 @@ from idinvert.data import open_source, read_image, to_uint8, write_image
 from idinvert.inversion import InDomain, Networks, files, results
 from idinvert.inversion.model import Model
 from idinvert.models import pretrained
+from idinvert.photographs import Photographs
 
 
 @pytest.fixture
@@ -262,6 +263,47 @@ def test_results_removed_during_the_run_are_told_and_made_again(own_registry, im
     assert main(command(images, out)) == 0
     assert capsys.readouterr().out.startswith("5 ok")
     assert main(command(images, out, iterations=4)) == 1  # the folder knows its settings again
+
+
+@pytest.mark.parametrize("other", [{"face": 2}, {"align": True}])
+def test_another_face_of_an_image_is_an_error(own_registry, images, tmp_path, monkeypatch, other):
+    monkeypatch.setattr("idinvert.photographs.source.shows_face", lambda photograph: True)
+    model = Model("own", "cpu")
+    jobs = [files.Job(model, InDomain(lambda_vgg=0, iterations=1), Photographs(
+        **vars(open_source(images / "0.png")), **options), tmp_path / "out")
+        for options in ({"align": False}, {"align": True, **other})]
+    for _ in range(2):
+        assert files.run(jobs[0], progress=False)["ok"] == 1
+    with pytest.raises(ValueError, match="another part of 0.png, as --face and --no-align choose"):
+        files.run(jobs[1], progress=False)
+
+
+def test_no_terminal_obeys_the_names_of_damaged_codes(own_registry, images, tmp_path, capsys):
+    main(command(images / "0.png", tmp_path / "out"))
+    (tmp_path / "out" / "codes" / "\x1b[2J.npz").write_bytes(b"")
+    assert main(command(images / "0.png", tmp_path / "out")) == 0
+    assert "\\x1b[2J.npz was damaged" in capsys.readouterr().err
+
+
+def test_codes_of_a_model_of_another_size_are_told(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    with np.load(out / "codes" / "0.npz") as found:
+        np.savez(out / "codes" / "0.npz", **{**found, "code": np.zeros((6, 4), np.float32)})
+    assert main(command(images, out)) == 1
+    assert "has a code of (6, 4) layers and dimensions" in capsys.readouterr().err
+
+
+def test_codes_that_are_gone_leave_no_file_of_them_all(own_registry, images, tmp_path):
+    out = tmp_path / "out"
+    main(command(images / "0.png", out))
+    (out / "codes" / "0.npz").unlink()
+    (images / "0.png").write_bytes(b"no image")
+    assert main(command(images, out, batch=1)) == 0  # the others can be read
+    assert len(np.load(out / "codes.npy")) == 4
+    shutil.rmtree(out / "codes")
+    assert main(command(images / "broken.jpg", out)) == 1
+    assert not (out / "codes.npy").exists()
 
 
 def test_results_without_their_settings_take_no_others(own_registry, images, tmp_path, capsys):

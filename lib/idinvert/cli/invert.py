@@ -194,7 +194,7 @@ def comparison(job: files.Job) -> Path | None:
     for name, path in done:
         with suppress(ImageError, ValueError):  # it was removed, or changed, meanwhile
             content = job.source.content(name)
-            results.check(name, content)
+            results.check(name, content, files.view(job.source))
             source = replace(job.source, encoded=lambda _, content=content: content)
             pairs.append((source.read(name, size, job.crop), read_image(path, size)))
     if not pairs:

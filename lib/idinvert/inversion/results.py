@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,16 @@ LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
 LONGEST_WHOLE = 2000  # bytes of all parts; systems take 4,095 of a path
 
 
+class Found(NamedTuple):
+    """Of which image a code is, by the size and SHA-256 of its file and the part of it that was
+    inverted, and the code's shape."""
+
+    bytes: int
+    sha256: str
+    view: str
+    shape: tuple[int, ...]
+
+
 class Results:
     """The results in a folder, and the names of those to come.
 
@@ -39,7 +49,7 @@ class Results:
 
     def __init__(self, out: Path, names: Sequence[str]):
         self.out, self.damaged = out, []
-        self.found: dict[str, tuple[int, str]] = {}  # name -> bytes and SHA-256 of the image
+        self.found: dict[str, Found] = {}  # by the names of images
         known = {}
         for path in sorted((out / "codes").rglob("*.npz")):
             if is_added(path.name):
@@ -54,7 +64,8 @@ class Results:
                                  "images: take another folder.")
             name = str(row["image"])
             known[name] = path.relative_to(out / "codes").with_suffix("").as_posix()
-            self.found[name] = int(row["bytes"]), str(row["sha256"])
+            self.found[name] = Found(int(row["bytes"]), str(row["sha256"]),
+                                     str(row.get("view", "")), row["code"].shape)
         self.files = file_names(names, known)
         self.names = list(names)
         if not set(known) <= set(names):
@@ -72,18 +83,23 @@ class Results:
         """Where it is noted why an image could not be read."""
         return self.out / "failed" / f"{self.files[name]}.txt"
 
-    def check(self, name: str, content: bytes) -> None:
-        """ValueError if the folder has an inversion of another image under this name."""
-        size, sha256 = self.found.get(name, (0, ""))
-        if sha256 and sha256 != hashlib.sha256(content).hexdigest():
-            now = "the same size" if len(content) == size else f"{len(content)} bytes"
-            raise ValueError(f"{self.out} has the inversion of another {name}, of {size} bytes; "
-                             f"this one has {now} and another content: take another folder.")
+    def check(self, name: str, content: bytes, view: str = "") -> None:
+        """ValueError if the folder has an inversion of another image under this name, or of another
+        face of it."""
+        found = self.found.get(name)
+        if found and found.sha256 != hashlib.sha256(content).hexdigest():
+            now = "the same size" if len(content) == found.bytes else f"{len(content)} bytes"
+            raise ValueError(f"{self.out} has the inversion of another {name}, of {found.bytes} "
+                             f"bytes; this one has {now} and another content: take another folder.")
+        if found and found.view != view:
+            raise ValueError(f"{self.out} has the inversion of another part of {name}, as --face "
+                             "and --no-align choose it: take another folder.")
 
 
-def identity(name: str, content: bytes) -> dict[str, np.ndarray]:
+def identity(name: str, content: bytes, view: str = "") -> dict[str, np.ndarray]:
     """What a code tells of its image."""
     told = {"image": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    told |= {"view": view} if view else {}
     return {key: np.array(value) for key, value in told.items()}
 
 
