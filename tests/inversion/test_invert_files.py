@@ -507,6 +507,7 @@ def test_other_methods(own_registry, images, tmp_path, method, count):
     ({"batch": 0}, 2, "batch is 0, but should be greater than or equal to 1"),
     ({"method": "in-domian"}, 2, "unknown method 'in-domian': did you mean 'in-domain'"),
     ({"encoder": "owl"}, 1, "Unknown model 'owl': did you mean own"),
+    ({"method": "image2stylegan", "encoder": "own-base"}, 2, "does not use --encoder: leave it"),
     ({"device": "cuda:9"}, 1, "device 'cuda:9' cannot be used"),
 ])  # fmt: skip
 def test_errors_are_one_sentence(own_registry, images, tmp_path, options, status, message,
@@ -515,3 +516,18 @@ def test_errors_are_one_sentence(own_registry, images, tmp_path, options, status
     error = capsys.readouterr().err
     assert error.startswith("idinvert invert: error: ") and error.count("\n") == 1
     assert message in error
+
+
+def test_the_encoder_that_is_named_makes_in_domain_inversion_usual(own_registry, images, tmp_path):
+    models.save("mine", models.load("own"))
+    words = command(images / "0.png", tmp_path / "out", encoder="own-base")
+    assert main(["mine" if word == "own" else word for word in words]) == 0
+    told = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (told["model"], told["method"]) == ("mine", "in-domain")
+
+
+def test_the_last_of_two_methods_counts(own_registry, images, tmp_path):
+    assert main([*command(images / "0.png", tmp_path / "out", method="domain-guided"),
+                 "--method", "image2stylegan"]) == 0
+    told = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (told["method"], told["iterations"]) == ("image2stylegan", 3)

@@ -148,7 +148,9 @@ def takes_place(path: Path, out: Path) -> bool:
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str
                 ) -> tuple[Any, Method]:
     """Options of a command, and the method it names, with the settings of that method."""
-    model = idinvert.Model(named("--model", arguments, DEFAULT_MODEL), "cpu")
+    encoder = named("--encoder", arguments, "")
+    model = idinvert.Model(named("--model", arguments, DEFAULT_MODEL), "cpu",
+                           **({"encoder": encoder} if encoder else {}))
     usual = DEFAULT if DEFAULT in model.available() else WITHOUT_ENCODER
     name = named("--method", arguments, usual)
     settings = re.sub(r"\W", "_", name)  # as the help calls them
@@ -160,7 +162,10 @@ def read_method(kind: type, arguments: Sequence[str], module: str, described: st
         ("method", choice, usual), (settings, METHODS[name], model.method(name)),
     ], bases=(kind,), frozen=True, kw_only=True)
     options = read_options(joined, arguments, module, described)
-    return options, getattr(options, settings)
+    method = getattr(options, settings)
+    if options.encoder is not None and "encoder" not in method.needs:
+        raise UsageError(f"{name} does not use --encoder: leave it out, or name another --method.")
+    return options, method
 
 
 def refuse_inverting(options: Any) -> None:
@@ -179,7 +184,7 @@ def named(option: str, arguments: Sequence[str], default: str) -> str:
     """What a command line gives an option, before it is read."""
     for word, after in zip(arguments, [*arguments[1:], ""]):
         if word == option or word.startswith(f"{option}="):
-            return word.partition("=")[2] or after
+            default = word.partition("=")[2] or after  # the last one counts
     return default
 
 
