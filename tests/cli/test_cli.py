@@ -155,8 +155,11 @@ def test_commands_without_a_batch_do_not_tell_of_one(monkeypatch, capsys):
     def raising(*_):
         raise MemoryError
     monkeypatch.setattr("idinvert.models.importing.import_file", raising)
-    assert main(["import", "a.pt", "own"]) == 1
-    assert "out of memory: this needs a machine that has more" in capsys.readouterr().err
+    monkeypatch.setattr("idinvert.boundaries.labelled.read_labels", raising)
+    for words in (["import", "a.pt", "own"],
+                  ["boundaries", "--model", "own", "--labels", "a.csv", "--images", "a"]):
+        assert main(words) == 1
+        assert "out of memory: this needs a machine that has more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variable", ["CACHE", "MODELS", "RUNS"])

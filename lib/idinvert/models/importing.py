@@ -128,7 +128,9 @@ def check_fits(target: str, network: nn.Module, name: str) -> None:
     if not cards.exists(name):
         return
     generator = store.check_generator(name, store.load(name))
-    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, generator))
+    own, theirs = ((size, n.num_layers, n.w_dim) for n, size in (
+        (network, network.resolution),
+        (generator, cards.advice(name).get("resolution", generator.resolution))))
     if own != theirs:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 
