@@ -183,8 +183,8 @@ def folder_source(folder: Path) -> Source:
 
 def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
     """Name and path of each file of a folder and its subfolders, linked ones too but for links to
-    what the folder lies in; subfolders that cannot be read, and those with results of an inversion,
-    are added to `others`."""
+    what the folder lies in; subfolders that cannot be read, and those with results of an inversion
+    or a training, are added to `others`."""
     seen = {folder.resolve(), *folder.resolve().parents}
 
     def unreadable(error: OSError) -> None:
@@ -196,7 +196,7 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
             path = Path(place, name)
             if not os.access(path, os.R_OK | os.X_OK):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (no permission)")
-            elif holds_results(path):
+            elif holds_results(path) or holds_run(path):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (results)")
             elif (real := path.resolve()) not in seen:
                 seen.add(real)
@@ -216,6 +216,11 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
 def holds_results(folder: Path) -> bool:
     """Whether `idinvert invert` has written into a folder."""
     return (folder / "settings.json").is_file() and (folder / "codes").is_dir()
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether `idinvert train` has written into a folder, sheets of samples among others."""
+    return (folder / "settings.json").is_file() and (folder / "log.jsonl").is_file()
 
 
 def beginning(path: Path) -> bytes:
