@@ -349,6 +349,19 @@ def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
     assert "held_out_mse" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", [
+    "{", '{"architecture": "stylegan.Generator", "settings": {}, "sha256": "0", "kind": "gan"}',
+    '{"sha256": "0", "kind": "gan", "kimg": 1, "evaluation": {"fd": null, "kid": "0.1"}}'])
+def test_a_damaged_card_hides_no_other_model_of_the_list(tiny_zoo, capsys, content):
+    models.folder().mkdir(parents=True)
+    (models.folder() / "tiny.json").write_text(content)
+    (models.folder() / "tiny.safetensors").write_bytes(b"")
+    assert main(["train", "--list"]) == 0
+    damaged, sound = capsys.readouterr().out.splitlines()
+    assert damaged.startswith("tiny ") and ("tiny.json is no card" in damaged) == (content == "{")
+    assert sound == f"{'tiny-conventional':40} not trained"
+
+
 def shrunk(entry):
     """An entry with the same networks at 16 px, as narrow as they can be, trained for two steps."""
     small = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4,

@@ -156,7 +156,15 @@ OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
 
 
 def state(entry: Entry) -> str:
-    """One line on a model: trained or not, what was spent, last figures."""
+    """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
+    try:
+        return sound_state(entry)
+    except (ValueError, OSError) as error:
+        return f"{entry.name:40} {error}"
+
+
+def sound_state(entry: Entry) -> str:
+    """As `state`; ValueError and OSError: a file cannot be read."""
     name = entry.name
     if not models.exists(name):
         return f"{name:40} not trained"
@@ -166,8 +174,10 @@ def state(entry: Entry) -> str:
     card = models.card(name)
     if not train.is_same(entry):
         return f"{name:40} another model of this name"
-    figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
-    return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
+    figures = " ".join(f"{k}={v:.4g}" for k, v in card.get("evaluation", {}).items()
+                       if isinstance(v, int | float))
+    return (f"{name:40} {card.get('kimg', 0):8.0f} kimg {card.get('seconds', 0) / 60:7.0f} min  "
+            f"{figures}")
 
 
 def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget,
