@@ -18,6 +18,7 @@ from idinvert.nn.protocols import Generator
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training import discriminators, encoder, entries, gan, runs, zoo
+from idinvert.training.boundaries import BoundariesEntry
 from idinvert.training.entries import TASKS, Entry, task
 from idinvert.training.train import begin
 
@@ -360,6 +361,18 @@ def test_a_damaged_card_hides_no_other_model_of_the_list(tiny_zoo, capsys, conte
     damaged, sound = capsys.readouterr().out.splitlines()
     assert damaged.startswith("tiny ") and ("tiny.json is no card" in damaged) == (content == "{")
     assert sound == f"{'tiny-conventional':40} not trained"
+
+
+def test_boundaries_have_neither_length_nor_seed(tiny_zoo, capsys, monkeypatch):
+    """With a length they are fitted as without; with a seed none are, which would replace them."""
+    tiny_zoo.listed["tiny-boundaries"] = {"kind": "boundaries", "generator": "tiny",
+                                          "classifier": "judge"}
+    fitted = []
+    monkeypatch.setattr(BoundariesEntry, "fit", lambda entry, device: fitted.append(entry.name))
+    assert main(["train", "tiny-boundaries", "--kimg", "5", "--device", "cpu"]) == 0
+    assert main(["train", "tiny-boundaries", "--seed", "1", "--device", "cpu"]) == 1
+    assert "tiny-boundaries are boundaries, which are fitted to the same" in capsys.readouterr().err
+    assert fitted == ["tiny-boundaries"]
 
 
 def shrunk(entry):

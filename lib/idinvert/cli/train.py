@@ -201,7 +201,7 @@ def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget
                   f"parameters, {card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
     if share.first:
         print(report)
-    return card["kimg"] >= wanted
+    return entry.role == "boundaries" or card["kimg"] >= wanted
 
 
 def main(arguments: list[str]) -> None:

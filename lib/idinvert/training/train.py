@@ -43,6 +43,9 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
     """
     device = share.device(device)
     if isinstance(entry, BoundariesEntry):
+        if seed is not None:
+            raise ValueError(f"{entry.name} are boundaries, which are fitted to the same codes "
+                             "always: no training of theirs can be repeated with a seed.")
         if share.first:
             entry.fit(device)
         processes.wait()
