@@ -245,6 +245,30 @@ def test_paths_are_compared_as_places(folder, monkeypatch):
     assert models.card("own")["kimg"] == 0.032
 
 
+def test_a_run_goes_on_where_its_images_have_been_moved(folder, monkeypatch, capsys):
+    """Or from another folder than the one that its path was told in. What counts is the content."""
+    monkeypatch.chdir(folder)
+    assert gan(folder, "--images", "photos") == 0
+    monkeypatch.chdir(folder / "photos")
+    assert gan(folder, kimg=0.032) == 0
+    (folder / "photos").rename(folder / "moved")
+    assert gan(folder, "--images", str(folder / "moved"), kimg=0.048) == 0
+    (folder / "moved" / "3.png").unlink()
+    assert gan(folder, "--images", str(folder / "moved"), kimg=0.064) == 1
+    assert "own was made with images of the hash" in capsys.readouterr().err
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()  # with nothing to read, the place counts
+    assert gan(folder, kimg=0.048) == 1
+    assert "own was made with path" in capsys.readouterr().err
+
+
+def test_a_run_among_its_images_adds_none(folder, monkeypatch):
+    """Its sheets of samples are images too."""
+    monkeypatch.setenv("IDINVERT_RUNS", str(folder / "photos" / "runs"))
+    for kimg in (0.016, 0.032):
+        assert gan(folder, kimg=kimg) == 0
+        assert models.card("own")["images_used"] == 39
+
+
 def test_a_run_of_an_older_version_goes_on(folder):
     """Its settings.json has other names, and lacks some."""
     gan(folder)

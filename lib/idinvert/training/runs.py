@@ -18,7 +18,8 @@ import torch
 from idinvert import models
 from idinvert.files import read_notes, replacing
 
-PLACES = ("path", "labels")  # settings that name a place, which can be spelled in several ways
+# Settings that name a place, which can be spelled in several ways, and what tells its content
+PLACES = {"path": "images of the hash", "labels": "labels of the hash"}
 CHANGING = ("kimg", "schedule_kimg", "name", "notes")  # settings that may change during a run
 
 
@@ -120,18 +121,22 @@ def check_settings(name: str, settings: dict) -> None:
         temporary.write_text(json.dumps(now, indent=1) + "\n")
 
 
-def compare_settings(name: str, settings: dict) -> dict:
+def compare_settings(name: str, settings: dict, moved: bool = False) -> dict:
     """The settings that a run depends on, nested ones side by side.
 
     ValueError: the run was begun with another value of one. Names that only one of both has do not
-    count: another version wrote the file.
+    count: another version wrote the file. Nor does a place where the same content now lies.
     """
     path = run_folder(name) / "settings.json"
     now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
+    moved: do not compare places, for what is there will be compared.
     if path.exists():
         before = read_notes(path)
         before.setdefault("path", before.get("images"))  # as older versions called it
-        for key in now.keys() & before.keys():
+        known = now.keys() & before.keys()
+        for key in known:
+            if key in PLACES and (moved or PLACES[key] in known):
+                continue
             if place(key, before[key]) != place(key, now[key]):
                 raise ValueError(f"{path.parent} was made with {key} {before[key]}, not "
                                  f"{now[key]}: take another name, or remove that folder and the "

@@ -59,8 +59,8 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
         entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
     if entry.images:
-        runs.compare_settings(entry.name, resolved(entry) | entry.made_for())
-    if is_finished(entry):
+        runs.compare_settings(entry.name, resolved(entry) | entry.made_for(), moved=not finished)
+    if finished:
         return models.card(entry.name)
     place = runs.run_folder(entry.name)
     with locked(place, wait=False) if share.first else nullcontext():
