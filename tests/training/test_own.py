@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -267,6 +268,23 @@ def test_a_run_among_its_images_adds_none(folder, monkeypatch):
     for kimg in (0.016, 0.032):
         assert gan(folder, kimg=kimg) == 0
         assert models.card("own")["images_used"] == 39
+
+
+def test_a_model_is_not_replaced_by_one_that_was_trained_less(folder, capsys):
+    """As where it was trained on with other machines, and came back without its run."""
+    gan(folder)
+    shutil.copytree(folder / "runs", folder / "older")
+    gan(folder, kimg=0.064)
+    shutil.rmtree(folder / "runs")
+    shutil.move(folder / "older", folder / "runs")
+    before = models.digest("own")
+    for kimg in (0.016, 0.032, 0.08):
+        assert gan(folder, kimg=kimg) == 1
+        assert ("checkpoint.pt is of 0.016 thousand images, but own has been trained with 0.064, "
+                "in another place: remove that file, and") in capsys.readouterr().err
+        assert models.digest("own") == before
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()  # as it says
+    assert gan(folder, kimg=0.08) == 0 and models.card("own")["kimg"] == 0.08
 
 
 def test_a_run_of_an_older_version_goes_on(folder):

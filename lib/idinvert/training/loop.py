@@ -138,6 +138,13 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
     return step, state["seconds"], state["sums"]
 
 
+def reached(path: Path, batch: int) -> float:
+    """Thousand images of a checkpoint, if it does not tell otherwise in steps of a batch;
+    ValueError: it is damaged."""
+    state = read_checkpoint(path)
+    return state["step"] * state.get("batch", batch) / 1000
+
+
 def read_checkpoint(path: Path) -> dict:
     """What a checkpoint holds; ValueError: it is damaged."""
     with undamaged(path):

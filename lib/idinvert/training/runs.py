@@ -34,7 +34,12 @@ def run_folder(name: str) -> Path:
 
 def begun(name: str) -> bool:
     """Whether there is a checkpoint from which a run goes on."""
-    return (run_folder(name) / "checkpoint.pt").exists()
+    return checkpoint(name).exists()
+
+
+def checkpoint(name: str) -> Path:
+    """Where the checkpoint of a run is."""
+    return run_folder(name) / "checkpoint.pt"
 
 
 def is_new(name: str) -> bool:

@@ -133,7 +133,10 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     the state of Adam starts anew. Of several processes one `writes` the log. Returns the steps and
     seconds already spent, for `loop.train`.
     """
-    if not models.exists(entry.name) or runs.begun(entry.name):
+    if runs.begun(entry.name):
+        check_latest(entry, task)
+        return 0, 0.0
+    if not models.exists(entry.name):
         return 0, 0.0
     entry.adopt(task)
     card = models.card(entry.name)
@@ -144,6 +147,17 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
 
 
 def publish(entry: Entry, task: NetworkTask) -> None:
+def check_latest(entry: Entry, task: NetworkTask) -> None:
+    """ValueError if the published model of an entry was trained longer than the checkpoint from
+    which the run goes on, and would be replaced by less."""
+    published = models.card(entry.name).get("kimg", 0) if models.exists(entry.name) else 0
+    path = runs.checkpoint(entry.name)
+    if published and published > (here := loop.reached(path, task.batch)) + 1e-6:
+        raise ValueError(f"{path} is of {here:g} thousand images, but {entry.name} has been "
+                         f"trained with {published:g}, in another place: remove that file, and "
+                         "the training goes on from the model.")
+
+
     """Save the networks of a task in the registry, with a card of their cost.
 
     Models of the study are stored in few bits, `relative_to` another model if their entry names
