@@ -287,6 +287,14 @@ def test_a_model_is_not_replaced_by_one_that_was_trained_less(folder, capsys):
     assert gan(folder, kimg=0.08) == 0 and models.card("own")["kimg"] == 0.08
 
 
+def test_a_card_tells_the_device_that_was_trained_on(folder, monkeypatch):
+    """Not a GPU that was left alone."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert gan(folder) == 0 and "CPU cores" in models.card("own")["hardware"]
+    assert runs.hardware("cuda:1") == "GPU of cuda:1"
+
+
 def test_a_run_of_an_older_version_goes_on(folder):
     """Its settings.json has other names, and lacks some."""
     gan(folder)

@@ -93,13 +93,13 @@ def evaluations(name: str) -> list[dict]:
     return [line for line in read_log(name) if "images_per_second" not in line]
 
 
-def cost(name: str) -> dict:
-    """Thousand images, seconds, hardware and last evaluation of a run, from its log; zeros if it
-    took no step, as a generator that is its parent but for its codes."""
+def cost(name: str, device: str) -> dict:
+    """Thousand images, seconds, hardware and last evaluation of a run on a device, from its log;
+    zeros if it took no step, as a generator that is its parent but for its codes."""
     last = (read_log(name) or [{"kimg": 0, "seconds": 0}])[-1]
     figures = {k: v for k, v in (evaluations(name) or [{}])[-1].items()
                if k not in ("step", "kimg", "seconds")}
-    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
+    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(device),
             "torch": torch.__version__, "evaluation": figures}
 
 
@@ -111,10 +111,10 @@ def curve(name: str, points: int = 50) -> list[dict]:
     return [{k: v for k, v in lines[i].items() if k not in ("step", "seconds")} for i in chosen]
 
 
-def hardware() -> str:
-    """The processor that this process trains on, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def hardware(device: str) -> str:
+    """The processor of a device, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{os.cpu_count()} CPU cores, {platform.machine()}"
 
 

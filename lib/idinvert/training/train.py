@@ -92,7 +92,7 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
     elif share.first:
         runs.keep_log(entry.name)
     processes.wait()
-    return runs.cost(entry.name) if repeated else models.card(entry.name)
+    return runs.cost(entry.name, device) if repeated else models.card(entry.name)
 
 
 def is_finished(entry: Entry) -> bool:
@@ -165,8 +165,9 @@ def check_latest(entry: Entry, task: NetworkTask) -> None:
     """
     name, other = entry.name, entry.relative_to
     facts = {"kind": entry.kind, "role": entry.role, "seed": entry.seed,
-             "recipe": resolved(task.recipe), **runs.cost(name), "domain": entry.domain,
-             "data": "worlds, training split", **entry.needs(), **entry.facts(task)}
+             "recipe": resolved(task.recipe), **runs.cost(name, task.device),
+             "domain": entry.domain, "data": "worlds, training split", **entry.needs(),
+             **entry.facts(task)}
     if entry.images:
         facts |= {"data": Path(entry.images.path).name, "images_used": len(task.images)}
         del facts["domain"]
