@@ -201,6 +201,8 @@ def test_damaged_lines_of_a_kept_log_are_left_out(folder):
     gan(folder)
     (folder / "runs" / "own" / "checkpoint.pt").unlink()
     with open(runs.kept_log("own"), "ab") as log:
+        log.write(b'{"kimg": 0.016, "loss": 1}\n{"kimg": 0.016, "seconds": 1, "loss": "1"}\n'
+                  b'{"kimg": 0.016, "seconds": NaN, "loss": 1}\n')
         log.write(b'\xff\xfe{\n[]\n3\n{"kimg": 1')
     assert gan(folder, kimg=0.032) == 0
     assert [line["kimg"] for line in runs.read_log("own")] == [0.008, 0.016, 0.024, 0.032]

@@ -205,10 +205,12 @@ def shorten_log(log: Path, kimg: float) -> None:
 
 
 def complete(line: str, kimg: float) -> bool:
-    """Whether a log line is whole, not beyond so many thousand images, and not of `end_log`."""
+    """Whether a log line is whole, of numbers alone, not beyond so many thousand images, and not
+    of `end_log`."""
     try:
         found = json.loads(line)
-        return found["kimg"] <= kimg + 1e-6 and not found.keys() <= ENDING
+        return (found["kimg"] <= kimg + 1e-6 and found["seconds"] >= 0
+                and all(map(math.isfinite, found.values())) and not found.keys() <= ENDING)
     except (ValueError, KeyError, TypeError):
         return False
 
