@@ -289,6 +289,18 @@ def test_a_model_is_not_replaced_by_one_that_was_trained_less(folder, capsys):
     assert gan(folder, kimg=0.08) == 0 and models.card("own")["kimg"] == 0.08
 
 
+@pytest.mark.parametrize("kind", ["gan", "encoder"])
+def test_a_training_that_diverges_in_its_last_step_is_told(folder, capsys, kind):
+    """No figure of a step shows it."""
+    if kind == "encoder":
+        gan(folder)
+    train, name = {"gan": (gan, "own"), "encoder": (encoder, "own-base")}[kind]
+    assert train(folder, "--learning-rate", "1e30", kimg=0.008) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{name} has diverged, for its " in error and "with lower learning rates" in error
+    assert not models.exists(name) and not runs.begun(name)
+
+
 def test_a_card_tells_the_device_that_was_trained_on(folder, monkeypatch):
     """Not a GPU that was left alone."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

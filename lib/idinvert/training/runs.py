@@ -129,12 +129,12 @@ def check_settings(name: str, settings: dict) -> None:
 def compare_settings(name: str, settings: dict, moved: bool = False) -> dict:
     """The settings that a run depends on, nested ones side by side.
 
+    moved: do not compare places, for what is there will be compared.
     ValueError: the run was begun with another value of one. Names that only one of both has do not
     count: another version wrote the file. Nor does a place where the same content now lies.
     """
     path = run_folder(name) / "settings.json"
     now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
-    moved: do not compare places, for what is there will be compared.
     if path.exists():
         before = read_notes(path)
         before.setdefault("path", before.get("images"))  # as older versions called it

@@ -58,6 +58,7 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
     if seed is not None:
         entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
+    finished = is_finished(entry)
     if entry.images:
         runs.compare_settings(entry.name, resolved(entry) | entry.made_for(), moved=not finished)
     if finished:
@@ -146,7 +147,6 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     return round(card.get("kimg", 0) * 1000 / task.batch), card.get("seconds", 0.0)
 
 
-def publish(entry: Entry, task: NetworkTask) -> None:
 def check_latest(entry: Entry, task: NetworkTask) -> None:
     """ValueError if the published model of an entry was trained longer than the checkpoint from
     which the run goes on, and would be replaced by less."""
@@ -158,6 +158,7 @@ def check_latest(entry: Entry, task: NetworkTask) -> None:
                          "the training goes on from the model.")
 
 
+def publish(entry: Entry, task: NetworkTask) -> None:
     """Save the networks of a task in the registry, with a card of their cost.
 
     Models of the study are stored in few bits, `relative_to` another model if their entry names
