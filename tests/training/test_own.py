@@ -398,6 +398,20 @@ def test_a_generator_without_discriminator_gets_a_new_one(folder):
     assert models.names() == ["own", "own-base"]
 
 
+def test_a_discriminator_of_another_generator_is_named(folder, capsys):
+    """As one that is left where a generator was imported in the place of another one."""
+    settings = {"channel_base": 64, "channel_max": 8}
+    models.save("own", stylegan.Generator(8, z_dim=4, w_dim=4, **settings))
+    models.save("own-d", stylegan.Discriminator(16, **settings))
+    assert encoder(folder) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith("own-d judges images of 16 px, but own renders 8: remove it for a new "
+                          "one, or put that of own there.")
+    for path in models.folder().glob("own-d.*"):
+        path.unlink()
+    assert encoder(folder) == 0
+
+
 def test_models_are_not_overwritten(folder, capsys):
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     models.save("own", stylegan.Generator(**settings))
