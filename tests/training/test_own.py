@@ -412,6 +412,10 @@ def test_a_discriminator_of_another_generator_is_named(folder, capsys):
     assert encoder(folder) == 0
 
 
+def test_a_flag_that_says_the_default_is_taken(folder):
+    assert gan(folder, "--augment") == 0 and models.card("own")["recipe"]["augment"]
+
+
 def test_models_are_not_overwritten(folder, capsys):
     settings = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
     models.save("own", stylegan.Generator(**settings))

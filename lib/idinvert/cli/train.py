@@ -155,6 +155,7 @@ class Classifier(OfImages):
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
 
 
+DEFAULTS = ("--projected", "--augment")  # flags that say what holds without them
 def state(entry: Entry) -> str:
     """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
     try:
@@ -210,7 +211,7 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0] in OWN:
         kind, kimg = OWN[arguments[0]], None
         seed = None  # that of the entry
-        given = [word for word in arguments[1:] if word != "--projected"]  # the default
+        given = [word for word in arguments[1:] if kind is not Gan or word not in DEFAULTS]
         options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
         entries = [options.entry()]
     else:
