@@ -10,6 +10,7 @@ import torch
 from idinvert import data, models
 from idinvert.boundaries import svm
 from idinvert.cli import main
+from idinvert.cli import train as train_command
 from idinvert.models import pretrained
 from idinvert.models.sources import SOURCES
 from idinvert.nn import projected, stylegan, stylegan2
@@ -361,6 +362,24 @@ def test_a_damaged_card_hides_no_other_model_of_the_list(tiny_zoo, capsys, conte
     damaged, sound = capsys.readouterr().out.splitlines()
     assert damaged.startswith("tiny ") and ("tiny.json is no card" in damaged) == (content == "{")
     assert sound == f"{'tiny-conventional':40} not trained"
+
+
+def test_a_budget_is_that_of_all_models(tiny_zoo, capsys, monkeypatch):
+    """Half a minute each, of which the second model gets what the first one has left."""
+    clock = iter(range(0, 1000, 30))
+    monkeypatch.setattr(train_command.time, "monotonic", lambda: next(clock))
+    budgets = []
+
+    def trained(entry, kimg, seed, budget, share):
+        budgets.append(budget.budget_minutes)
+        return True
+
+    monkeypatch.setattr(train_command, "train_one", trained)
+    assert main(["train", *["tiny"] * 5, "--budget-minutes", "2", "--device", "cpu"]) == 130
+    assert budgets == [1.5, 1.0, 0.5]
+    assert "stopped; the same command continues" in capsys.readouterr().err
+    assert main(["train", "tiny", "tiny", "--device", "cpu"]) == 0
+    assert budgets[3:] == [None, None]
 
 
 def test_boundaries_have_neither_length_nor_seed(tiny_zoo, capsys, monkeypatch):

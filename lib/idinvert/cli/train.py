@@ -17,6 +17,7 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
+import time
 from dataclasses import KW_ONLY, replace
 from typing import Annotated, Literal
 
@@ -41,7 +42,8 @@ class Budget:
     """How long to train, and where."""
 
     _: KW_ONLY
-    budget_minutes: Positive | None = None  # stop cleanly after this; the same command continues
+    # for all models together: stop cleanly after this; the same command continues
+    budget_minutes: Positive | None = None
     checkpoint_kimg: Positive = 10.0  # thousand images between two checkpoints
     device: str = "auto"  # cuda if there is one, else cpu
 
@@ -153,9 +155,9 @@ class Classifier(OfImages):
 
 
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
-
-
 DEFAULTS = ("--projected", "--augment")  # flags that say what holds without them
+
+
 def state(entry: Entry) -> str:
     """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
     try:
@@ -231,9 +233,13 @@ def main(arguments: list[str]) -> None:
     processes.warn_if_crowded(share, device)
     check_writable(models.folder(), runs.log_folder())
     processes.connect(share, device)
+    begun = time.monotonic()
     try:
         for entry in entries:
-            if not train_one(entry, kimg, seed, options, share):
+            left = options.budget_minutes and options.budget_minutes - (
+                time.monotonic() - begun) / 60
+            if processes.any_of(left is not None and left <= 0) or not train_one(
+                    entry, kimg, seed, replace(options, budget_minutes=left), share):
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()
