@@ -341,6 +341,24 @@ def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
     assert "own was made with images of the hash" in capsys.readouterr().err
 
 
+def change_task(path, network, **tensors):
+    """Put other tensors into a network of a checkpoint."""
+    state = torch.load(path)
+    assert tensors.keys() <= state["task"][network].keys()
+    state["task"][network].update(tensors)
+    torch.save(state, path)
+
+
+def change_moments(path, **values):
+    """Change what Adam keeps of the first parameter in a checkpoint, or remove it."""
+    state = torch.load(path)
+    kept = next(iter(state["task"]["optimizers"][0]["state"].values()))
+    kept.update(values)
+    for name in [name for name, value in values.items() if value is None]:
+        del kept[name]
+    torch.save(state, path)
+
+
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
     "empty": lambda path: path.write_bytes(b""),
@@ -348,6 +366,11 @@ DAMAGES = {
     "without parts": lambda path: torch.save({"step": 2, "seconds": 1.0}, path),
     "other parts": lambda path: torch.save(
         torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
+    "whole numbers": lambda path: change_task(path, "average", const=torch.ones(
+        1, 8, 4, 4, dtype=torch.int8)),
+    "no second moments": lambda path: change_moments(path, exp_avg_sq=None),
+    "other moments": lambda path: change_moments(path, exp_avg=torch.ones(3, 3)),
+    "negative steps": lambda path: change_moments(path, step=torch.tensor(-5.0)),
 } | {f"{change}": lambda path, change=change: torch.save(torch.load(path) | change, path)
      for change in ({"step": -5}, {"step": 10**9}, {"step": 10**400}, {"batch": 10**9},
                     {"batch": 0}, {"batch": "8"}, {"seconds": math.nan}, {"seconds": math.inf},
