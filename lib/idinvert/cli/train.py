@@ -236,10 +236,9 @@ def main(arguments: list[str]) -> None:
     begun = time.monotonic()
     try:
         for entry in entries:
-            left = options.budget_minutes and options.budget_minutes - (
-                time.monotonic() - begun) / 60
-            if processes.any_of(left is not None and left <= 0) or not train_one(
-                    entry, kimg, seed, replace(options, budget_minutes=left), share):
+            left = options.budget_minutes and max(  # a step is taken in any case
+                options.budget_minutes - (time.monotonic() - begun) / 60, 1e-9)
+            if not train_one(entry, kimg, seed, replace(options, budget_minutes=left), share):
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()
