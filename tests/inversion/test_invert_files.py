@@ -2,10 +2,12 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -421,6 +423,18 @@ def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, ca
     (out / "settings.json").write_text('{"mod')
     assert main(command(images, out)) == 1
     assert "settings.json is damaged" in capsys.readouterr().err
+
+
+def test_code_that_says_it_is_enormous_is_made_again(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    with zipfile.ZipFile(out / "codes" / "2.npz", "w") as archive:
+        header = io.BytesIO()
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 44,)}
+        np.lib.format.write_array_header_1_0(header, shape)
+        archive.writestr("code.npy", header.getvalue())
+    assert main(command(images, out)) == 0
+    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [

@@ -7,6 +7,7 @@ never pass for those of another one of the same name.
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 import zipfile
 import zlib
@@ -14,9 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.format import (
+    MAGIC_LEN,
+    MAGIC_PREFIX,
+    read_array_header_1_0,
+    read_array_header_2_0,
+)
 
 from idinvert.data.sources import is_added, natural
 
@@ -120,12 +127,27 @@ def read_row(path: Path) -> dict[str, Any] | None:
 
 
 def check_unpacked(path: Path) -> None:
-    """ValueError if a zip of arrays unpacks to more than any image's code and weights have, as a
-    small file can say."""
+    """ValueError if a zip of arrays unpacks to more than any image's code and weights have, or an
+    array says that it has more numbers than follow, as small files can."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > LARGEST:
                 raise ValueError(f"{path} unpacks to more than {LARGEST >> 30} GB.")
+            for part in archive.infolist():
+                with archive.open(part) as file:
+                    if claimed(file) > part.file_size:
+                        raise ValueError(f"{path} holds less than it says.")
+
+
+def claimed(file: IO[bytes]) -> int:
+    """The bytes of the numbers that a file of an array says it holds; 0 of another file.
+    ValueError: it is damaged."""
+    read = {MAGIC_PREFIX + b"\1\0": read_array_header_1_0,
+            MAGIC_PREFIX + b"\2\0": read_array_header_2_0}.get(file.read(MAGIC_LEN))
+    if read is None:
+        return 0
+    shape, _, kind = read(file)
+    return math.prod(shape) * kind.itemsize
 
 
 def is_whole(row: Mapping[str, Any]) -> bool:
