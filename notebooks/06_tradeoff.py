@@ -75,7 +75,8 @@ alpha = edits.calibrate(m, attribute, sample_codes(m.generator, 200, seed=seed +
 print(f"step along the {attribute} boundary: {alpha:.2f}")
 
 # %%
-outcomes = tradeoff.sweep(m, targets, run.settings.lambdas, run.settings.iterations, attribute, alpha)
+outcomes = tradeoff.sweep(m, targets, run.settings.lambdas, run.settings.iterations, attribute, alpha,
+                          run.settings.fast)
 
 # %% [markdown]
 # ## Figure 10: what $\lambda_{dom}$ costs and buys

@@ -98,7 +98,8 @@ def test_a_model_refuses_what_it_cannot_use(model):
     refused(lambda x: model.edit(x, age=1), wrong_codes(codes))
     refused(model.edit, wrong_codes(codes))
     refused(lambda x: model.edit(codes, age=x),
-            [NAN, INF, -INF, None, "3", torch.ones(3), torch.tensor([1, NAN]), np.ones((2, 2))])
+            [NAN, INF, -INF, None, "3", torch.ones(3), torch.tensor([1, NAN]), np.ones((2, 2)), 1j,
+             torch.tensor([1j, 2])])
     refused(model.sample, [x for x in NO_COUNT if x != 0])
     refused(lambda x: model.sample(1, seed=x), NO_SEED)
     refused(lambda x: model.invert(images, batch=x, **fast), [x for x in NO_COUNT if x is not None])
@@ -115,8 +116,10 @@ def test_diffusion_refuses_what_it_cannot_use(model):
     images, few = torch.rand(2, 3, 8, 8) * 2 - 1, Settings(iterations=1, lambda_vgg=0)
     pasted, mask = stitch(images[:1], images[1:], (2, 2, 6, 6))
     refused(lambda x: diffuse(model, x, mask, few), wrong_images(pasted))
+    refused(lambda x: diffuse(model, pasted, mask, few, batch=x), NO_COUNT)
     refused(lambda x: diffuse(model, pasted, x, few),
-            [None, mask.numpy(), mask * 0, -mask, 2 * mask, mask * NAN, mask[..., 1:], mask[0]])
+            [None, mask.numpy(), mask * 0, -mask, 2 * mask, mask * NAN, mask[..., 1:], mask[0],
+             mask[:0], mask * 1j])
     refused(lambda x: stitch(images, x, (2, 2, 6, 6)), [None, images.numpy(), images[..., 1:]])
     refused(lambda x: stitch(images, images, x), [None, "box", (1, 2, 3), (0.5, 1, 2, 3),
                                                   (2, 2, 2, 6), (-1, 0, 1, 1), (0, 0, 9, 9)])
@@ -167,7 +170,8 @@ def test_boundaries_refuse_what_they_cannot_use():
     good = Boundary("age", normal, 0.0, (0, 1))
     scores = codes[:, 0, 0].clone()
     refused(lambda x: Boundary("x", x, 0.0, (0,)),
-            [normal * NAN, normal.int(), normal[0], normal[None], normal.numpy(), None])
+            [normal * 0, torch.ones(4, 4).tril(-1), normal * NAN, normal.int(), normal[0],
+             normal[None], normal.numpy(), None])
     refused(lambda x: Boundary("x", normal, x, (0,)), [NAN, INF, None, "x"])
     refused(lambda x: Boundary("x", normal, 0.0, x), [(4,), (-1,), (1.5,), ("a",)])
     refused(lambda x: Boundary("x", normal, 0.0, (0,), space=x), ["W", None])
@@ -211,7 +215,8 @@ def test_metrics_refuse_what_they_cannot_use():
                  points[:, :0], points[:, 1:], points.to(torch.complex64), *not_dense(points)])
     refused(lambda x: frechet.fd(points, points, x), [x for x in NO_COUNT if x is not None] + [6])
     values = np.arange(10.0)
-    refused(lambda x: bootstrap.interval(np.mean, values, resamples=x), NO_COUNT)
+    refused(lambda x: bootstrap.interval(np.mean, values, resamples=x),
+            [*NO_COUNT, 10**12])
     refused(lambda x: bootstrap.interval(np.mean, values, seed=x), NO_SEED)
     refused(lambda x: bootstrap.half_weights(range(6), range(6), True, x), NO_COUNT)
     for use in (lambda x: bootstrap.interval(np.mean, values, level=x),

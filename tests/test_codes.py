@@ -125,6 +125,9 @@ def test_manipulation_names_what_is_wrong():
         manipulate(torch.zeros(5, 3, 4), boundary().direction, torch.ones(4))
     with pytest.raises(ValueError, match="must be floats, not torch.int64"):  # 0.5 would be 0
         manipulate(torch.zeros(5, 3, 4, dtype=torch.int64), boundary().direction, 0.5)
+    for alpha in (float("nan"), float("inf"), torch.tensor(1j)):
+        with pytest.raises(ValueError, match="^alpha is .*, but should be a finite number"):
+            manipulate(torch.zeros(5, 3, 4), boundary().direction, alpha)
 
 
 def test_inner_steps_are_evenly_spaced():
@@ -181,3 +184,6 @@ def test_stitch_takes_the_box_from_the_target():
     for box in ((2, 0, 2, 2), (0, 0, 7, 2), (-1, 0, 2, 2)):
         with pytest.raises(ValueError, match="not within an image of 6 x 4 px"):
             stitch(target, context, box)
+    assert len(stitch(target, context.expand(3, 3, 4, 6), (1, 0, 3, 2))[0]) == 3
+    with pytest.raises(ValueError, match="as many targets as contexts, or one"):
+        stitch(target.expand(2, 3, 4, 6), context.expand(3, 3, 4, 6), (1, 0, 3, 2))

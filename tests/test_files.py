@@ -71,3 +71,9 @@ def test_a_lock_is_given_back_by_who_dies(tmp_path):
     os.waitpid(child, 0)
     with locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_of_brackets_within_brackets_are_damaged(tmp_path):
+    (tmp_path / "notes.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="notes.json is damaged"):
+        check_notes(tmp_path / "notes.json", {"steps": 1})

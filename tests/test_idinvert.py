@@ -10,7 +10,7 @@ import pytest
 import torch
 from idinvert import boundaries, models
 from idinvert.inversion import InDomain, Networks
-from idinvert.models import pretrained
+from idinvert.models import pretrained, store
 from idinvert.nn import classifier
 
 
@@ -69,6 +69,19 @@ def test_whoever_wants_no_gradients_may_invert(own_registry, images, mode):
         model = idinvert.Model("own", "cpu")  # its networks are loaded in here
         found = model.invert(images, iterations=2, lambda_vgg=0).codes
     assert torch.equal(model.invert(images, iterations=2, lambda_vgg=0).codes, found)
+
+
+def test_a_program_that_computes_in_double_precision_gets_the_same_numbers(model, images):
+    expected = model.sample(2), model.invert(images, iterations=2, lambda_vgg=0).codes
+    store.kept.clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = idinvert.load("own", "cpu")
+        found = again.sample(2), again.invert(images, iterations=2, lambda_vgg=0).codes
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for own, other in zip(found, expected):
+        torch.testing.assert_close(own, other)
 
 
 @pytest.mark.parametrize("method", [InDomain(iterations=3), "domain-guided"])

@@ -28,7 +28,8 @@ def sample_codes(generator: Generator, count: Whole, seed: Seed = 0, batch: Coun
     The seed alone chooses the latents, whatever the batch size and the device.
     """
     rng = torch.Generator().manual_seed(seed)
-    latents = torch.randn(count, generator.z_dim, generator=rng).to(device_of(generator))
+    latents = torch.randn(count, generator.z_dim, generator=rng, dtype=torch.float32)
+    latents = latents.to(device_of(generator))
     return torch.cat([generator.mapping(z).float() for z in latents.split(batch)])
 
 
@@ -107,7 +108,8 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     direction of a boundary in the space "whole" it is the distance moved, in units of codes; in the
     space "layer", the distance in each layer (the published scripts go from -3 to 3).
 
-    ValueError: codes, direction or alpha of another shape, or codes that are no floats.
+    ValueError: codes, direction or alpha of another shape, codes that are no floats, or an alpha
+    that is not finite.
 
     >>> manipulate(torch.zeros(2, 1, 3), torch.tensor([[0., 1., 0.]]), torch.tensor([3., -3.]))
     tensor([[[ 0.,  3.,  0.]],
@@ -118,7 +120,7 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
                          f"direction is, not {list(codes.shape)}.")
     if not codes.is_floating_point():
         raise ValueError(f"codes must be floats, not {codes.dtype}.")
-    alpha = torch.as_tensor(alpha, dtype=codes.dtype, device=codes.device)
+    alpha = finite("alpha", alpha).to(codes)
     if alpha.ndim > 1 or alpha.ndim == 1 and len(alpha) != len(codes):
         raise ValueError(f"alpha must be a number or [{len(codes)}], not {list(alpha.shape)}.")
     return codes + alpha.reshape(-1, 1, 1) * direction.to(codes)
@@ -163,6 +165,18 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
 
 
 # --- what the above share -------------------------------------------------------------------------
+
+
+def finite(name: str, strength: float | Tensor) -> Tensor:
+    """A strength, or one for each code, as a tensor; ValueError: they are no finite numbers."""
+    try:
+        values = torch.as_tensor(strength)
+        if values.isfinite().all() and not values.is_complex():
+            return values
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ValueError(f"{name} is {strength!r:.60}, but should be a finite number, or one for each "
+                     "code.")
 
 
 @contextmanager

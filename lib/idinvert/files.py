@@ -151,7 +151,7 @@ def read_notes(path: Path) -> dict:
     """What a file of notes says; ValueError: it is damaged."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):  # of brackets within brackets
         found = None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: remove it if you know that the folder was made with "

@@ -13,10 +13,11 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Entry = TypeVar("Entry")
 PLUGINS = "IDINVERT_PLUGINS"
@@ -33,6 +34,8 @@ class Registry(Mapping[str, Entry]):
     Args:
         kind: what an entry is, for messages ("inversion method").
         package: the package whose modules define entries.
+        fits: whether an object can be an entry; anything can if it is not given.
+        needs: what `fits` asks for, for messages.
 
     >>> colours = Registry("colour", package="")
     >>> @colours.register("red")
@@ -45,14 +48,19 @@ class Registry(Mapping[str, Entry]):
     idinvert.registry.RegistryError: Unknown colour 'rad': did you mean 'red'?
     """
 
-    def __init__(self, kind: str, package: str):
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, fits: Callable[[Any], bool] = lambda _: True,
+                 needs: str = ""):
+        self.kind, self.package, self.fits, self.needs = kind, package, fits, needs
         self.entries: dict[str, Entry] = {}
         self.complete = False
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """A decorator that registers what it decorates; RegistryError: the name is taken."""
+        """A decorator that registers what it decorates; RegistryError: the name is taken or no
+        text, or the entry is of another kind."""
         def add(entry: Entry) -> Entry:
+            if not (isinstance(name, str) and self.fits(entry)):
+                raise RegistryError(f"{name!r:.60} is no {self.kind}: "
+                                    f"{self.needs or 'its name needs to be a text'}.")
             other = self.entries.get(name)
             if other is not None and origin(other) != origin(entry):
                 raise RegistryError(f"Two entries are named {self.kind} {name!r}, in "
@@ -122,10 +130,22 @@ def import_all(package: str) -> None:
 def import_plugins() -> None:
     """Import the plug-ins; one that fails is named in a warning, and the others still work."""
     named = [name.strip() for name in os.environ.get(PLUGINS, "").split(",") if name.strip()]
-    announced = [point.module for point in metadata.entry_points(group="idinvert")]
-    for module in dict.fromkeys((*named, *announced)):
+    for module in dict.fromkeys((*named, *announced())):
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:  # a plug-in may raise anything
             warnings.warn(f"The plug-in {module} is left out: {type(error).__name__}: {error}",
                           stacklevel=2)
+
+
+def announced() -> list[str]:
+    """Modules that installed packages announce; a warning, and none, if one of all packages has a
+    file of entry points that cannot be read."""
+    try:
+        points = metadata.entry_points(group="idinvert")
+    except Exception as error:  # damaged files raise many types
+        warnings.warn("The plug-ins of installed packages are left out, as one package has damaged "
+                      f"entry points: {type(error).__name__}: {error}", stacklevel=3)
+        return []
+    # Not `point.module`, which fails for what cannot be the name of a module
+    return [re.split(r"[\[:]", point.value)[0].strip() for point in points]

@@ -17,23 +17,31 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from .registry import RegistryError, nearest
 
 Kind = TypeVar("Kind")
 Function = TypeVar("Function", bound=Callable)
 
-Count = Annotated[int, Field(ge=1, lt=1 << 63)]  # 1, 2, ..
-Whole = Annotated[int, Field(ge=0, lt=1 << 63)]  # 0, 1, ..
-Pixels = Annotated[int, Field(ge=1, le=1 << 16)]  # of the side of an image
+def number(value: Any) -> Any:
+    """A value that may be a number; ValueError: one of the two that Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+Number = BeforeValidator(number)
+Count = Annotated[int, Number, Field(ge=1, lt=1 << 63)]  # 1, 2, ..
+Whole = Annotated[int, Number, Field(ge=0, lt=1 << 63)]  # 0, 1, ..
+Pixels = Annotated[int, Number, Field(ge=1, le=1 << 16)]  # of the side of an image
 LARGEST = 1e30  # beyond it, sums of squares are infinite in float32
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Bits = Annotated[float, Field(ge=2, le=8)]  # of a number
-Level = Annotated[float, Field(gt=0, lt=1)]  # of confidence
-Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+Positive = Annotated[float, Number, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Number, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Share = Annotated[float, Number, Field(ge=0, le=1)]
+Bits = Annotated[float, Number, Field(ge=2, le=8)]  # of a number
+Level = Annotated[float, Number, Field(gt=0, lt=1)]  # of confidence
+Seed = Annotated[int, Number, Field(ge=0, lt=1 << 32)]
 
 CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -36,6 +37,14 @@ def test_a_planted_direction_is_recovered():
     assert (boundary.normal * normal).sum() > 0.98
     assert boundary.normal.norm() == pytest.approx(1, abs=1e-6)
     assert boundary.accuracy > 0.97 and boundary.layers == (0, 1, 2, 3)
+
+
+def test_gradients_and_layers_of_numpy_change_no_boundary(tmp_path):
+    codes, _, truth = planted()
+    plain = fit(codes, truth, 0.3, layers=(1, 2))
+    found = fit(codes.requires_grad_(), truth.requires_grad_(), 0.3, layers=np.arange(1, 3))
+    assert torch.equal(found.normal, plain.normal) and not found.normal.requires_grad
+    assert json.dumps(found.layers) == "[1, 2]"
 
 
 def test_noisy_scores_still_give_the_direction():
@@ -205,13 +214,14 @@ def test_conditions_that_leave_nothing_are_refused():
         condition(a, Boundary("c", torch.ones(2, 8), 0.0, (0, 1)))
 
 
-def test_saved_boundaries_come_back_exactly(tmp_path):
+@pytest.mark.parametrize("name", ["b.safetensors", os.fsdecode(b"\xff.safetensors")], ids=ascii)
+def test_saved_boundaries_come_back_exactly(tmp_path, name):
     originals = [
         random_boundary("smile", 3, "layer", (1, 2)),
         condition(random_boundary("age", 1), random_boundary("pose", 2)),
     ]
-    boundaries.save(originals, tmp_path / "b.safetensors")
-    loaded = boundaries.load(tmp_path / "b.safetensors")
+    boundaries.save(originals, tmp_path / name)
+    loaded = boundaries.load(tmp_path / name)
     assert list(loaded) == ["smile", "age | pose"]
     for old, new in zip(originals, loaded.values(), strict=True):
         assert torch.equal(old.normal, new.normal) and old.intercept == new.intercept

@@ -11,6 +11,8 @@ from idinvert import models
 from idinvert.boundaries import labelled
 from idinvert.cli import main
 from idinvert.data import write_image
+from idinvert.nn import pooled
+from idinvert.nn.mobilestylegan import Generator
 
 
 @pytest.fixture
@@ -188,7 +190,8 @@ def test_accents_stored_in_different_ways_are_the_same():
 
 
 @pytest.mark.parametrize("text", ["image,old\n./a\\b.png,1\nNA,0\n",
-                                  "\ufeffimage, old\na/b.png,1\nNA,0\n"])
+                                  "\ufeffimage, old\na/b.png,1\nNA,0\n",
+                                  "image,old,\na/b.png,1,\nNA,0,\n"])
 def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
@@ -220,3 +223,30 @@ def test_labels_of_minus_one_count_as_zero(tmp_path):
 def test_nothing_to_match(rows, names):
     with pytest.raises(ValueError, match="no image, or no label"):
         labelled.match(pd.DataFrame({"x": [1.0] * rows}), names)
+
+
+@pytest.mark.parametrize("options", [
+    {"labels": None, "unsupervised": 2, "space": "layer"},
+    {"labels": None, "unsupervised": 2, "seed": 1, "images": None},
+    {"images": None, "inverted": "out", "encoder": "own-base"},
+])
+def test_options_without_effect_are_refused(folder, options, capsys):
+    assert main(command(folder, **options)) == 2
+    assert " does not use --" in capsys.readouterr().err
+
+
+def test_photographs_are_searched_for_faces(folder, monkeypatch, capsys):
+    models.save("own", models.load("own"), domain="photograph")
+    monkeypatch.setattr("idinvert.photographs.source.find_faces", lambda photograph: [])
+    assert main(command(folder)) == 1
+    assert "1.png shows no face that looks to the camera" in capsys.readouterr().err
+
+
+def test_an_encoder_has_the_size_at_which_images_are_inverted(folder):
+    torch.manual_seed(0)
+    models.save("large", Generator(32, 8, 8, 128, 8), role="generator",
+                inversion={"resolution": 8})
+    layers = models.load("large").num_layers
+    models.save("large-base", pooled.Encoder(8, layers, 8, 4, 4))
+    assert main(command(folder, model="large")) == 0
+    assert models.load_boundaries("large")["bright"].normal.shape == (layers, 8)

@@ -23,6 +23,14 @@ def test_an_attribute_is_told_from_one_that_goes_with_it():
     assert found[0].accuracy > 0.95
 
 
+def test_gradients_change_no_boundary():
+    torch.manual_seed(0)
+    codes, scores, layers = torch.randn(400, 2, 5), {"x": torch.randn(400)}, {"x": (1,)}
+    plain, = regression.fit(codes, scores, layers)
+    found, = regression.fit(codes.requires_grad_(), {"x": scores["x"].requires_grad_()}, layers)
+    assert torch.equal(found.normal, plain.normal) and not found.normal.requires_grad
+
+
 def test_accuracy_is_of_samples_that_were_not_fitted_to():
     torch.manual_seed(0)
     codes, scores = torch.randn(400, 2, 500), torch.randn(400)

@@ -36,6 +36,15 @@ def test_boundaries_move_their_layers_alone_and_hold_the_average():
         assert boundary.distance(generator.w_avg[None]).item() == pytest.approx(0, abs=1e-5)
 
 
+def test_boundaries_are_float32_whichever_type_is_the_default():
+    generator = stylegan.Generator(**SIZES)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert sefa.fit(generator, (2,), 1)[0].normal.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("layers, count", [((9,), 1), ((-1,), 1), ((), 1), ((0,), 7), ((0,), 0)])
 def test_what_there_is_not(layers, count):
     with pytest.raises(ValueError, match="from|within|greater"):

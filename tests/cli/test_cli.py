@@ -155,8 +155,11 @@ def test_commands_without_a_batch_do_not_tell_of_one(monkeypatch, capsys):
     def raising(*_):
         raise MemoryError
     monkeypatch.setattr("idinvert.models.importing.import_file", raising)
-    assert main(["import", "a.pt", "own"]) == 1
-    assert "out of memory: this needs a machine that has more" in capsys.readouterr().err
+    monkeypatch.setattr("idinvert.boundaries.labelled.read_labels", raising)
+    for words in (["import", "a.pt", "own"],
+                  ["boundaries", "--model", "own", "--labels", "a.csv", "--images", "a"]):
+        assert main(words) == 1
+        assert "out of memory: this needs a machine that has more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variable", ["CACHE", "MODELS", "RUNS"])
@@ -442,6 +445,14 @@ def test_a_plug_in_that_fails_is_named_in_one_line(tmp_path, code, reason):
     assert result.returncode == 0
     assert result.stderr == ("idinvert: warning: The plug-in broken_plugin is left out: "
                              f"{reason}\n")
+
+
+def test_who_stops_a_plug_in_stops_the_command(tmp_path):
+    (tmp_path / "slow_plugin.py").write_text("raise KeyboardInterrupt")
+    result = python("-m", "idinvert", "invert", "a.png", "--model", "face-stylegan-layerwise",
+                    env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}",
+                         "IDINVERT_PLUGINS": "slow_plugin"})
+    assert result.returncode == 130 and "stopped" in result.stderr
 
 
 def test_run_ends_with_a_picture_to_open(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,8 @@ from idinvert.cli import main
 from idinvert.inversion import results
 from idinvert.nn import encoder
 
-FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
+HERE = ["--model", "own", "--device", "cpu"]
+FAST = [*HERE, "--iterations", "2", "--lambda-vgg", "0"]
 PLUGIN = """
 from idinvert.inversion import METHODS
 from idinvert.inversion.methods.in_domain import InDomain
@@ -76,7 +77,7 @@ def test_attributes_may_have_any_name(photo, capsys):
 def test_encoders_of_another_size_are_named(photo, words, capsys):
     other = encoder.Encoder(resolution=16, w_dim=4, channel_base=4, channel_max=8)
     models.save("other-base", other)
-    assert main([*words, *FAST, "--encoder", "other-base"]) == 1
+    assert main([*words, *HERE, "--encoder", "other-base"]) == 1
     assert ("error: other-base is for (px, layers, dimensions) (16, 6, 4), own has (8, 4, 4)"
             in capsys.readouterr().err)
 
@@ -134,6 +135,11 @@ def test_a_photograph_that_vanishes_meanwhile_stops_no_other(photo, tmp_path, mo
     (["photo.png", "age=1", "--face", "2"], 2, "faces that are found, but own takes whole images"),
     (["photo.png", "age=1", "age=2"], 2, "'age' is changed twice: name it once."),
     (["photo.png", "age=1", "--sheet", "edited.png"], 2, "is to hold an edited image"),
+    (["code.npy", "age=1", "--sheet", "sheet.png"], 2, "--sheet shows photographs"),
+    (["code.npy", "age=1", "--face", "2"], 2, "codes are inverted already: leave out --face."),
+    (["code.npy", "age=1", "--no-align"], 2, "codes are inverted already: leave out --no-align."),
+    (["code.npy", "age=1", "--method", "image2stylegan"], 2, "leave out --method."),
+    (["code.npy", "age=1", "--iterations", "2"], 2, "leave out settings of in-domain."),
     (["photo.png"], 2, "name an image and what to change"),
     (["age=3"], 2, "name an image and what to change"),
     (["nothing.png", "age=3"], 1, "nothing.png does not exist"),
@@ -154,7 +160,7 @@ def test_what_cannot_be_edited_is_one_sentence(photo, tmp_path, words, status, m
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "results" / "codes").mkdir(parents=True)
     (tmp_path / "results" / "settings.json").write_text("{}")
-    assert main(["edit", *words, *FAST]) == status
+    assert main(["edit", *words, *HERE]) == status
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "edited.png").exists()
@@ -289,3 +295,33 @@ def check_refused(content, capsys):
     assert main(["edit", "code.npz", "age=1", "--model", "own", "--device", "cpu"]) == 1
     error = capsys.readouterr().err
     assert "code.npz" in error and "codes" in error and "not foreseen" not in error
+
+
+def test_results_stay_in_their_folder_from_wherever(photo, tmp_path, monkeypatch, capsys):
+    """Also where a path goes up: edited/../2.png would be another photograph."""
+    here = tmp_path / "here"
+    write_image(here / "1.png", torch.zeros(3, 8, 8))
+    write_image(here / "photo.png", torch.zeros(3, 8, 8))
+    before = (here / "photo.png").read_bytes()
+    monkeypatch.chdir(here)
+    assert main(["edit", "../photo.png", "1.png", "age=1", *FAST]) == 0
+    assert capsys.readouterr().out.split() == ["edited/photo.png", "edited/here/1.png"]
+    assert main(["invert", "..", "../here/../photo.png", "1.png", *FAST, "--out", "../out"]) == 0
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz")}
+    assert found == {f"out/codes/{tmp_path.name}/{name}.npz"
+                     for name in ("photo", "here/1", "here/photo", "here/edited/photo",
+                                  "here/edited/here/1")}
+    assert main(["edit", "1.png", "../out/codes.npy", "age=1", *FAST]) == 1
+    names = [f"../out/codes/{tmp_path.name}/photo.npz", f"../out/codes/{tmp_path.name}/here/1.npz"]
+    assert main(["edit", *names, "age=1", "--out", "codes", *HERE]) == 0
+    assert (here / "codes/here/1.png").exists() and (here / "photo.png").read_bytes() == before
+
+
+def test_sheets_that_are_too_high_are_told_before_the_work(photo, monkeypatch, capsys):
+    """A sheet of many photographs took gigabytes, and formats refused it after the work."""
+    write_image("more.png", torch.zeros(3, 8, 8))
+    monkeypatch.setattr("idinvert.cli.edit.WIDEST", 15)
+    words = ["edit", "photo.png", "more.png", "age=1", "--sheet", "sheet.png", *FAST]
+    assert main(words) == 2
+    assert "a sheet of 2 images would be too high: edit at most 1 at" in capsys.readouterr().err
+    assert not Path("edited").exists()

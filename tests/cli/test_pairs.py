@@ -13,7 +13,8 @@ from idinvert.nn import mobilestylegan, stylegan2
 from idinvert.photographs import Face, align, source
 from PIL import Image
 
-FAST = ["--model", "own", "--iterations", "2", "--lambda-vgg", "0", "--device", "cpu"]
+HERE = ["--model", "own", "--device", "cpu"]
+FAST = [*HERE, "--iterations", "2", "--lambda-vgg", "0"]
 
 
 @pytest.fixture
@@ -37,12 +38,12 @@ def assert_shows(path, generator, code, box=None):
 
 def test_mixed_image_has_the_fine_layers_of_the_second(codes, capsys):
     (a, b), generator = codes
-    assert main(["mix", "a.npy", "b.npy", "--layers", "2-3", *FAST]) == 0
+    assert main(["mix", "a.npy", "b.npy", "--layers", "2-3", *HERE]) == 0
     assert capsys.readouterr().out == "mixed.png\n"
     assert_shows("mixed.png", generator, torch.cat([a[:2], b[2:]]))
-    assert main(["mix", "a.npy", "b.npy", "--layers", "3-9", *FAST]) == 2
+    assert main(["mix", "a.npy", "b.npy", "--layers", "3-9", *HERE]) == 2
     wrong, = re.findall("layers 0 to 3, as ([-0-9]+)", capsys.readouterr().err)
-    assert main(["mix", "a.npy", "b.npy", "--layers", wrong, *FAST]) == 0
+    assert main(["mix", "a.npy", "b.npy", "--layers", wrong, *HERE]) == 0
 
 
 def test_a_tuned_generator_that_is_not_taken_is_told(codes, capsys):
@@ -50,7 +51,7 @@ def test_a_tuned_generator_that_is_not_taken_is_told(codes, capsys):
     tuned = {f"tuned_{key}": 2 * value.numpy() for key, value in generator.state_dict().items()}
     np.savez("tuned.npz", code=a.numpy(), **tuned)
     for command in ("mix", "interpolate"):
-        assert main([command, "tuned.npz", "b.npy", *FAST]) == 0
+        assert main([command, "tuned.npz", "b.npy", *HERE]) == 0
         assert "generator was tuned to tuned.npz, but only its code" in capsys.readouterr().err
 
 
@@ -66,13 +67,13 @@ def test_fine_layers_are_those_of_the_published_code(generator, layers):
 
 def test_strip_and_film_go_from_the_first_code_to_the_second(codes):
     (a, b), generator = codes
-    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", *FAST]) == 0
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", *HERE]) == 0
     for place, code in enumerate((a, (a + b) / 2, b)):
         assert_shows("between.png", generator, code, (8 * place, 0, 8 * place + 8, 8))
-    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", "--out", "x.gif", *FAST]) == 0
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "3", "--out", "x.gif", *HERE]) == 0
     with Image.open("x.gif") as film:
         assert film.n_frames == 4 and film.info["loop"] == 0  # there and back
-    assert main(["interpolate", "a.npy", "b.npy", "--steps", "1", *FAST]) == 2
+    assert main(["interpolate", "a.npy", "b.npy", "--steps", "1", *HERE]) == 2
 
 
 def test_what_cannot_be_written_is_told_before_the_work(codes, monkeypatch, capsys):
@@ -81,21 +82,21 @@ def test_what_cannot_be_written_is_told_before_the_work(codes, monkeypatch, caps
     for words, message in ((["--steps", "3000"], "take at most 2047 --steps, or a film"),
                            (["--steps", "101", "--out", "a.gif"], "take at most 100 --steps"),
                            (["--out", "between.xbm"], "no suffix of an image format")):
-        assert main(["interpolate", "a.npy", "b.npy", *words, *FAST]) == 2
+        assert main(["interpolate", "a.npy", "b.npy", *words, *HERE]) == 2
         assert message in capsys.readouterr().err
 
 
 def test_a_film_that_cannot_be_written_is_refused_before_the_work(codes, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     monkeypatch.setattr("idinvert.cli.interpolate.codes_of", lambda *_: pytest.fail("it worked"))
-    assert main(["interpolate", "a.npy", "b.npy", "--out", "between.mp4", *FAST]) == 1
+    assert main(["interpolate", "a.npy", "b.npy", "--out", "between.mp4", *HERE]) == 1
     assert "needs the package imageio-ffmpeg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["mix", "interpolate", "diffuse"])
 @pytest.mark.parametrize("words", [[], ["."], ["a.npy", "b.npy", "a.npy"]])
 def test_other_than_two_photographs_are_told(command, words, codes, capsys):
-    assert main([command, *words, *FAST]) == 2
+    assert main([command, *words, *HERE]) == 2
     assert f"two photographs, not {len(words)}, nor a folder" in capsys.readouterr().err
 
 
@@ -119,6 +120,12 @@ def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys)
     assert error[2:6, 2:6].mean() < 0.5 * error.mean()
     assert main([*words[:3], *FAST, "--box", "0.5,0,0.4,1"]) == 2
     assert "--box is 0.5,0,0.4,1, but should be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["mix", "interpolate"])
+def test_options_of_an_inversion_are_not_for_codes(command, codes, capsys):
+    assert main([command, "a.npy", "b.npy", "--batch", "2", *HERE]) == 2
+    assert "codes are inverted already: leave out --batch." in capsys.readouterr().err
 
 
 def test_a_folder_is_no_pair(codes, tmp_path, capsys):
@@ -165,6 +172,15 @@ def test_sheet_shows_photograph_inversion_and_edit(photograph):
     with Image.open("edited.png") as edited:
         assert np.array_equal(shown[:, 16:], np.asarray(edited))
         assert not np.array_equal(shown[:, 8:16], shown[:, 16:])
+
+
+def test_a_squeezed_picture_is_not_put_back_as_a_square(photograph, capsys):
+    """Nor does --squeeze do nothing without a word."""
+    words = ["edit", "photo.png", "age=+3", "--squeeze", *FAST]
+    assert main(words) == 2
+    assert "--squeeze is for whole images, but faces are cut out" in capsys.readouterr().err
+    assert main([*words, "--no-align", "--paste"]) == 2
+    assert "--paste puts a square back where it was" in capsys.readouterr().err
 
 
 def test_inverted_face_is_compared_with_its_crop(photograph, capsys):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from idinvert.data import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
-from PIL import Image
+from PIL import Image, ImageCms
 
 SIZE = 16
 
@@ -52,6 +53,47 @@ def colour_of(path, size: int = SIZE) -> list[int]:
     pixels = to_uint8(read_image(path, size)).reshape(3, -1)
     assert (pixels == pixels[:, :1]).all()
     return pixels[:, 0].tolist()
+
+
+def red_and_blue_exchanged() -> bytes:
+    """A profile whose red is the blue of sRGB, and whose blue is its red; its name is of sRGB, as
+    are those of linear sRGB."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"none").replace(b"bXYZ", b"rXYZ").replace(b"none", b"bXYZ")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_of_a_profile_are_those_of_srgb(mode, suffix, tmp_path):
+    if (mode, suffix) == ("P", "webp"):
+        pytest.skip("WebP has no palette.")
+    path, colour = tmp_path / f"a.{suffix}", (10, 200, 30, 255)
+    image = palette_image() if mode == "P" else flat(mode, colour[:len(mode)])
+    image.save(path, icc_profile=red_and_blue_exchanged(), lossless=True)
+    assert colour_of(path) == pytest.approx([30, 200, 10], abs=1)
+
+
+def test_colours_of_a_profile_shine_through_on_white(tmp_path):
+    flat("RGBA", (255, 0, 0, 51)).save(tmp_path / "a.png", icc_profile=red_and_blue_exchanged())
+    assert colour_of(tmp_path / "a.png") == pytest.approx([204, 204, 255], abs=1)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 77), ("CMYK", (0, 255, 255, 0))])
+def test_profiles_that_do_not_fit_count_as_none(mode, colour, tmp_path):
+    flat(mode, colour).save(tmp_path / "plain.tif")
+    flat(mode, colour).save(tmp_path / "a.tif", icc_profile=red_and_blue_exchanged())
+    assert colour_of(tmp_path / "a.tif") == colour_of(tmp_path / "plain.tif")
+    for damaged in (b"damaged" * 100, red_and_blue_exchanged().replace(b"RGB XYZ", b"RGB\xffXYZ")):
+        flat(mode, colour).save(tmp_path / "b.tif", icc_profile=damaged)
+        assert colour_of(tmp_path / "b.tif") == colour_of(tmp_path / "plain.tif")
+
+
+def test_images_of_srgb_stay_as_they_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=srgb)
+    seen = to_uint8(read_image(tmp_path / "a.png", 16)).permute(1, 2, 0).numpy()
+    assert (seen == pixels).all()
 
 
 def palette_image(transparency: int | None = None) -> Image.Image:
@@ -105,6 +147,45 @@ def test_sixteen_bits_are_scaled(level, expected, suffix, tmp_path):
     path = tmp_path / f"image.{suffix}"
     Image.fromarray(np.full((20, 20), level, np.uint16)).save(path)
     assert colour_of(path) == [expected] * 3
+
+
+def test_grey_that_is_none_in_sixteen_bits_is_white(tmp_path):
+    image = Image.fromarray(np.full((20, 20), 1000, np.uint16))
+    for transparency, expected in ((1000, 255), (1001, 4)):
+        image.save(tmp_path / "image.png", transparency=transparency)
+        assert colour_of(tmp_path / "image.png") == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("depth", "tags"),
+    [(16, {262: [1]}), (8, {262: [0]}), (16, {258: [16] * 3, 262: [2], 277: [3]}),
+     (16, {262: [0]}), (12, {262: [1]}), (16, {262: [1], 339: [2]}), (8, {262: [1], 339: [2]}),
+     (16, {258: [16] * 3, 262: [2], 277: [3], 284: [2]})],
+    ids=str)
+def test_tiffs_whose_pixels_would_be_misread_are_refused(depth, tags, tmp_path):
+    """Pillow gave negatives, dark images and mixed colours of them."""
+    tags = {256: [16], 257: [16], 258: [depth], 259: [1], 277: [1], 278: [16], **tags}
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff(tags, bytes(16 * 16 * 2 * len(tags[258]))))
+    if 339 in tags or 284 in tags or depth == 12 or (depth, tags[262]) == (16, [0]):
+        with pytest.raises(ImageError, match="image.tif is a TIFF whose pixels .* save it as PNG"):
+            read_image(path, 8)
+    else:
+        assert colour_of(path) == [255 * (tags[262] == [0])] * 3
+
+
+def tiff(tags, data):
+    """A TIFF with short numbers as tags and one strip of pixels."""
+    table, values = b"", b""
+    start = 8 + 2 + 12 * (len(tags) + 2) + 4
+    place = start + 2 * sum(len(found) for found in tags.values() if len(found) > 2)
+    for tag, found in sorted({**tags, 273: [place], 279: [len(data)]}.items()):
+        packed = struct.pack(f"<{len(found)}H", *found)
+        if len(packed) > 4:
+            values, packed = values + packed, struct.pack("<I", start + len(values))
+        table += struct.pack("<HHI", tag, 3, len(found)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 2)
+    return head + table + bytes(4) + values + data
 
 
 @pytest.mark.parametrize(
@@ -161,6 +242,9 @@ def test_unusable_files_are_named(tmp_path, monkeypatch):
     flat("RGB", 0, (7, 90)).save(tmp_path / "small.png")
     flat("F", 0.5).save(tmp_path / "float.tif")
     Image.fromarray(np.full((9, 9), 70_000, np.int32)).save(tmp_path / "deep.tif")
+    signed, unsigned = (struct.pack("<HHIH", 339, 3, 1, kind) for kind in (2, 1))
+    deep = (tmp_path / "deep.tif").read_bytes()
+    (tmp_path / "deep.tif").write_bytes(deep.replace(signed, unsigned))
     flat("RGB", 0, (90, 90)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
     for name, reason in {

@@ -92,6 +92,10 @@ def test_first_images(split):
         (("face", "test", 1001), "has 1000 images"),
         (("face", "train", 0), "has 10000 images"),
         (("face", "train", 2, 65), "size of face images must be one of"),
+        (("face", "test", 2.5), "count is 2.5, but should be a valid integer"),
+        (("face", "test", True), "count is True, but should be a number"),
+        (("face", "test", 2, "large"), "size is 'large', but should be a valid integer"),
+        ((["face"],), "domain is .'face'., but should be a valid string"),
     ],
 )
 def test_bad_arguments_get_one_sentence(arguments, message, tmp_path, monkeypatch):

@@ -131,9 +131,12 @@ def test_linked_folders_are_followed_once_and_results_are_no_images(tmp_path):
         write_image(photos / "inverted" / name, torch.zeros(3, 8, 8))
     (photos / "inverted" / "codes").mkdir()
     (photos / "inverted" / "settings.json").write_text("{}")
+    write_image(photos / "mine" / "sample-00000.png", torch.zeros(3, 8, 8))  # of a training
+    for name in ("settings.json", "log.jsonl"):
+        (photos / "mine" / name).write_text("{}")
     source = open_source(photos)
     assert list(source.names) == ["a.png", "linked/b.png"]
-    assert list(source.others) == ["inverted/ (results)"]
+    assert list(source.others) == ["inverted/ (results)", "mine/ (results)"]
 
 
 def test_names_that_are_no_text_can_be_written_and_read(tmp_path):
@@ -192,7 +195,7 @@ for word in sys.argv[1:]:
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
 def test_the_largest_image_of_any_mode_takes_less_than_a_gigabyte():
     """Bytes for each pixel at the peak, times the most pixels that Pillow takes."""
-    kinds = ["LA PNG", "PA TIFF", "I TIFF", "I;16 PNG", "P GIF", "CMYK JPEG", "RGBA PNG",
+    kinds = ["LA PNG", "PA TIFF", "I PPM", "I;16 PNG", "P GIF", "CMYK JPEG", "RGBA PNG",
              "RGB JPEG", "1 PNG"]
     done = subprocess.run([sys.executable, "-c", MEMORY, *kinds], capture_output=True, text=True,
                           check=True)

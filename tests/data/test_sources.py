@@ -9,7 +9,15 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from idinvert.data import ImageError, load_images, open_source, read_image, sources, write_image
+from idinvert.data import (
+    ImageError,
+    load_images,
+    open_source,
+    read_image,
+    read_images,
+    sources,
+    write_image,
+)
 
 NAMES = ["9.png", "10.png", "b/1.png"]
 
@@ -201,3 +209,40 @@ def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path):
             archive.writestr("a.png", b"image")
     with pytest.raises(ValueError, match="has the name 'a.png' twice"):
         open_source(tmp_path / "a.zip")
+
+
+def test_files_that_would_pass_for_one_another_are_refused(tmp_path, monkeypatch):
+    """As names are written, two files have the same one: an image was left out without a word, or
+    got the results of another one."""
+    image = tmp_path / "image"
+    write_image(tmp_path / "plain.png", torch.zeros(3, 8, 8))
+    (tmp_path / "plain.png").rename(image)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a\n.png", "a\\x0a.png"):
+        (folder / name).write_bytes(image.read_bytes())
+    for read in (open_source, lambda place: read_images(place, 8)):
+        with pytest.raises(ValueError, match="x0a.png' twice"):
+            read(folder)
+    for names in (("a.png", "./a.png"), ("a//b.png", "a/b.png"), ("a/./b.png", "a/b.png")):
+        with pytest.raises(ValueError, match="b?.png' twice"):
+            open_source(packed(tmp_path / "a.zip", image, names))
+    monkeypatch.setattr(sources.LMDBReader, "start", lambda _: [b"ab", b"\xab"])
+    with pytest.raises(ValueError, match="'ab' twice"):
+        sources.lmdb_source(tmp_path)
+
+
+def test_odd_names_in_a_zip_are_those_of_the_unpacked_files(tmp_path):
+    image = tmp_path / "plain.png"
+    write_image(image, torch.zeros(3, 8, 8))
+    source = open_source(packed(tmp_path / "a.zip", image, (".", "./", "./a.png", "b//c/./d.png")))
+    assert source.names == ["a.png", "b/c/d.png"]
+    assert source.read("b/c/d.png", 8).shape == (3, 8, 8)
+
+
+def packed(path, image, names):
+    """A zip with an image under each of some names."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), image.read_bytes())
+    return path

@@ -1,5 +1,7 @@
 """Stand-ins: each depends on its number alone, and what is done to them is what it says."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,9 @@ def generator():
     return Generator(256, 8, 8, 1024, 8).eval()
 
 
-def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path))
+@pytest.mark.parametrize("name", ["cache", os.fsdecode(b"\xff")], ids=ascii)
+def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / name))
     monkeypatch.setattr(standins, "PART", 4)
     first = standins.load("tiny", generator, "train", 6, progress=False)
     assert torch.equal(first.codes[5], standins.code(generator, "train", 5))
@@ -24,6 +27,10 @@ def test_an_image_depends_on_its_number_alone(generator, tmp_path, monkeypatch):
     assert torch.equal(first.distorted(3), again.distorted(3))
     made = standins.make(generator, "train", range(4))  # together as in the file of the cache
     assert torch.equal(made[3], first.distorted(3))
+    path, = (tmp_path / name).rglob("train*000004.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])  # a disk that was full
+    mended = standins.load("tiny", generator, "train", 6, progress=False)
+    assert torch.equal(mended.images, first.images) and torch.equal(mended.codes, first.codes)
     other = standins.code(generator, "test", 5)
     assert not torch.equal(other, first.codes[5])
 
@@ -41,6 +48,8 @@ def test_command_writes_pictures(ffhq, tmp_path, capsys):
     made = standins.make(ffhq, "test", [5])[0]
     assert torch.equal(to_uint8(read_image(path, 256)), made)
     assert main(["data", "stand-ins", str(tmp_path), "--images", "-1"]) == 2
+    assert main(["data", "stand-ins", "--images", "3", "5"]) == 2  # 5 would be the folder
+    assert "name a folder before --images" in capsys.readouterr().err
     again = main(["data", "stand-ins", str(tmp_path / "new"), "--images", "3", "5"])
     assert again == 0  # the same, of another batch
 

@@ -2,10 +2,12 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from idinvert.data import open_source, read_image, to_uint8, write_image
 from idinvert.inversion import InDomain, Networks, files, results
 from idinvert.inversion.model import Model
 from idinvert.models import pretrained
+from idinvert.photographs import Photographs
 
 
 @pytest.fixture
@@ -209,6 +212,8 @@ def test_names_of_results():
         assert len(folded) == len(names)  # also where letters and accents are folded
         assert f"{found['y.jpg']}.png" != "y.png"  # the folder of the other one's images
         assert all(len(file.encode()) < 230 for file in found.values())
+    deep = [f"{'x/' * 2500}{name}" for name in ("a.png", "b.png")]  # as a zip may say
+    assert all(len(file) < 2100 for file in files.file_names(deep).values())
     # later images take none of the names that earlier ones have
     assert files.file_names(["x.jpg", "x.png"], {"x.png": "x"}) == {"x.png": "x", "x.jpg": "x.jpg"}
 
@@ -260,6 +265,47 @@ def test_results_removed_during_the_run_are_told_and_made_again(own_registry, im
     assert main(command(images, out)) == 0
     assert capsys.readouterr().out.startswith("5 ok")
     assert main(command(images, out, iterations=4)) == 1  # the folder knows its settings again
+
+
+@pytest.mark.parametrize("other", [{"face": 2}, {"align": True}])
+def test_another_face_of_an_image_is_an_error(own_registry, images, tmp_path, monkeypatch, other):
+    monkeypatch.setattr("idinvert.photographs.source.shows_face", lambda photograph: True)
+    model = Model("own", "cpu")
+    jobs = [files.Job(model, InDomain(lambda_vgg=0, iterations=1), Photographs(
+        **vars(open_source(images / "0.png")), **options), tmp_path / "out")
+        for options in ({"align": False}, {"align": True, **other})]
+    for _ in range(2):
+        assert files.run(jobs[0], progress=False)["ok"] == 1
+    with pytest.raises(ValueError, match="another part of 0.png, as --face and --no-align choose"):
+        files.run(jobs[1], progress=False)
+
+
+def test_no_terminal_obeys_the_names_of_damaged_codes(own_registry, images, tmp_path, capsys):
+    main(command(images / "0.png", tmp_path / "out"))
+    (tmp_path / "out" / "codes" / "\x1b[2J.npz").write_bytes(b"")
+    assert main(command(images / "0.png", tmp_path / "out")) == 0
+    assert "\\x1b[2J.npz was damaged" in capsys.readouterr().err
+
+
+def test_codes_of_a_model_of_another_size_are_told(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    with np.load(out / "codes" / "0.npz") as found:
+        np.savez(out / "codes" / "0.npz", **{**found, "code": np.zeros((6, 4), np.float32)})
+    assert main(command(images, out)) == 1
+    assert "has a code of (6, 4) layers and dimensions" in capsys.readouterr().err
+
+
+def test_codes_that_are_gone_leave_no_file_of_them_all(own_registry, images, tmp_path):
+    out = tmp_path / "out"
+    main(command(images / "0.png", out))
+    (out / "codes" / "0.npz").unlink()
+    (images / "0.png").write_bytes(b"no image")
+    assert main(command(images, out, batch=1)) == 0  # the others can be read
+    assert len(np.load(out / "codes.npy")) == 4
+    shutil.rmtree(out / "codes")
+    assert main(command(images / "broken.jpg", out)) == 1
+    assert not (out / "codes.npy").exists()
 
 
 def test_results_without_their_settings_take_no_others(own_registry, images, tmp_path, capsys):
@@ -379,6 +425,18 @@ def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, ca
     assert "settings.json is damaged" in capsys.readouterr().err
 
 
+def test_code_that_says_it_is_enormous_is_made_again(own_registry, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(command(images, out))
+    with zipfile.ZipFile(out / "codes" / "2.npz", "w") as archive:
+        header = io.BytesIO()
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 44,)}
+        np.lib.format.write_array_header_1_0(header, shape)
+        archive.writestr("code.npy", header.getvalue())
+    assert main(command(images, out)) == 0
+    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", [
     {"code": None}, {"code": np.zeros(3)}, {"code": np.array("x")}, {"sha256": None},
     {"mse": np.array("x")}, {"bytes": np.array("x")}, {"diverged": np.zeros(2)},
@@ -463,6 +521,7 @@ def test_other_methods(own_registry, images, tmp_path, method, count):
     ({"batch": 0}, 2, "batch is 0, but should be greater than or equal to 1"),
     ({"method": "in-domian"}, 2, "unknown method 'in-domian': did you mean 'in-domain'"),
     ({"encoder": "owl"}, 1, "Unknown model 'owl': did you mean own"),
+    ({"method": "image2stylegan", "encoder": "own-base"}, 2, "does not use --encoder: leave it"),
     ({"device": "cuda:9"}, 1, "device 'cuda:9' cannot be used"),
 ])  # fmt: skip
 def test_errors_are_one_sentence(own_registry, images, tmp_path, options, status, message,
@@ -471,3 +530,18 @@ def test_errors_are_one_sentence(own_registry, images, tmp_path, options, status
     error = capsys.readouterr().err
     assert error.startswith("idinvert invert: error: ") and error.count("\n") == 1
     assert message in error
+
+
+def test_the_encoder_that_is_named_makes_in_domain_inversion_usual(own_registry, images, tmp_path):
+    models.save("mine", models.load("own"))
+    words = command(images / "0.png", tmp_path / "out", encoder="own-base")
+    assert main(["mine" if word == "own" else word for word in words]) == 0
+    told = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (told["model"], told["method"]) == ("mine", "in-domain")
+
+
+def test_the_last_of_two_methods_counts(own_registry, images, tmp_path):
+    assert main([*command(images / "0.png", tmp_path / "out", method="domain-guided"),
+                 "--method", "image2stylegan"]) == 0
+    told = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (told["method"], told["iterations"]) == ("image2stylegan", 3)

@@ -1,6 +1,7 @@
 """Pivotal tuning: codes stay, each image gets a generator of its own, and edits are its images."""
 
 import copy
+import os
 
 import idinvert
 import numpy as np
@@ -73,7 +74,9 @@ def test_tuning_that_diverges_keeps_the_generator(model, images):
     assert found.generators[1] is model.generator
 
 
-def test_cached_tuning_is_the_method(model, images):
+@pytest.mark.parametrize("name", ["cache", os.fsdecode(b"\xff")], ids=ascii)
+def test_cached_tuning_is_the_method(model, images, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / name))
     method = PivotalTuning(**SHORT)
     expected = method.invert(model, images)
     for _ in range(2):  # the second time from the cache

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from idinvert.data import write_image
+from idinvert.inversion import METHODS
+from idinvert.registry import RegistryError, import_plugins
 
 TOY = '''
 from idinvert.inversion import METHODS, Inversion
@@ -88,6 +90,24 @@ def test_method_of_a_plugin_is_found_everywhere(run, tmp_path):
     assert (noted["method"], noted["factor"]) == ("toy", 3.0)
 
 
+@pytest.mark.parametrize("change", [
+    ("@settings\nclass Toy:", "@vars\nclass Toy:"), ("@settings\n", ""), ("invert(", "inverted("),
+    ('title = "Toy"', ""), ("needs = (", "needs = None, ("), ('"encoder"', '"coder"'),
+    ('register("toy")', "register(5)"),
+], ids=lambda change: change[1])  # fmt: skip
+def test_what_is_no_method_is_refused(change):
+    with pytest.raises(RegistryError, match="is no inversion method: it needs to be a class of se"):
+        exec(TOY.replace(*change), {"__name__": "toys"})
+    assert not {"toy", 5} & {*METHODS.entries}
+
+
+def test_a_plugin_of_what_is_no_method_is_left_out_in_a_sentence(run, tmp_path):
+    (tmp_path / "toys.py").write_text(TOY.replace("invert(", "inverted("))
+    done = run("toys", "import idinvert; print(idinvert.load('own', 'cpu').available())")
+    assert done.returncode == 0 and "'in-domain'" in done.stdout and "'toy'" not in done.stdout
+    assert "The plug-in toys is left out: RegistryError: 'toy' is no inv" in done.stderr
+
+
 def test_second_method_of_one_name_is_refused(run, tmp_path):
     (tmp_path / "toys.py").write_text(TOY)
     (tmp_path / "others.py").write_text(TOY)
@@ -102,3 +122,20 @@ def test_methods_stand_in_the_order_of_their_modules():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["conventional", "domain-guided", "image2stylegan", "in-domain",
                                     "pivotal-tuning"]
+
+
+@pytest.mark.parametrize("points, said", [
+    (b"toy = my-toy", "The plug-in my-toy is left out: ModuleNotFoundError"),
+    (b"toy = toys.py [extra", "The plug-in toys.py is left out: ModuleNotFoundError"),
+    (b"toy = ", "The plug-in  is left out: ValueError"),
+    (b"toy", "one package has damaged entry points: TypeError"),
+    (b"toy = \xe9", "one package has damaged entry points: UnicodeDecodeError"),
+])
+def test_entry_points_that_name_no_module_are_left_out(points, said, tmp_path, monkeypatch):
+    about = tmp_path / "toys-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (about / "entry_points.txt").write_bytes(b"[idinvert]\n" + points + b"\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match=said):
+        import_plugins()

@@ -91,6 +91,16 @@ def test_what_is_missing_is_named(own):
         models.companions("own", "coder")
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "{", '{"role": 5}', None])
+def test_files_that_are_no_cards_stop_only_what_names_them(own, content):
+    path = own / "own-x-e4e.json"
+    path.mkdir() if content is None else path.write_text(content)
+    check(FOUND)
+    save("own-x", "generator", domain="face")
+    with pytest.raises((models.ModelsError, IsADirectoryError), match=r"own-x-e4e\.json"):
+        models.companion("own-x", "encoder", "e4e")
+
+
 def test_shipped_cards_tell_their_role():
     for path in models.folder().glob("*.json"):
         card = json.loads(path.read_text())

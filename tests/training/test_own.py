@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -200,6 +201,8 @@ def test_damaged_lines_of_a_kept_log_are_left_out(folder):
     gan(folder)
     (folder / "runs" / "own" / "checkpoint.pt").unlink()
     with open(runs.kept_log("own"), "ab") as log:
+        log.write(b'{"kimg": 0.016, "loss": 1}\n{"kimg": 0.016, "seconds": 1, "loss": "1"}\n'
+                  b'{"kimg": 0.016, "seconds": NaN, "loss": 1}\n')
         log.write(b'\xff\xfe{\n[]\n3\n{"kimg": 1')
     assert gan(folder, kimg=0.032) == 0
     assert [line["kimg"] for line in runs.read_log("own")] == [0.008, 0.016, 0.024, 0.032]
@@ -245,6 +248,67 @@ def test_paths_are_compared_as_places(folder, monkeypatch):
     assert models.card("own")["kimg"] == 0.032
 
 
+def test_a_run_goes_on_where_its_images_have_been_moved(folder, monkeypatch, capsys):
+    """Or from another folder than the one that its path was told in. What counts is the content."""
+    monkeypatch.chdir(folder)
+    assert gan(folder, "--images", "photos") == 0
+    monkeypatch.chdir(folder / "photos")
+    assert gan(folder, kimg=0.032) == 0
+    (folder / "photos").rename(folder / "moved")
+    assert gan(folder, "--images", str(folder / "moved"), kimg=0.048) == 0
+    (folder / "moved" / "3.png").unlink()
+    assert gan(folder, "--images", str(folder / "moved"), kimg=0.064) == 1
+    assert "own was made with images of the hash" in capsys.readouterr().err
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()  # with nothing to read, the place counts
+    assert gan(folder, kimg=0.048) == 1
+    assert "own was made with path" in capsys.readouterr().err
+
+
+def test_a_run_among_its_images_adds_none(folder, monkeypatch):
+    """Its sheets of samples are images too."""
+    monkeypatch.setenv("IDINVERT_RUNS", str(folder / "photos" / "runs"))
+    for kimg in (0.016, 0.032):
+        assert gan(folder, kimg=kimg) == 0
+        assert models.card("own")["images_used"] == 39
+
+
+def test_a_model_is_not_replaced_by_one_that_was_trained_less(folder, capsys):
+    """As where it was trained on with other machines, and came back without its run."""
+    gan(folder)
+    shutil.copytree(folder / "runs", folder / "older")
+    gan(folder, kimg=0.064)
+    shutil.rmtree(folder / "runs")
+    shutil.move(folder / "older", folder / "runs")
+    before = models.digest("own")
+    for kimg in (0.016, 0.032, 0.08):
+        assert gan(folder, kimg=kimg) == 1
+        assert ("checkpoint.pt is of 0.016 thousand images, but own has been trained with 0.064, "
+                "in another place: remove that file, and") in capsys.readouterr().err
+        assert models.digest("own") == before
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()  # as it says
+    assert gan(folder, kimg=0.08) == 0 and models.card("own")["kimg"] == 0.08
+
+
+@pytest.mark.parametrize("kind", ["gan", "encoder"])
+def test_a_training_that_diverges_in_its_last_step_is_told(folder, capsys, kind):
+    """No figure of a step shows it."""
+    if kind == "encoder":
+        gan(folder)
+    train, name = {"gan": (gan, "own"), "encoder": (encoder, "own-base")}[kind]
+    assert train(folder, "--learning-rate", "1e30", kimg=0.008) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{name} has diverged, for its " in error and "with lower learning rates" in error
+    assert not models.exists(name) and not runs.begun(name)
+
+
+def test_a_card_tells_the_device_that_was_trained_on(folder, monkeypatch):
+    """Not a GPU that was left alone."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert gan(folder) == 0 and "CPU cores" in models.card("own")["hardware"]
+    assert runs.hardware("cuda:1") == "GPU of cuda:1"
+
+
 def test_a_run_of_an_older_version_goes_on(folder):
     """Its settings.json has other names, and lacks some."""
     gan(folder)
@@ -277,6 +341,24 @@ def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
     assert "own was made with images of the hash" in capsys.readouterr().err
 
 
+def change_task(path, network, **tensors):
+    """Put other tensors into a network of a checkpoint."""
+    state = torch.load(path)
+    assert tensors.keys() <= state["task"][network].keys()
+    state["task"][network].update(tensors)
+    torch.save(state, path)
+
+
+def change_moments(path, **values):
+    """Change what Adam keeps of the first parameter in a checkpoint, or remove it."""
+    state = torch.load(path)
+    kept = next(iter(state["task"]["optimizers"][0]["state"].values()))
+    kept.update(values)
+    for name in [name for name, value in values.items() if value is None]:
+        del kept[name]
+    torch.save(state, path)
+
+
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
     "empty": lambda path: path.write_bytes(b""),
@@ -284,6 +366,11 @@ DAMAGES = {
     "without parts": lambda path: torch.save({"step": 2, "seconds": 1.0}, path),
     "other parts": lambda path: torch.save(
         torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
+    "whole numbers": lambda path: change_task(path, "average", const=torch.ones(
+        1, 8, 4, 4, dtype=torch.int8)),
+    "no second moments": lambda path: change_moments(path, exp_avg_sq=None),
+    "other moments": lambda path: change_moments(path, exp_avg=torch.ones(3, 3)),
+    "negative steps": lambda path: change_moments(path, step=torch.tensor(-5.0)),
 } | {f"{change}": lambda path, change=change: torch.save(torch.load(path) | change, path)
      for change in ({"step": -5}, {"step": 10**9}, {"step": 10**400}, {"batch": 10**9},
                     {"batch": 0}, {"batch": "8"}, {"seconds": math.nan}, {"seconds": math.inf},
@@ -332,6 +419,24 @@ def test_a_generator_without_discriminator_gets_a_new_one(folder):
     models.save("own", stylegan.Generator(**settings))
     assert encoder(folder) == 0
     assert models.names() == ["own", "own-base"]
+
+
+def test_a_discriminator_of_another_generator_is_named(folder, capsys):
+    """As one that is left where a generator was imported in the place of another one."""
+    settings = {"channel_base": 64, "channel_max": 8}
+    models.save("own", stylegan.Generator(8, z_dim=4, w_dim=4, **settings))
+    models.save("own-d", stylegan.Discriminator(16, **settings))
+    assert encoder(folder) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith("own-d judges images of 16 px, but own renders 8: remove it for a new "
+                          "one, or put that of own there.")
+    for path in models.folder().glob("own-d.*"):
+        path.unlink()
+    assert encoder(folder) == 0
+
+
+def test_a_flag_that_says_the_default_is_taken(folder):
+    assert gan(folder, "--augment") == 0 and models.card("own")["recipe"]["augment"]
 
 
 def test_models_are_not_overwritten(folder, capsys):

@@ -10,6 +10,7 @@ import torch
 from idinvert import data, models
 from idinvert.boundaries import svm
 from idinvert.cli import main
+from idinvert.cli import train as train_command
 from idinvert.models import pretrained
 from idinvert.models.sources import SOURCES
 from idinvert.nn import projected, stylegan, stylegan2
@@ -18,6 +19,7 @@ from idinvert.nn.protocols import Generator
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
 from idinvert.training import discriminators, encoder, entries, gan, runs, zoo
+from idinvert.training.boundaries import BoundariesEntry
 from idinvert.training.entries import TASKS, Entry, task
 from idinvert.training.train import begin
 
@@ -347,6 +349,49 @@ def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
     capsys.readouterr()
     assert main(["train", "--list"]) == 0
     assert "held_out_mse" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [
+    "{", '{"architecture": "stylegan.Generator", "settings": {}, "sha256": "0", "kind": "gan"}',
+    '{"sha256": "0", "kind": "gan", "kimg": 1, "evaluation": {"fd": null, "kid": "0.1"}}'])
+def test_a_damaged_card_hides_no_other_model_of_the_list(tiny_zoo, capsys, content):
+    models.folder().mkdir(parents=True)
+    (models.folder() / "tiny.json").write_text(content)
+    (models.folder() / "tiny.safetensors").write_bytes(b"")
+    assert main(["train", "--list"]) == 0
+    damaged, sound = capsys.readouterr().out.splitlines()
+    assert damaged.startswith("tiny ") and ("tiny.json is no card" in damaged) == (content == "{")
+    assert sound == f"{'tiny-conventional':40} not trained"
+
+
+def test_a_budget_is_that_of_all_models(tiny_zoo, capsys, monkeypatch):
+    """Half a minute each, of which the second model gets what the first one has left."""
+    clock = iter(range(0, 1000, 30))
+    monkeypatch.setattr(train_command.time, "monotonic", lambda: next(clock))
+    budgets = []
+
+    def trained(entry, kimg, seed, budget, share):
+        budgets.append(budget.budget_minutes)
+        return budget.budget_minutes != 1e-9
+
+    monkeypatch.setattr(train_command, "train_one", trained)
+    assert main(["train", *["tiny"] * 5, "--budget-minutes", "2", "--device", "cpu"]) == 130
+    assert budgets == [1.5, 1.0, 0.5, 1e-9]
+    assert "stopped; the same command continues" in capsys.readouterr().err
+    assert main(["train", "tiny", "tiny", "--device", "cpu"]) == 0
+    assert budgets[4:] == [None, None]
+
+
+def test_boundaries_have_neither_length_nor_seed(tiny_zoo, capsys, monkeypatch):
+    """With a length they are fitted as without; with a seed none are, which would replace them."""
+    tiny_zoo.listed["tiny-boundaries"] = {"kind": "boundaries", "generator": "tiny",
+                                          "classifier": "judge"}
+    fitted = []
+    monkeypatch.setattr(BoundariesEntry, "fit", lambda entry, device: fitted.append(entry.name))
+    assert main(["train", "tiny-boundaries", "--kimg", "5", "--device", "cpu"]) == 0
+    assert main(["train", "tiny-boundaries", "--seed", "1", "--device", "cpu"]) == 1
+    assert "tiny-boundaries are boundaries, which are fitted to the same" in capsys.readouterr().err
+    assert fitted == ["tiny-boundaries"]
 
 
 def shrunk(entry):

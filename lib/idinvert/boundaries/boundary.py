@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class Boundary:
     accuracy: share of validation codes on their own side, in [0, 1]; NaN if not measured.
     space: "whole" or "layer".
 
-    ValueError: another shape or type, numbers that are not finite, layers that there are not.
+    ValueError: another shape or type, numbers that are not finite, layers that there are not, or a
+    normal that moves none of them.
     """
 
     name: str
@@ -49,6 +51,10 @@ class Boundary:
                 and math.isfinite(self.intercept)):
             raise ValueError(f"{at} has numbers that are not finite.")
         check_layers(self.layers, len(normal), at)
+        # Files take no other whole numbers, such as those of NumPy
+        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
+        if not normal[list(self.layers) or ...].any():
+            raise ValueError(f"{at}: the normal is zero in all layers that it is to move.")
         if self.space not in SPACES:
             raise ValueError(f"{at}: unknown space {self.space!r}: expected one of "
                              f"{', '.join(SPACES)}.")
@@ -84,7 +90,8 @@ class Boundary:
 
 def check_layers(layers: Sequence[int], count: int, where: str) -> None:
     """ValueError unless these are layers of a code of so many, each once."""
-    if not all(type(layer) is int and 0 <= layer < count for layer in layers):
+    if not all(isinstance(layer, Integral) and not isinstance(layer, bool) and 0 <= layer < count
+               for layer in layers):
         raise ValueError(f"{where}: layers are {list(layers)}, but should be within 0 to "
                          f"{count - 1}.")
     if len(set(layers)) < len(layers):

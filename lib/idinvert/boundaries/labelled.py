@@ -50,6 +50,9 @@ def read_labels(path: str | Path) -> pd.DataFrame:
                          "columns, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
     table.columns = [str(name).strip() for name in header]
+    # Programs end each line with a comma where the table once was wider
+    table = table.loc[:, [bool(name) or table.iloc[:, i].str.strip().any()
+                          for i, name in enumerate(table)]]
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise ValueError(f"{path} has the column {twice!r} twice.")

@@ -21,6 +21,7 @@ from .boundary import Boundary, check_layers
 from .svm import TRAIN_SHARE, check_samples, check_share
 
 
+@torch.no_grad()
 @checked
 def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequence[int]],
         share: float = 0.1) -> list[Boundary]:
@@ -53,6 +54,7 @@ def fit(codes: Tensor, scores: Mapping[str, Tensor], layers: Mapping[str, Sequen
             for name, way, column in zip(scores, ways, columns, strict=True)]
 
 
+@torch.no_grad()
 def apart(boundaries: Sequence[Boundary], changes: Tensor, codes: Tensor,
           scores: Mapping[str, Tensor], share: float = 0.1) -> list[Boundary]:
     """The boundaries, each mixed with the others so that a step along it changes its score alone.

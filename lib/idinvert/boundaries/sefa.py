@@ -42,6 +42,7 @@ def directions(generator: nn.Module, layers: Sequence[int], count: Count) -> Ten
     return (found * largest.sign()).float()
 
 
+@torch.no_grad()
 def fit(generator: nn.Module, layers: Sequence[int], count: Count) -> list[Boundary]:
     """The directions as boundaries `sefa-1`, `sefa-2`, .. in the space "layer" which move `layers`;
     the average code lies on them. Their accuracy is NaN, since there is no attribute.
@@ -50,7 +51,7 @@ def fit(generator: nn.Module, layers: Sequence[int], count: Count) -> list[Bound
     """
     found = []
     for number, way in enumerate(directions(generator, layers, count), 1):
-        normal = torch.zeros(generator.num_layers, generator.w_dim)
+        normal = torch.zeros(generator.num_layers, generator.w_dim, dtype=torch.float32)
         normal[list(layers)] = way
         intercept = -float((generator.w_avg.cpu() * normal).sum())
         found.append(Boundary(f"sefa-{number}", normal, intercept, tuple(layers), space="layer"))

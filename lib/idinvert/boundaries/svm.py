@@ -21,6 +21,7 @@ from .boundary import SPACES, Boundary, check_layers
 TRAIN_SHARE = 0.7  # of the selected codes; the others validate
 
 
+@torch.no_grad()
 @checked
 def fit(codes: Tensor, scores: Tensor, share: float = 0.02, space: str = "whole",
         layers: Sequence[int] | None = None, cost: Positive = 0.01, seed: Seed = 0, name: str = ""
@@ -96,7 +97,7 @@ def extremes(scores: Tensor, share: float, seed: int) -> tuple[list[Tensor], lis
 def separate(codes: Tensor, layers: list[int], ends: list[Tensor], cost: float
              ) -> tuple[Tensor, float]:
     """Unit normal [S, D] and intercept of the SVM between two sets of codes, in S layers."""
-    high, low = (codes[i][:, layers].flatten(1).double().cpu().numpy() for i in ends)
+    high, low = (codes[i][:, layers].flatten(1).cpu().double().numpy() for i in ends)
     samples = np.concatenate([high, low])
     scale = math.sqrt(np.square(samples).mean())
     if np.ptp(samples, 0).max() <= 1e-6 * scale:

@@ -33,7 +33,7 @@ Options = TypeVar("Options")
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1]
-WITHOUT_BATCH = ("bench", "book", "data", "export", "import", "run")  # commands
+WITHOUT_BATCH = ("bench", "book", "boundaries", "data", "export", "import", "run")  # commands
 # Places that cannot be used
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 NARROWEST = 40  # columns of a terminal

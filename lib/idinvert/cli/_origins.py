@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from idinvert import models
-from idinvert.data.sources import holds_results
+from idinvert.data.sources import from_root, holds_results
 from idinvert.files import read_notes
 
 
@@ -34,7 +34,7 @@ def warn_of_encoder(encoder: str, model: str) -> None:
 
 def notes_on(path: Path) -> dict:
     """What a folder of results that has a path notes; nothing if there is none."""
-    path = path.absolute()
+    path = from_root(path)
     for folder in (path, *path.parents):
         if holds_results(folder):
             with suppress(ValueError, OSError):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,8 +28,10 @@ from tyro.conf import create_mutex_group
 from idinvert import boundaries, devices, models
 from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.data import open_source
+from idinvert.data.sources import text
 from idinvert.inversion.model import Model
 from idinvert.models import importing
+from idinvert.photographs import faces_of
 from idinvert.settings import Seed, Whole
 
 from . import UsageError, check_writable, read_options
@@ -45,7 +47,7 @@ class Command:
     labels: Path | None = None
     """CSV: a column 'image', and one of 0 and 1 for each attribute"""
     images: Annotated[Path | None, Where] = None
-    """folder, zip or LMDB of the labelled images, which the encoder encodes"""
+    """folder, zip or LMDB of the labelled images, or photographs, which the encoder encodes"""
     inverted: Annotated[Path | None, Where] = None
     """folder that `idinvert invert` wrote for these images: its codes are taken"""
     encoder: str | None = None
@@ -71,10 +73,21 @@ def main(arguments: list[str]) -> None:
         raise UsageError("give either --labels or --unsupervised.")
     if options.labels and not (options.images or options.inverted):
         raise UsageError("--labels needs --images or --inverted, where the codes come from.")
+    refuse_unused(options)
     check_writable(models.folder())
     for boundary in (fit_labels if options.labels else fit_unsupervised)(options):
         print(f"{boundary.name:24} " + ("" if math.isnan(boundary.accuracy) else
                                         f"accuracy {boundary.accuracy:.3f} on held-out codes"))
+
+
+def refuse_unused(options: Command) -> None:
+    """UsageError if an option is given that has no effect beside the others."""
+    unused = {"encoder": "--inverted"} if options.inverted else {}
+    if options.unsupervised:
+        unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed"), "--unsupervised")
+    for field in fields(options):
+        if field.name in unused and getattr(options, field.name) != field.default:
+            raise UsageError(f"{unused[field.name]} does not use --{field.name}: leave it out.")
 
 
 def fit_labels(options: Command) -> list[Boundary]:
@@ -106,7 +119,7 @@ def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, list
         pairs = matched(labels, names)
         kept = [i for i, name in enumerate(names) if name in pairs]
         return codes[kept], [pairs[names[i]] for i in kept]
-    source = open_source(options.images)
+    source = faces_of(open_source(options.images), options.model)
     if source.others:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = matched(labels, source.names)
@@ -117,7 +130,7 @@ def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, list
         warn_of_encoder(options.encoder, options.model)
     codes, names, errors = labelled.encoded_codes(model.encoder, source, list(pairs))
     for error in errors:
-        print(f"idinvert boundaries: left out: {error}", file=sys.stderr)
+        print(f"idinvert boundaries: left out: {text(str(error))}", file=sys.stderr)
     return codes, [pairs[name] for name in names]
 
 

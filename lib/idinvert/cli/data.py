@@ -82,7 +82,8 @@ class StandIns:
 
     def run(self) -> None:
         """Write them and print their paths."""
-        if not self.images:  # the only number was taken for the folder
+        # The last number was taken for the folder
+        if not self.images or str(self.folder).isdigit() and not self.folder.exists():
             raise UsageError("name a folder before --images, and at least one number after it: "
                              "idinvert data stand-ins faces/ --images 1.")
         if min(self.images) < 0:

@@ -35,25 +35,24 @@ from tyro.conf import Positional
 
 import idinvert
 from idinvert.boundaries import Boundary
-from idinvert.codes import manipulate
 from idinvert.data import ImageError, Source, grid, write_image
-from idinvert.data.sources import text
+from idinvert.data.sources import from_root, text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
 from idinvert.inversion.methods import Method
 from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.inversion.results import check_unpacked
 from idinvert.photographs import Photographs
-from idinvert.registry import nearest
 
 from . import UsageError, check_image
 from ._origins import warn_of_codes
-from .invert import SHOWN_SIZE, Common, read_method
+from .invert import SHOWN_SIZE, Common, read_method, refuse_inverting
 
 CODES = (".npz", ".npy")
 LARGEST = 20.0  # strength of an edit; beyond it nothing is left of the image
 SWITCH = {"on": 0.95, "off": 0.05}  # share of samples that have less of the attribute
 SAMPLES = 1000  # of these
+WIDEST = 16_383  # px of a picture of several, as WebP has them at most
 
 Strength = float | str  # a number, or a word of SWITCH
 
@@ -76,11 +75,16 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     paths, strengths = sorted_words(options.words)
     model, start = options.loaded_here(), time.monotonic()
-    moved(model, model.generator.w_avg[None], dict.fromkeys(strengths, 0.0))  # refuses wrong ones
+    model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
     source = None if are_codes(paths) else options.source(*paths)
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
+    if options.paste and options.squeeze:
+        raise UsageError("--paste puts a square back where it was: leave out --squeeze.")
+    if options.sheet and source is None:
+        raise UsageError("--sheet shows photographs, and codes have none: leave it out.")
     if source is None:
+        refuse_inverting(options)
         names, parts = read_codes(paths, model)
         found = zip(names, singles(parts))
     else:
@@ -90,11 +94,15 @@ def main(arguments: list[str]) -> None:
         check_image(path, paths)
     if options.sheet and options.sheet.resolve() in {path.resolve() for path in places.values()}:
         raise UsageError(f"{options.sheet} is to hold an edited image: name another --sheet.")
+    most = WIDEST // min(model.whole.resolution, SHOWN_SIZE)
+    if options.sheet and len(names) > most:
+        raise UsageError(f"a sheet of {len(names)} images would be too high: edit at most {most} "
+                         "at a time, or leave out --sheet.")
     moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
     rows = []
     for name, part in found:
         steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
-        image, = model.render(moved(model, part.codes, steps), part).clamp(-1, 1)
+        image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
         try:
             write_image(places[name], source.pasted(name, image) if options.paste else image)
             print(places[name], flush=True)
@@ -135,16 +143,6 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]
     if not paths or not strengths:
         raise UsageError("name an image and what to change: idinvert edit photo.jpg age=+3.")
     return paths, strengths
-
-
-def moved(model: idinvert.Model, codes: Tensor, steps: Mapping[str, float]) -> Tensor:
-    """As `Model.edit`, of attributes of any name, "self" and "codes" too."""
-    for name, size in steps.items():
-        if name not in model.boundaries:
-            raise ValueError(f"{model.name} has no boundary {name!r}: "
-                             f"{nearest(name, model.boundaries)}")
-        codes = manipulate(codes, model.boundaries[name].direction, size)
-    return codes
 
 
 def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Strength) -> float:
@@ -201,7 +199,7 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
 
 def code_names(paths: Sequence[Path]) -> list[str]:
     """Names of files of codes, without suffixes, from the folder on that they share."""
-    absolute = [path.absolute() for path in paths]
+    absolute = [from_root(path) for path in paths]
     common = os.path.commonpath([path.parent for path in absolute])
     return [text(path.relative_to(common).with_suffix("").as_posix()) for path in absolute]
 
@@ -237,6 +235,8 @@ def codes_of(paths: Sequence[Path], model: idinvert.Model, method: Method, optio
 
     ValueError or ImageError: a path has none, or several.
     """
+    if are_codes(paths):
+        refuse_inverting(options)
     codes = []
     for path in paths:
         if are_codes([path]):

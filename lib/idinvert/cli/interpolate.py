@@ -30,12 +30,11 @@ from idinvert.data import grid, to_uint8, write_image
 from idinvert.files import replacing
 
 from . import UsageError, check_image, check_target
-from .edit import check_pair, codes_of
+from .edit import WIDEST, check_pair, codes_of
 from .invert import SHOWN_SIZE, Common, read_method
 
 STRIP, FILM = 5, 24  # images, both ends included
 Steps = Annotated[int, Field(ge=2, le=10_000)]  # images
-WIDEST = 16_383  # px of a strip, as WebP has them at most
 LARGEST_FILM = 1 << 30  # bytes of its images, which are kept for the way back
 SECONDS = 2.0  # of a film, one way
 

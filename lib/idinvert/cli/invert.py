@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +46,7 @@ from . import UsageError, check_writable, read_options
 from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
+INVERTING = ("method", "encoder", "batch", "face", "align", "squeeze")  # options of `Common` on how
 SHOWN, SHOWN_SIZE = 12, 512  # images of the comparison, and their px at most
 
 
@@ -82,7 +83,8 @@ class Common:
 
     def source(self, *paths: Path) -> Source:
         """The images of paths; of a model of photographs, their faces. UsageError: a path holds
-        results, among which there are images of several kinds, or --face chooses among none."""
+        results, among which there are images of several kinds, --face chooses among none, or
+        --squeeze has nothing to squeeze."""
         for path in paths:
             if holds_results(path):
                 raise UsageError(f"{path} holds results of an inversion: name images, as those in "
@@ -91,6 +93,9 @@ class Common:
         if self.face > 1 and not (self.align and isinstance(found, Photographs)):
             why = f"{self.model} takes whole images" if self.align else "--no-align searches none"
             raise UsageError(f"--face {self.face} chooses among faces that are found, but {why}.")
+        if self.squeeze and self.align and isinstance(found, Photographs):
+            raise UsageError("--squeeze is for whole images, but faces are cut out: add "
+                             "--no-align, or leave it out.")
         return found
 
 
@@ -143,7 +148,9 @@ def takes_place(path: Path, out: Path) -> bool:
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str
                 ) -> tuple[Any, Method]:
     """Options of a command, and the method it names, with the settings of that method."""
-    model = idinvert.Model(named("--model", arguments, DEFAULT_MODEL), "cpu")
+    encoder = named("--encoder", arguments, "")
+    model = idinvert.Model(named("--model", arguments, DEFAULT_MODEL), "cpu",
+                           **({"encoder": encoder} if encoder else {}))
     usual = DEFAULT if DEFAULT in model.available() else WITHOUT_ENCODER
     name = named("--method", arguments, usual)
     settings = re.sub(r"\W", "_", name)  # as the help calls them
@@ -155,14 +162,29 @@ def read_method(kind: type, arguments: Sequence[str], module: str, described: st
         ("method", choice, usual), (settings, METHODS[name], model.method(name)),
     ], bases=(kind,), frozen=True, kw_only=True)
     options = read_options(joined, arguments, module, described)
-    return options, getattr(options, settings)
+    method = getattr(options, settings)
+    if options.encoder is not None and "encoder" not in method.needs:
+        raise UsageError(f"{name} does not use --encoder: leave it out, or name another --method.")
+    return options, method
+
+
+def refuse_inverting(options: Any) -> None:
+    """UsageError if options of `read_method` say how to invert, where all that is named is codes.
+    """
+    settings = re.sub(r"\W", "_", options.method)
+    for field in fields(options):
+        if (field.name in (*INVERTING, settings)
+                and getattr(options, field.name) != field.default):
+            option = {"align": "--no-align", settings: f"settings of {options.method}"}.get(
+                field.name, f"--{field.name}")
+            raise UsageError(f"codes are inverted already: leave out {option}.")
 
 
 def named(option: str, arguments: Sequence[str], default: str) -> str:
     """What a command line gives an option, before it is read."""
     for word, after in zip(arguments, [*arguments[1:], ""]):
         if word == option or word.startswith(f"{option}="):
-            return word.partition("=")[2] or after
+            default = word.partition("=")[2] or after  # the last one counts
     return default
 
 
@@ -177,7 +199,7 @@ def comparison(job: files.Job) -> Path | None:
     for name, path in done:
         with suppress(ImageError, ValueError):  # it was removed, or changed, meanwhile
             content = job.source.content(name)
-            results.check(name, content)
+            results.check(name, content, files.view(job.source))
             source = replace(job.source, encoded=lambda _, content=content: content)
             pairs.append((source.read(name, size, job.crop), read_image(path, size)))
     if not pairs:

@@ -17,6 +17,7 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
+import time
 from dataclasses import KW_ONLY, replace
 from typing import Annotated, Literal
 
@@ -41,7 +42,8 @@ class Budget:
     """How long to train, and where."""
 
     _: KW_ONLY
-    budget_minutes: Positive | None = None  # stop cleanly after this; the same command continues
+    # for all models together: stop cleanly after this; the same command continues
+    budget_minutes: Positive | None = None
     checkpoint_kimg: Positive = 10.0  # thousand images between two checkpoints
     device: str = "auto"  # cuda if there is one, else cpu
 
@@ -153,10 +155,19 @@ class Classifier(OfImages):
 
 
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
+DEFAULTS = ("--projected", "--augment")  # flags that say what holds without them
 
 
 def state(entry: Entry) -> str:
-    """One line on a model: trained or not, what was spent, last figures."""
+    """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
+    try:
+        return sound_state(entry)
+    except (ValueError, OSError) as error:
+        return f"{entry.name:40} {error}"
+
+
+def sound_state(entry: Entry) -> str:
+    """As `state`; ValueError and OSError: a file cannot be read."""
     name = entry.name
     if not models.exists(name):
         return f"{name:40} not trained"
@@ -166,8 +177,10 @@ def state(entry: Entry) -> str:
     card = models.card(name)
     if not train.is_same(entry):
         return f"{name:40} another model of this name"
-    figures = " ".join(f"{k}={v:.4g}" for k, v in card["evaluation"].items())
-    return f"{name:40} {card['kimg']:8.0f} kimg {card['seconds'] / 60:7.0f} min  {figures}"
+    figures = " ".join(f"{k}={v:.4g}" for k, v in card.get("evaluation", {}).items()
+                       if isinstance(v, int | float))
+    return (f"{name:40} {card.get('kimg', 0):8.0f} kimg {card.get('seconds', 0) / 60:7.0f} min  "
+            f"{figures}")
 
 
 def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget,
@@ -191,7 +204,7 @@ def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget
                   f"parameters, {card['seconds'] / 60:.1f} minutes, saved in {models.folder()}")
     if share.first:
         print(report)
-    return card["kimg"] >= wanted
+    return entry.role == "boundaries" or card["kimg"] >= wanted
 
 
 def main(arguments: list[str]) -> None:
@@ -200,7 +213,7 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0] in OWN:
         kind, kimg = OWN[arguments[0]], None
         seed = None  # that of the entry
-        given = [word for word in arguments[1:] if word != "--projected"]  # the default
+        given = [word for word in arguments[1:] if kind is not Gan or word not in DEFAULTS]
         options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
         entries = [options.entry()]
     else:
@@ -220,9 +233,12 @@ def main(arguments: list[str]) -> None:
     processes.warn_if_crowded(share, device)
     check_writable(models.folder(), runs.log_folder())
     processes.connect(share, device)
+    begun = time.monotonic()
     try:
         for entry in entries:
-            if not train_one(entry, kimg, seed, options, share):
+            left = options.budget_minutes and max(  # a step is taken in any case
+                options.budget_minutes - (time.monotonic() - begun) / 60, 1e-9)
+            if not train_one(entry, kimg, seed, replace(options, budget_minutes=left), share):
                 raise KeyboardInterrupt
     finally:
         processes.disconnect()

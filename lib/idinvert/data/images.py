@@ -18,6 +18,7 @@ from idinvert.files import replacing
 from idinvert.settings import Count, Pixels, checked
 
 from .formats import BEGINNING, is_heic, readable
+from .icc import profile_of
 
 SMALLEST_SIDE = 8  # px
 QUALITY = 95  # of JPEG and WebP
@@ -28,6 +29,8 @@ LARGEST_DECODED = {"WEBP": 64, "JPEG2000": 64}
 PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # formats whose files may have several pictures
 BAND = 256  # rows that are converted at once
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+# Tags of a TIFF
+BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339
 # 16 bits -> 8 bits
 EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
 
@@ -125,9 +128,9 @@ def write_image(path: str | Path, image: Tensor) -> None:
 def read_image(path: str | Path, size: Pixels, crop: bool = True) -> Tensor:
     """One image file as a float32 tensor [3, size, size], RGB in [-1, 1].
 
-    Turned upright by its EXIF orientation; transparency is composited on white, 16-bit grey is
-    scaled to 8 bits, other colour modes are converted. The centred square is cut out
-    (`crop=False` squeezes the whole image into the square instead) and resized with an
+    Turned upright by its EXIF orientation; colours of another profile than sRGB are converted to
+    sRGB, transparency is composited on white, 16-bit grey is scaled to 8 bits. The centred square
+    is cut out (`crop=False` squeezes the whole image into the square instead) and resized with an
     antialiasing Lanczos filter. Of several pages, or of an animation, the first picture is read,
     which a warning says.
 
@@ -164,6 +167,7 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
                 if image.width * image.height > LARGEST_DECODED.get(image.format, 1 << 30) * 1e6:
                     raise ImageError(f"has more than {LARGEST_DECODED[image.format]} million "
                                      f"pixels, too many for {image.format}: save it as PNG.")
+                check_pixels(image)
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
                 upright, several = _to_rgb(image), has_second(image)
@@ -182,6 +186,18 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
     if several:
         warnings.warn(f"{path} holds several pictures, of which the first is taken.", stacklevel=2)
     return upright
+
+
+def check_pixels(image: Image.Image) -> None:
+    """ImageError if Pillow takes the pixels of a TIFF for others: signed ones, 12 bits for 16,
+    white for black in 16 bits, and colours of 16 bits that are stored one after the other."""
+    if image.format != "TIFF":
+        return
+    bits, order, planes, kinds = (np.max(image.tag_v2.get(tag, usual)) for tag, usual in (
+        (BITS, 1), (PHOTOMETRIC, 1), (PLANES, 1), (SAMPLE_FORMAT, 1)))
+    is_grey = image.mode in SIXTEEN_BIT_MODES
+    if kinds == 2 or bits > 8 and (bits < 16 or order == 0 if is_grey else planes == 2):
+        raise ImageError("is a TIFF whose pixels are stored in an uncommon way: save it as PNG.")
 
 
 def has_second(image: Image.Image) -> bool:
@@ -220,20 +236,19 @@ def _unknown(beginning: bytes) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB on white, converted band by band: no copy of it is made in between."""
+    """The image as sRGB on white, converted band by band: no copy of it is made in between."""
     if image.mode == "F":
         raise ImageError("has floating-point pixels, whose range is not known.")
-    white = Image.new("RGB", image.size, "white")
+    white, profile = Image.new("RGB", image.size, "white"), profile_of(image)
     for top in range(0, image.height, BAND):
         box = (0, top, image.width, min(top + BAND, image.height))
-        band = image.crop(box)
+        band, alpha = image.crop(box), None
         if band.mode in SIXTEEN_BIT_MODES:
-            white.paste(_from_sixteen_bits(band), box)
+            band = _from_sixteen_bits(band)
         elif band.mode in ("PA", "La", "RGBa") or band.has_transparency_data:
             band = band if band.mode == "RGBA" else band.convert("RGBA")
-            white.paste(band, box, mask=band.getchannel("A"))
-        else:
-            white.paste(band.convert("RGB"), box)
+            alpha = band.getchannel("A")
+        white.paste(profile.to_srgb(band) if profile else band.convert("RGB"), box, alpha)
     return white
 
 
@@ -242,7 +257,10 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     if grey.min() < 0 or grey.max() > 65535:
         raise ImageError("has pixels of more than 16 bits, whose range is not known.")
-    return Image.fromarray(EIGHT_BITS[grey]).convert("RGB")
+    seen = EIGHT_BITS[grey]
+    if "transparency" in image.info:  # of a PNG: the grey that is none
+        seen[grey == image.info["transparency"]] = 255
+    return Image.fromarray(seen).convert("RGB")
 
 
 def _centred_square(width: int, height: int) -> tuple[int, int, int, int]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from worlds import dataset
 
 from idinvert.files import cache_folder, locked, replacing, sweep
+from idinvert.settings import Pixels, Whole, checked
 
 from . import archive
 
@@ -45,11 +46,12 @@ class Split:
         return len(self.images)
 
 
+@checked
 def load(
     domain: str,
     split: str = "test",
-    count: int | None = None,
-    size: int = ARCHIVE_SIZE,
+    count: Whole | None = None,
+    size: Pixels = ARCHIVE_SIZE,
     progress: bool = True,
 ) -> Split:
     """The first `count` images (default: all) of a split of "face", "tower", "church" or "bedroom".

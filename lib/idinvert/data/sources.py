@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import posixpath
 import re
 import struct
 import subprocess
@@ -91,7 +92,7 @@ def open_source(*paths: str | Path) -> Source:
     sources = [source_at(Path(path)) for path in paths]
     if len(sources) == 1:
         return sources[0]
-    absolute = [Path(path).absolute() for path in paths]
+    absolute = [from_root(Path(path)) for path in paths]
     common = os.path.commonpath([path.parent for path in absolute])
     found, others = {}, []
     for path, source in zip(absolute, sources):
@@ -106,6 +107,14 @@ def open_source(*paths: str | Path) -> Source:
         return source.encoded(own)
 
     return Source(list(found), encoded, others)
+
+
+def from_root(path: Path) -> Path:
+    """A path from the root on, without "..", by which names of results would leave their folder;
+    links stay links where they can."""
+    if ".." not in path.parts:
+        return path.absolute()
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
 
 def source_at(path: Path) -> Source:
@@ -161,7 +170,9 @@ def visible(names: Iterable[str]) -> list[str]:
 def folder_source(folder: Path) -> Source:
     """Image files of a folder and its subfolders."""
     files, others = {}, []
-    for name, path in walk(folder, others):
+    found = list(walk(folder, others))
+    check_once(folder, (name for name, _ in found))
+    for name, path in found:
         if is_image(name, lambda path=path: beginning(path)):
             files[name] = path
         else:
@@ -172,8 +183,8 @@ def folder_source(folder: Path) -> Source:
 
 def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
     """Name and path of each file of a folder and its subfolders, linked ones too but for links to
-    what the folder lies in; subfolders that cannot be read, and those with results of an inversion,
-    are added to `others`."""
+    what the folder lies in; subfolders that cannot be read, and those with results of an inversion
+    or a training, are added to `others`."""
     seen = {folder.resolve(), *folder.resolve().parents}
 
     def unreadable(error: OSError) -> None:
@@ -185,7 +196,7 @@ def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
             path = Path(place, name)
             if not os.access(path, os.R_OK | os.X_OK):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (no permission)")
-            elif holds_results(path):
+            elif holds_results(path) or holds_run(path):
                 others.append(f"{text(path.relative_to(folder).as_posix())}/ (results)")
             elif (real := path.resolve()) not in seen:
                 seen.add(real)
@@ -207,6 +218,11 @@ def holds_results(folder: Path) -> bool:
     return (folder / "settings.json").is_file() and (folder / "codes").is_dir()
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether `idinvert train` has written into a folder, sheets of samples among others."""
+    return (folder / "settings.json").is_file() and (folder / "log.jsonl").is_file()
+
+
 def beginning(path: Path) -> bytes:
     """The first bytes of a file; none of one that says it has none, as those of /proc do, of which
     some never end."""
@@ -222,13 +238,12 @@ def zip_source(path: Path) -> Source:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{path} is no readable zip file.") from error
-    names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in archive.namelist() if posixpath.basename(name) not in ("", ".")]
     for name in names:
         if leaves(name):
             raise ValueError(f"{path} has the name {name[:80]!r}, which leaves its folder.")
-    twice, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
-    if count > 1:
-        raise ValueError(f"{path} has the name {twice[:80]!r} twice: pack it again.")
+    own = [text(posixpath.normpath(name)) for name in names]
+    check_once(path, own)
 
     def unpacked(name: str, most: int) -> bytes:
         if archive.getinfo(name).compress_type not in UNPACKED:
@@ -242,11 +257,19 @@ def zip_source(path: Path) -> Source:
             raise ImageError(f"{name} has more than {LARGEST_FILE >> 20} MB.")
         return data
 
-    names = {text(name): name for name in names if not is_added(name)}
+    names = {shown: name for shown, name in zip(own, names) if not is_added(name)}
     taken = {shown for shown, name in names.items()
              if is_image(name, lambda name=name: unpacked(name, BEGINNING))}
     return Source(sorted(taken, key=natural), lambda shown: encoded(names[shown]),
                   visible(names.keys() - taken))
+
+
+def check_once(place: Path, names: Iterable[str]) -> None:
+    """ValueError if two files have the same name, by which one would pass for the other."""
+    twice, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(f"{place} has the name {twice[:80]!r} twice, as names are written: give "
+                         "one of the files another name.")
 
 
 def leaves(name: str) -> bool:
@@ -265,6 +288,7 @@ def lmdb_source(folder: Path) -> Source:
         raise ImportError(f"Reading {folder} needs lmdb: install it with pip install lmdb.")
     reader = LMDBReader(folder)
     keys = reader.start()
+    check_once(folder, map(key_name, keys))
     by_name = {key_name(key): key for key in keys}
     return Source(list(by_name), lambda name: reader.value(by_name[name]))
 
@@ -379,7 +403,9 @@ def image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         return [source]
-    files = {name: path for name, path in walk(source, [])
+    found = list(walk(source, []))
+    check_once(source, (name for name, _ in found))
+    files = {name: path for name, path in found
              if is_image(name, lambda path=path: beginning(path))}
     if not files:
         raise ImageError(f"{source} holds no image files.")

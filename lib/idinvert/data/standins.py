@@ -14,12 +14,14 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -69,15 +71,24 @@ def load(name: str, generator: Generator, split: str = "train", count: int = 100
     starts = range(0, count, PART)
     for start in tqdm(starts, desc=f"stand-ins, {split}", unit="00 img", disable=not progress):
         path = cache_folder("stand-ins") / name / f"{split}-{SIZE}-{start:06d}.safetensors"
-        if not path.exists():
+        found = known(path)
+        if found is None:
             codes = [code(generator, split, i) for i in range(start, start + PART)]
             found = render(generator, codes)
             with replacing(path) as temporary:
                 safetensors.torch.save_file(found, temporary)
-        parts.append(safetensors.torch.load_file(path))
+        parts.append(found)
     images, codes = (torch.cat([part[what] for part in parts])[:count]
                      for what in ("images", "codes"))
     return StandIns(images, codes, split)
+
+
+def known(path: Path) -> dict[str, Tensor] | None:
+    """What a file of the cache holds; None: it is not there, or damaged."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (FileNotFoundError, SafetensorError):
+        return None
 
 
 def random(split: str, index: int, what: str) -> np.random.Generator:

@@ -1,8 +1,9 @@
 """Inversion: from images to codes.
 
 `methods` holds the inversion methods, one file each, found in `METHODS` by name; `optimiser` what
-they share; `diffusion` masked inversion; `model` a generator with its companions, loaded when used;
-`cache` codes that are kept image by image; `files` inversion of many image files.
+they share; `graphs` its steps as CUDA graphs; `diffusion` masked inversion; `model` a generator
+with its companions, loaded when used; `cache` codes that are kept image by image; `files` inversion
+of many image files.
 """
 
 from .diffusion import diffuse, stitch

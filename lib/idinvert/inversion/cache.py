@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -99,7 +99,7 @@ def is_sound(path: Path) -> bool:
         if path.suffix == ".npy":
             np.load(path, allow_pickle=False)
         else:
-            with safe_open(path, "pt"):
+            with safe_open(path, "np"):  # "pt" takes no path that is not UTF-8
                 pass
     except FileNotFoundError:
         return False
@@ -135,7 +135,8 @@ def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress:
             found = tune(model, image[None], pivot[None], method)
             with replacing(path) as temporary:
                 save_file({k: v.cpu().contiguous() for k, v in found.weights(0).items()}, temporary)
-        generator = with_weights(model.generator, load_file(path, str(images.device)))
+        weights = {k: v.to(images.device) for k, v in load(path.read_bytes()).items()}
+        generator = with_weights(model.generator, weights)
         parts.append(Tuned(pivot[None], generator.synthesis(pivot[None]).detach(), {},
                            torch.zeros(1, dtype=torch.bool), (generator,)))
     return tuned_together(joined(parts), parts)

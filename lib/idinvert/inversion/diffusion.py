@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from idinvert.codes import check_count, check_images, encode
-from idinvert.settings import checked
+from idinvert.settings import Count, checked
 
 from .model import Model
 from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined, optimise
@@ -17,8 +18,9 @@ from .optimiser import Inversion, Networks, OnStep, Settings, in_batches, joined
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings | None = None, *,
-            on_step: OnStep | None = None, progress: bool = False, batch: int = 16) -> Inversion:
+@checked
+def diffuse(networks: Networks, images: Any, mask: Any, settings: Settings | None = None, *,
+            on_step: OnStep | None = None, progress: bool = False, batch: Count = 16) -> Inversion:
     """Masked inversion of stitched images [N, 3, H, W], `batch` at a time, starting at E(x).
 
     mask: [1 or N, 1, H, W], 1 on the pasted patch, which alone enters the loss. There is no code
@@ -29,8 +31,8 @@ def diffuse(networks: Networks, images: Tensor, mask: Tensor, settings: Settings
     if isinstance(networks, Model):
         images = networks.checked(images)
     check_images(images, networks.generator)
-    if not (isinstance(mask, Tensor) and mask.shape[1:] == (1, *images.shape[2:])
-            and mask.min() >= 0 and 0 < mask.max() <= 1):
+    if not (isinstance(mask, Tensor) and mask.shape[1:] == (1, *images.shape[2:]) and len(mask)
+            and not mask.is_complex() and mask.min() >= 0 and 0 < mask.max() <= 1):
         raise ValueError(f"mask must be [1 or N, 1, {images.shape[2]}, {images.shape[3]}], from 0 "
                          "to 1, and 1 somewhere: `stitch` makes one.")
     mask = mask.to(images)
@@ -59,11 +61,12 @@ def stitch(target: Tensor, context: Tensor, box: tuple[int, int, int, int]
     """`context` [N, 3, H, W] with the part of `target` in a box, as `diffuse` takes it.
 
     box: left, top, right, bottom in px. Returns the mask [1, 1, H, W] of the box as well.
-    ValueError: the box is empty or not within the image, or the images differ in size.
+    ValueError: the box is empty or not within the image, or the images differ in size or number.
     """
-    if target.ndim != 4 or target.shape[1:] != context.shape[1:]:
-        raise ValueError(f"Both images must be [N, 3, H, W] of one size, not {list(target.shape)} "
-                         f"and {list(context.shape)}.")
+    counts = {1, len(target), len(context)} if target.ndim == context.ndim == 4 else ()
+    if target.shape[1:] != context.shape[1:] or len(counts) > 2 or not counts:
+        raise ValueError("There must be as many targets as contexts, or one, [N, 3, H, W] of one "
+                         f"size, not {list(target.shape)} and {list(context.shape)}.")
     try:
         left, top, right, bottom = map(index, box)
     except (TypeError, ValueError):

@@ -32,8 +32,10 @@ from tqdm import tqdm
 
 from idinvert.codes import device_of
 from idinvert.data import ImageError, Source, write_image
+from idinvert.data.sources import text
 from idinvert.files import check_notes, locked, replacing
 from idinvert.losses import squared_error
+from idinvert.photographs import Photographs
 from idinvert.processes import ALONE, Share
 from idinvert.settings import resolved
 
@@ -93,6 +95,7 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     for damaged in results.damaged:
         report(f"{damaged} was damaged, and its image is inverted again.")
     mine = share.of(list(job.source.names))
+    check_shapes(job, results)
     check_images(job, results, mine)
     bar = tqdm(total=len(mine), desc="inverted", unit="img",
                disable=not progress or not share.first)
@@ -132,6 +135,24 @@ def check_encoder(model: Model, method: Method) -> None:
                              f"{model.name} has {theirs}: name another --encoder, or --method.")
 
 
+def view(source: Source) -> str:
+    """What of an image is inverted, where it is another part than usual: another face than the
+    largest, or all of it."""
+    if not isinstance(source, Photographs):
+        return ""
+    return f"face {source.face}" * (source.face > 1) if source.align else "whole"
+
+
+def check_shapes(job: Job, results: Results) -> None:
+    """ValueError if a file of a code was copied from results of a model of another size."""
+    shape = tuple(job.model.generator.w_avg.shape)
+    for name, found in results.found.items():
+        if found.shape != shape:
+            raise ValueError(f"{results.code(name)} has a code of {found.shape} layers and "
+                             f"dimensions, but those of {job.model.name} are {shape}: it is of "
+                             "another model and has to be moved to another folder.")
+
+
 def check_images(job: Job, results: Results, names: list[str]) -> None:
     """ValueError if the results under one of the names are of another image."""
     for name in names:
@@ -140,7 +161,7 @@ def check_images(job: Job, results: Results, names: list[str]) -> None:
                 content = job.source.content(name)
             except ImageError:
                 continue  # what was inverted can no longer be read
-            results.check(name, content)
+            results.check(name, content, view(job.source))
 
 
 def invert_all(job: Job, results: Results, names: list[str], bar: tqdm) -> None:
@@ -203,7 +224,7 @@ def read(job: Job, name: str, results: Results) -> tuple[Tensor, dict[str, np.nd
             temporary.write_text(f"{error}\n", "utf-8")
         return None
     note.unlink(missing_ok=True)
-    return image, identity(name, content)
+    return image, identity(name, content, view(job.source))
 
 
 def save(results: Results, name: str, image: Tensor, row: dict[str, Tensor],
@@ -234,6 +255,8 @@ def write_table(results: Results, mine: list[str]) -> Counter:
     if codes:
         with replacing(results.out / "codes.npy") as temporary, open(temporary, "wb") as handle:
             np.save(handle, np.stack(codes))
+    else:
+        (results.out / "codes.npy").unlink(missing_ok=True)
     own = set(mine)
     return Counter(row["state"] for row in rows if row["image"] in own)
 
@@ -246,5 +269,5 @@ def summary(row: dict) -> dict:
 
 
 def report(sentence: str) -> None:
-    """One line on standard error, above the progress bar."""
-    tqdm.write(f"idinvert invert: {sentence}", file=sys.stderr)
+    """One line on standard error, above the progress bar, that no terminal obeys."""
+    tqdm.write(f"idinvert invert: {text(sentence)}", file=sys.stderr)

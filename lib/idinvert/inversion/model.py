@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from idinvert import devices, models
 from idinvert.boundaries import Boundary
-from idinvert.codes import check_images, encode, manipulate, render, sample_codes
+from idinvert.codes import check_images, encode, finite, manipulate, render, sample_codes
 from idinvert.data.images import looks_like_bytes
 from idinvert.models import pretrained
 from idinvert.nn.protocols import Classifier, Discriminator, Encoder, FeatureNetwork, Generator
@@ -247,7 +247,7 @@ class Model:
         own = {field.name for field in fields(kind)}
         return kind(**{k: v for k, v in self.advice.items() if k in own} | settings)
 
-    def edit(self, codes: Tensor, **strengths: float) -> Tensor:
+    def edit(self, codes: Tensor, /, **strengths: float) -> Tensor:
         """Codes [N, L, D] moved along the boundaries of attributes (Eq. 5), each by its strength.
 
         A strength is a number or one for each code [N]; positive adds the attribute. Its unit is
@@ -270,7 +270,7 @@ class Model:
                 raise ValueError(f"{self.name} has no boundary {attribute!r}: "
                                  f"{nearest(attribute, self.boundaries)}")
             codes = manipulate(codes, self.boundaries[attribute].direction,
-                               finite(attribute, strength))
+                               finite(f"the strength of {attribute}", strength))
         return codes
 
     def render(self, codes: Tensor, of: Inversion | None = None) -> Tensor:
@@ -363,15 +363,3 @@ class Model:
         if not values.isfinite().all():
             raise ValueError(f"{name} have values that are not finite.")
         return values
-
-
-def finite(name: str, strength: float | Tensor) -> Tensor:
-    """A strength, or one for each code, as a tensor; ValueError: they are no finite numbers."""
-    try:
-        values = torch.as_tensor(strength)
-        if values.isfinite().all():
-            return values
-    except (TypeError, ValueError, RuntimeError):
-        pass
-    raise ValueError(f"the strength of {name} is {strength!r:.60}, but should be a finite number, "
-                     "or one for each code.")

@@ -18,7 +18,10 @@ from idinvert.codes import check_count, check_images, encode, frozen, render
 from idinvert.losses import LAMBDA_VGG, equation4, squared_error
 from idinvert.settings import NotNegative, Positive, Whole, settings
 
-OnStep = Callable[[int, Tensor, Tensor], None]  # gets iteration, codes and images before each step
+from .graphs import Step, recordable, recorded
+
+# Gets iteration, codes and images before each step; both are its own, also after that
+OnStep = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +73,14 @@ def encoded(networks: Networks, encoder: nn.Module, images: Tensor) -> Inversion
     return result(networks.generator, images, encode(encoder, images), {})
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def optimise(networks: Networks, images: Tensor, start: Tensor, settings: Settings, *,
              lambda_dom: float = 0.0, mask: Tensor | None = None, on_step: OnStep | None = None,
              progress: bool = False) -> Inversion:
     """Minimise Eq. (4) over the codes of all images, in one batch: see `in_batches`.
+
+    On CUDA a step is one launch: see `graphs`.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].
@@ -91,35 +98,45 @@ def optimise(networks: Networks, images: Tensor, start: Tensor, settings: Settin
     encoder = networks.encoder if lambda_dom else None
     check_images(images, generator)
     check_count("start", start, images)
-    if mask is not None and len(mask) != 1:
-        check_count("mask", mask, images)
+    if mask is not None:
+        mask = mask.clone()  # which gradients need, even if it was made in inference mode
+        if len(mask) != 1:
+            check_count("mask", mask, images)
     if lambda_dom and encoder is None:
         raise ValueError(f"lambda_dom of {lambda_dom:g} needs an encoder, but there is none")
     def autocast():
-        return torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16)
+        # No cache: a graph must not keep what was cast outside of it, nor the other way round
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=settings.bf16,
+                              cache_enabled=False)
+
+    def step() -> Step:
+        with autocast():
+            image = generator.synthesis(codes)
+            total, terms = equation4(
+                codes, image, images, features=features, target_features=target_features,
+                encoder=encoder, lambda_vgg=settings.lambda_vgg, lambda_dom=lambda_dom, mask=mask)
+        (gradient,) = torch.autograd.grad(total.sum(), codes)
+        losses = {name: value.detach() for name, value in (terms | {"total": total}).items()}
+        return Step(image.detach(), gradient, losses)
 
     codes = start.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([codes], lr=settings.learning_rate)
+    optimizer = torch.optim.Adam([codes], lr=settings.learning_rate, fused=codes.is_cuda or None)
     history = []
     used = [network for network in (generator, features, encoder) if network is not None]
     with frozen(used):
         with torch.no_grad(), autocast():
             kept = images if mask is None else images * mask
             target_features = None if features is None else features(kept)
+        if recordable(images.device, used, settings.iterations):
+            step = recorded(step, images.device)
         for iteration in steps(settings.iterations, progress):
-            with autocast():
-                image = generator.synthesis(codes)
-                total, terms = equation4(
-                    codes, image, images, features=features, target_features=target_features,
-                    encoder=encoder, lambda_vgg=settings.lambda_vgg, lambda_dom=lambda_dom,
-                    mask=mask)
+            image, codes.grad, values = step()
             if on_step is not None:
-                on_step(iteration, codes.detach(), image.detach())
-            (codes.grad,) = torch.autograd.grad(total.sum(), codes)
+                on_step(iteration, codes.detach().clone(), image)
             optimizer.step()
-            terms["total"] = total
-            history.append({name: value.detach() for name, value in terms.items()})
-        losses = {name: torch.stack([step[name] for step in history], 1)
+            history.append(values)
+        del step  # and with it the memory of a graph
+        losses = {name: torch.stack([values[name] for values in history], 1)
                   for name in (history[0] if history else ())}
         return result(generator, images, codes.detach(), losses, start.detach(), mask)
 

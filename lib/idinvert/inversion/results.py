@@ -7,6 +7,7 @@ never pass for those of another one of the same name.
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 import zipfile
 import zlib
@@ -14,9 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.format import (
+    MAGIC_LEN,
+    MAGIC_PREFIX,
+    read_array_header_1_0,
+    read_array_header_2_0,
+)
 
 from idinvert.data.sources import is_added, natural
 
@@ -26,6 +33,17 @@ TUNED = "tuned_"  # begins the names of tuned weights in a file of a code
 SUFFIXES = (".npz", ".png", ".txt")
 LARGEST = 1 << 30  # bytes of a file of a code
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
+LONGEST_WHOLE = 2000  # bytes of all parts; systems take 4,095 of a path
+
+
+class Found(NamedTuple):
+    """Of which image a code is, by the size and SHA-256 of its file and the part of it that was
+    inverted, and the code's shape."""
+
+    bytes: int
+    sha256: str
+    view: str
+    shape: tuple[int, ...]
 
 
 class Results:
@@ -38,7 +56,7 @@ class Results:
 
     def __init__(self, out: Path, names: Sequence[str]):
         self.out, self.damaged = out, []
-        self.found: dict[str, tuple[int, str]] = {}  # name -> bytes and SHA-256 of the image
+        self.found: dict[str, Found] = {}  # by the names of images
         known = {}
         for path in sorted((out / "codes").rglob("*.npz")):
             if is_added(path.name):
@@ -53,7 +71,8 @@ class Results:
                                  "images: take another folder.")
             name = str(row["image"])
             known[name] = path.relative_to(out / "codes").with_suffix("").as_posix()
-            self.found[name] = int(row["bytes"]), str(row["sha256"])
+            self.found[name] = Found(int(row["bytes"]), str(row["sha256"]),
+                                     str(row.get("view", "")), row["code"].shape)
         self.files = file_names(names, known)
         self.names = list(names)
         if not set(known) <= set(names):
@@ -71,18 +90,23 @@ class Results:
         """Where it is noted why an image could not be read."""
         return self.out / "failed" / f"{self.files[name]}.txt"
 
-    def check(self, name: str, content: bytes) -> None:
-        """ValueError if the folder has an inversion of another image under this name."""
-        size, sha256 = self.found.get(name, (0, ""))
-        if sha256 and sha256 != hashlib.sha256(content).hexdigest():
-            now = "the same size" if len(content) == size else f"{len(content)} bytes"
-            raise ValueError(f"{self.out} has the inversion of another {name}, of {size} bytes; "
-                             f"this one has {now} and another content: take another folder.")
+    def check(self, name: str, content: bytes, view: str = "") -> None:
+        """ValueError if the folder has an inversion of another image under this name, or of another
+        face of it."""
+        found = self.found.get(name)
+        if found and found.sha256 != hashlib.sha256(content).hexdigest():
+            now = "the same size" if len(content) == found.bytes else f"{len(content)} bytes"
+            raise ValueError(f"{self.out} has the inversion of another {name}, of {found.bytes} "
+                             f"bytes; this one has {now} and another content: take another folder.")
+        if found and found.view != view:
+            raise ValueError(f"{self.out} has the inversion of another part of {name}, as --face "
+                             "and --no-align choose it: take another folder.")
 
 
-def identity(name: str, content: bytes) -> dict[str, np.ndarray]:
+def identity(name: str, content: bytes, view: str = "") -> dict[str, np.ndarray]:
     """What a code tells of its image."""
     told = {"image": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    told |= {"view": view} if view else {}
     return {key: np.array(value) for key, value in told.items()}
 
 
@@ -103,12 +127,27 @@ def read_row(path: Path) -> dict[str, Any] | None:
 
 
 def check_unpacked(path: Path) -> None:
-    """ValueError if a zip of arrays unpacks to more than any image's code and weights have, as a
-    small file can say."""
+    """ValueError if a zip of arrays unpacks to more than any image's code and weights have, or an
+    array says that it has more numbers than follow, as small files can."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > LARGEST:
                 raise ValueError(f"{path} unpacks to more than {LARGEST >> 30} GB.")
+            for part in archive.infolist():
+                with archive.open(part) as file:
+                    if claimed(file) > part.file_size:
+                        raise ValueError(f"{path} holds less than it says.")
+
+
+def claimed(file: IO[bytes]) -> int:
+    """The bytes of the numbers that a file of an array says it holds; 0 of another file.
+    ValueError: it is damaged."""
+    read = {MAGIC_PREFIX + b"\1\0": read_array_header_1_0,
+            MAGIC_PREFIX + b"\2\0": read_array_header_2_0}.get(file.read(MAGIC_LEN))
+    if read is None:
+        return 0
+    shape, _, kind = read(file)
+    return math.prod(shape) * kind.itemsize
 
 
 def is_whole(row: Mapping[str, Any]) -> bool:
@@ -162,11 +201,15 @@ def place(name: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name whose parts no file system finds too long; what is cut off is told by a hash."""
+    """A name that no file system finds too long, nor a part of it; what is cut off is told by a
+    hash."""
     parts = name.split("/")
     for i, part in enumerate(parts):
         data = part.encode()
         if len(data) > LONGEST:
             kept = data[:LONGEST - 18].decode(errors="ignore")
             parts[i] = f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
-    return "/".join(parts)
+    whole = "/".join(parts)
+    if len(data := whole.encode()) > LONGEST_WHOLE:
+        return f"{hashlib.sha256(data).hexdigest()[:16]}/{parts[-1]}"
+    return whole

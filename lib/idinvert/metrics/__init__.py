@@ -11,17 +11,17 @@ features are [N, F]. `bootstrap` gives intervals, `attributes` measures edits an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from idinvert.registry import Registry
+from idinvert.settings import Count, settings
 
 Function = TypeVar("Function", bound=Callable)
 
 
-@dataclass(frozen=True, eq=False)
+@settings
 class Metric:
-    """An entry of METRICS.
+    """An entry of METRICS; SettingsError: a fact of another type, or that says something else.
 
     Args:
         name: of its columns, in lower case ("mse").
@@ -51,7 +51,7 @@ class Metric:
     equal_numbers: bool = True
     prepare: Callable | None = None
     resampled: Callable | None = None
-    resamples: int = 50
+    resamples: Count = 50
 
     @property
     def __wrapped__(self) -> Callable:
@@ -59,7 +59,9 @@ class Metric:
         return self.function
 
 
-METRICS: Registry[Metric] = Registry("metric", __name__)
+METRICS: Registry[Metric] = Registry(
+    "metric", __name__, lambda entry: isinstance(entry, Metric) and callable(entry.function),
+    "it needs to be a function that `metric` decorates")
 
 
 def metric(name: str, **facts: Any) -> Callable[[Function], Function]:

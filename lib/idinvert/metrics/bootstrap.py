@@ -20,16 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy import stats
 from torch import Tensor
 
-from idinvert.settings import Count, Level, Seed, check_dense, checked
+from idinvert.settings import Level, Number, Seed, check_dense, checked
 
 CHUNK = 4_000_000  # resampled values held at a time
+Resamples = Annotated[int, Number, Field(ge=1, le=10**6)]  # more would take hours
 
 
 class Estimate(NamedTuple):
@@ -53,7 +55,7 @@ class Estimate(NamedTuple):
 
 @checked
 def interval(statistic: Callable[..., float], *arrays: Any, units: Any = None,
-             resamples: Count = 1000, level: Level = 0.95, seed: Seed = 0) -> Estimate:
+             resamples: Resamples = 1000, level: Level = 0.95, seed: Seed = 0) -> Estimate:
     """Percentile bootstrap interval of `statistic(*arrays)`.
 
     `arrays` (tensors or arrays, [N, ...] each) are resampled along their first axis by the same
@@ -130,7 +132,7 @@ def percentiles(value: float, values: np.ndarray, level: float = 0.95) -> Estima
 
 
 @checked
-def half_weights(a: Any, b: Any, paired: bool, resamples: Count, seed: Seed = 0
+def half_weights(a: Any, b: Any, paired: bool, resamples: Resamples, seed: Seed = 0
                  ) -> tuple[Tensor, Tensor]:
     """0-1 weights [resamples, N] and [resamples, M], float64, each row picking half of the units.
 

@@ -11,6 +11,7 @@ from .cards import (
     advice,
     card,
     check_name,
+    check_new_name,
     companion,
     companions,
     digest,
@@ -19,6 +20,7 @@ from .cards import (
     folder,
     folders,
     names,
+    sound,
 )
 from .roles import DEFAULT, ROLES, companion_name
 from .store import (
@@ -34,7 +36,6 @@ from .store import (
 )
 
 __all__ = ["DEFAULT", "ROLES", "ModelsError", "advice", "card", "check_generator", "check_name",
-           "companion", "companion_name", "companions", "digest", "exists", "file_sha256",
-           "folder", "folders", "load", "load_boundaries",
-           "load_working", "loaded", "names", "read", "save",
-           "save_boundaries", "state"]
+           "check_new_name", "companion", "companion_name", "companions", "digest", "exists",
+           "file_sha256", "folder", "folders", "load", "load_boundaries", "load_working", "loaded",
+           "names", "read", "save", "save_boundaries", "sound", "state"]

@@ -12,6 +12,8 @@ import difflib
 import hashlib
 import json
 import os
+import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from idinvert.files import cache_folder, stamp
 from idinvert.settings import LARGEST, checked
 
 from . import sources
-from .roles import DEFAULT, companion_name, with_role
+from .roles import DEFAULT, ENDINGS, companion_name, with_role
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
@@ -71,18 +73,34 @@ def find(file: str) -> Path | None:
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:
         places.append(sources.folder())
-    return next((path / file for path in places if (path / file).exists()), None)
+    return next((path / file for path in places if is_there(path / file)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is a file, or a folder, which whoever reads it tells; no link to nothing, and
+    no pipe or device, whose content may never come."""
+    return path.is_file() or path.is_dir()
 
 
 def fetched(name: str) -> bool:
     """Whether a model is one of `sources`, and no folder has another of that name."""
-    return name in sources.SOURCES and not any((path / f"{name}.json").exists()
+    return name in sources.SOURCES and not any(is_there(path / f"{name}.json")
                                                for path in folders())
 
 
 def names() -> list[str]:
     """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched."""
-    return sorted({path.stem for place in folders() for path in place.glob("*.json")})
+    return sorted({path.stem for place in folders() for path in place.glob("*.json")
+                   if is_there(path)})
+
+
+def sound() -> dict[str, dict]:
+    """The cards of all models in the folders, by name; files that are none are left out."""
+    found = {}
+    for name in names():
+        with suppress(ModelsError, OSError):
+            found[name] = card(name)
+    return found
 
 
 def exists(name: str) -> bool:
@@ -97,6 +115,20 @@ def check_name(name: str) -> None:
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise ModelsError(f"{name:.40}.. is too long for the name of a model: at most "
                           f"{LONGEST_NAME} bytes.")
+
+
+def check_new_name(name: str) -> None:
+    """ModelsError unless a new model can have this name: its files would take the place of the
+    boundaries of another one, or these theirs; or they would be taken for weights of another one
+    that are left from before, and removed."""
+    check_name(name)
+    if re.search(r"\.[0-9a-f]{12}$", name):
+        raise ModelsError(f"{name!r} ends like weights that are left over, which are removed: take "
+                          "a name without a dot before the last 12 digits.")
+    generator = name.removesuffix(ENDINGS["boundaries"])
+    if generator != name:
+        raise ModelsError(f"{name!r} is what the boundaries of {generator!r} are called: take "
+                          "another name.")
 
 
 def read_hashed(path: Path) -> tuple[bytes, str]:
@@ -148,6 +180,9 @@ def card(name: str) -> dict:
     path = find(f"{name}.json")
     if path is None and name in sources.SOURCES:
         return sources.described(name)
+    generator = name.removesuffix(ENDINGS["boundaries"])
+    if path is None and generator != name and find(f"{name}.safetensors"):
+        raise ModelsError(f"{name} are the boundaries of {generator}, and no network.")
     if path is None and (weights := find(f"{name}.safetensors")):
         raise ModelsError(f"{weights} has no card {name}.json beside it: put both there, or remove "
                           "the weights.")
@@ -204,8 +239,7 @@ def companions(generator: str, role: str) -> dict[str, str]:
         return {DEFAULT: generator} if exists(generator) else {}
     if role == "boundaries":
         return {DEFAULT: own} if find(f"{own}.safetensors") else {}
-    cards = {name: found for name in names()
-             if (found := card(name))["role"] == role}
+    cards = {name: found for name, found in sound().items() if found["role"] == role}
     found = {described.get("variant", DEFAULT): name for name, described in cards.items()
              if described.get("generator") == generator}
     if not found and role == "classifier" and find(f"{generator}.json"):
@@ -223,7 +257,9 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
         return found[variant]
     if not exists(generator):
         card(generator)  # names the nearest models
+    own = companion_name(generator, role, variant)
+    if find(f"{own}.json"):
+        card(own)  # tells that it is damaged
     wanted = role if variant == DEFAULT else f"{role} {variant!r}"
     others = f"; of that role it has {', '.join(found)}" if found else ""
-    raise ModelsError(f"{generator} has no {wanted}: train or import "
-                      f"{companion_name(generator, role, variant)}{others}.")
+    raise ModelsError(f"{generator} has no {wanted}: train or import {own}{others}.")

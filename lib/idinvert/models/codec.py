@@ -111,4 +111,5 @@ def stored(state: State, dtype: torch.dtype, bits: float | None = None,
         tensors = packed(tensors, bits if whole else difference_bits or bits, coarsest)
     else:
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
-    return {key: value.contiguous().cpu() for key, value in tensors.items()}
+    # Layers may share a weight, which a file has for each of them
+    return {key: value.contiguous().cpu().clone() for key, value in tensors.items()}

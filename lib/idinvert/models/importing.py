@@ -7,7 +7,6 @@ formats are in `importers`.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from idinvert.files import locked, present
 from . import cards, store
 from .cards import ModelsError
 from .importers import File, Importer, Normals, formats, importers, strangers
-from .roles import ENDINGS, ROLES, companion_name
+from .roles import ROLES, companion_name
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -32,7 +31,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     replace: overwrite what the registry has under that name.
     FileNotFoundError, and ValueError if the file is damaged, of another kind, or does not fit.
     """
-    check_new_name(name)
+    cards.check_new_name(name)
     file = File(Path(path))
     importer = importer_of(file)
     networks = contents(importer, file)
@@ -55,20 +54,6 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
         if normals is not None:
             saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
-
-
-def check_new_name(name: str) -> None:
-    """ModelsError unless a new model can have this name: its files would take the place of the
-    boundaries of another one, or these theirs; or they would be taken for weights of another one
-    that are left from before, and removed."""
-    cards.check_name(name)
-    if re.search(r"\.[0-9a-f]{12}$", name):
-        raise ModelsError(f"{name!r} ends like weights that are left over, which are removed: take "
-                          "a name without a dot before the last 12 digits.")
-    generator = name.removesuffix(ENDINGS["boundaries"])
-    if generator != name:
-        raise ModelsError(f"{name!r} is what the boundaries of {generator!r} are called: take "
-                          "another name.")
 
 
 @contextmanager
@@ -143,7 +128,9 @@ def check_fits(target: str, network: nn.Module, name: str) -> None:
     if not cards.exists(name):
         return
     generator = store.check_generator(name, store.load(name))
-    own, theirs = ((n.resolution, n.num_layers, n.w_dim) for n in (network, generator))
+    own, theirs = ((size, n.num_layers, n.w_dim) for n, size in (
+        (network, network.resolution),
+        (generator, cards.advice(name).get("resolution", generator.resolution))))
     if own != theirs:
         raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
 

@@ -33,9 +33,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import safetensors
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idinvert.files import replacing, stamp
@@ -139,8 +138,8 @@ def cached_tensors(name: str, package: Package) -> State:
 def checked(path: Path, unchanged: tuple, sha256: str) -> State | None:
     """Tensors of a file that has this stamp, or None if they have another hash."""
     try:
-        tensors = load_file(path)
-    except (OSError, safetensors.SafetensorError):
+        tensors = safetensors.torch.load(path.read_bytes())
+    except (OSError, KeyError, safetensors.SafetensorError):  # KeyError: a rare type
         return None
     return tensors if tensors_sha256(tensors) == sha256 else None
 
@@ -164,9 +163,9 @@ def read_user_file(path: str | Path, title: str) -> State:
                               f"variable IDINVERT_{title.replace('-', '').upper()}.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return safetensors.torch.load(path.read_bytes())
         state = states.read_torch(path)
-    except (ValueError, OSError, safetensors.SafetensorError) as error:
+    except (ValueError, OSError, KeyError, safetensors.SafetensorError) as error:
         raise PretrainedError(f"{path} is not a file of tensors: {error}") from error
     if not states.is_state(state):
         raise PretrainedError(f"{path} is not a file of tensors alone.")

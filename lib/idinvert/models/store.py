@@ -31,14 +31,14 @@ from .cards import (
     advice,
     card,
     check_card,
-    check_name,
+    check_new_name,
     digest,
     fetched,
     file_sha256,
     find,
     folder,
-    names,
     read_hashed,
+    sound,
     weights_path,
 )
 from .roles import companion_name, with_role
@@ -105,7 +105,7 @@ def read_network(name: str) -> tuple[dict, nn.Module]:
         described, tensors = contents(name)
         network = network_of(name, described)
         fill(network, added(name, described, tensors), name)
-        kept[identity(described)] = network.eval().requires_grad_(False)
+        kept[identity(described)] = network.float().eval().requires_grad_(False)
     return described, kept[identity(described)]
 
 
@@ -201,18 +201,22 @@ def check_chain(name: str) -> None:
 
 
 def fill(network: nn.Module, state: codec.State, name: str) -> None:
-    """Load a state dict; ModelsError names the first key that is missing, unknown or misshapen."""
+    """Load a state dict; ModelsError as `check_state`."""
+    check_state(network, state, f"The weights of {name} do not fit:")
+    network.load_state_dict(state)
+
+
+def check_state(network: nn.Module, state: codec.State, fault: str) -> None:
+    """ModelsError, which begins with `fault`, names the first key of a state dict that is missing,
+    unknown or misshapen."""
     own = network.state_dict()
     for key in [*own, *state]:
         if key not in state or key not in own:
             what = "lacks" if key not in state else "has the unknown key"
-            raise ModelsError(f"The weights of {name} do not fit: the file {what} {key}.")
+            raise ModelsError(f"{fault} the file {what} {key}.")
         if own[key].shape != state[key].shape:
-            raise ModelsError(
-                f"The weights of {name} do not fit: {key} has shape {list(state[key].shape)}, "
-                f"the network needs {list(own[key].shape)}."
-            )
-    network.load_state_dict(state)
+            raise ModelsError(f"{fault} {key} has shape {list(state[key].shape)}, the network "
+                              f"needs {list(own[key].shape)}.")
 
 
 @checked
@@ -247,10 +251,11 @@ def save(name: str, network: nn.Module, *,
     dtype: what numbers are stored in. bits: of matrices and convolutions instead, see
     `codec.packed`. relative_to: a model; the difference from it is stored, see `codec.stored`.
     Other models that are stored relative to the one that is replaced are first stored whole.
-    ModelsError: a network of no registered class, facts that are none of a card, or numbers that
-    are not finite in what they are stored in. Nothing is written then.
+    ModelsError: a name that no new model can have, a network of no registered class, or with other
+    weights than its class has, as where layers were replaced or pruned, facts that are none of a
+    card, or numbers that are not finite in what they are stored in. Nothing is written then.
     """
-    check_name(name)
+    check_new_name(name)
     if not hasattr(network, "architecture"):
         raise ModelsError(f"{type(network).__name__} cannot be saved: its class is not registered "
                           "(see idinvert.nn.architecture).")
@@ -259,9 +264,12 @@ def save(name: str, network: nn.Module, *,
     if not dtype.is_floating_point:
         raise ModelsError(f"{name} cannot be stored in {dtype}: take a type of floats.")
     check_facts(facts)
+    own = {"architecture": network.architecture, "settings": network.settings}
+    check_state(network_of(name, own), network.state_dict(),
+                f"{name} could not be read again, being no {network.architecture} any more:")
     replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
-    for dependent in names():
-        if card(dependent).get("relative_to") == replaced:
+    for dependent, described in sound().items():
+        if described.get("relative_to") == replaced:
             store_whole(dependent)
     parent = None
     if relative_to:
@@ -276,7 +284,7 @@ def save(name: str, network: nn.Module, *,
                               f"too large for {value.dtype}.")
     content = safetensors.torch.save(tensors)
     described = with_role(name, {
-        "name": name, "architecture": network.architecture, "settings": network.settings, **facts,
+        "name": name, **own, **facts,
     }) | {"parameters": sum(p.numel() for p in network.parameters()),
           "sha256": hashlib.sha256(content).hexdigest()}
     write(name, content, described)

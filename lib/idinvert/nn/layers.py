@@ -81,7 +81,8 @@ def blur(x: Tensor) -> Tensor:
 
 def filtered(x: Tensor, taps: list[float], padding: int = 0) -> Tensor:
     """Correlate every channel with the outer product of `taps` and itself, with zero padding."""
-    line = torch.tensor(taps, device=x.device, dtype=x.dtype)
+    # Filled in on the device: a list would be copied to it, for which the processor has to wait
+    line = torch.stack([x.new_full((), tap) for tap in taps])
     kernel = torch.outer(line, line).expand(x.shape[1], 1, len(taps), len(taps))
     return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
 

@@ -247,7 +247,7 @@ def paper_tables(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def models_page() -> str:
     """The page of model cards."""
-    cards = {name: models.card(name) for name in models.names()}
+    cards = models.sound()
     rows = pd.DataFrame([{
         "model": f"[{name}](model-{name})",
         "trained as": card.get("kind", "").replace("_", " "),

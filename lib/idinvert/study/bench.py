@@ -147,17 +147,22 @@ def ways() -> list[Way]:
 
 
 def step_cost(way: Way, networks: Networks, images: Tensor) -> Cost:
-    """What a step takes, without what comes before the first one and after the last."""
-    clock: list[Cost] = []
+    """What a step takes, without what comes before the first one and after the last.
 
-    def on_step(*_: object) -> None:
-        clock.append(Cost(now(), time.process_time()))
-        if len(clock) > 1 and clock[-1].seconds - clock[0].seconds >= LEAST:
+    The clock is read after 1, 2, 4, 8, .. steps: the processor waits for a GPU each time.
+    """
+    clock: dict[int, Cost] = {}  # by the number of steps
+
+    def on_step(steps: int, *_: object) -> None:
+        if steps & (steps - 1):  # no power of two, nor 0
+            return
+        clock[steps] = Cost(now(), time.process_time())
+        if steps and clock[steps].seconds - clock[0].seconds >= LEAST:
             raise Enough
     with contextlib.suppress(Enough):
         way.invert(networks, images, on_step)
-    steps = len(clock) - 1
-    return Cost(*((last - first) / steps for first, last in zip(clock[0], clock[-1])))
+    steps = max(clock)
+    return Cost(*((last - first) / steps for first, last in zip(clock[0], clock[steps])))
 
 
 def images_of(networks: Networks, codes: Tensor) -> Tensor:
@@ -201,9 +206,16 @@ def taking_turns(published: Callable[[], Cost], networks: Networks, images: Tens
 
 
 def peak(dtype: torch.dtype, device: str) -> float:
-    """The most GFLOP/s that products of large matrices reach here."""
-    a = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
-    return 2e-9 * MATRIX**3 / min(elapsed(torch.mm, a, a) for _ in range(12))
+    """The most GFLOP/s that products of large matrices reach here; in float32 on a GPU with TF32
+    where convolutions have it, as they do by default."""
+    size = MATRIX if device == "cpu" else 4 * MATRIX  # else a GPU would take longer to be told
+    a = torch.randn(size, size, device=device).to(dtype)
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before, products.allow_tf32 = products.allow_tf32, convolutions.allow_tf32
+    try:
+        return 2e-9 * size**3 / min(elapsed(torch.mm, a, a) for _ in range(12))
+    finally:
+        products.allow_tf32 = before
 
 
 def there_and_back(network: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -310,7 +322,8 @@ def rates(networks: Networks, codes: Tensor, images: Tensor, device: str) -> Ite
         work = products(plain, x[:1])
         for (way, network), batch in itertools.product(
                 {"float32": plain, "bfloat16": plain, "fast": fast}.items(), BATCHES[:2]):
-            with torch.autocast(torch.device(device).type, enabled=way == "bfloat16"):
+            with torch.autocast(torch.device(device).type, torch.bfloat16,
+                                enabled=way == "bfloat16"):
                 row = seconds_of(repeated(there_and_back, network, x[:batch]), batch)
                 memory = kept(network, x)
             rate, most = work / row["seconds"], peaks.get(way, peaks["bfloat16"])

@@ -54,8 +54,6 @@ def execute(notebook: str, profile: str = "embedded", progress: bool = True, /,
     named = found.name if path.parent == profiles.PROFILES else str(path)
     # A kernel would print warnings about its debugger on the terminal.
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    # On a GPU convolutions would round float32 to TF32, by which SSIM is off by 0.01.
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     try:
         papermill.execute_notebook(
             str(source), str(target), {**parameters, "profile": named}, kernel_name="python3",

@@ -8,9 +8,8 @@ is registered by the notebook's name.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +46,7 @@ def read_methods(given: Any) -> dict[str, Method]:
 
 
 Methods = Annotated[dict[str, Any], BeforeValidator(read_methods)]
-Images = Annotated[int, Field(ge=4)]  # as many as distances between sets need, for an interval
+Images = Annotated[Count, Field(ge=4)]  # as many as distances between sets need, for an interval
 Lambdas = Annotated[list[NotNegative], Field(min_length=2)]  # two or more show a trend
 
 
@@ -112,6 +111,7 @@ class Tradeoff:
     num_images: Images  # test images to invert
     iterations: Count  # Adam steps
     lambdas: Lambdas  # values of lambda_dom
+    fast: bool = False  # gradients by networks made ready for it: see `Model.invert`
 
 
 @NOTEBOOKS.register("07_retraining")
@@ -224,33 +224,10 @@ def load(profile: str) -> Profile:
             known = nearest(notebook, [*NOTEBOOKS, "subjects"])
             raise SettingsError(f"{path.name} has settings for {notebook!r}, which is no notebook: "
                                 f"{known}")
-    check_paths(listed, path)
     found = Profile(path.stem, subjects.of_profile(listed, path.parent), values)
     for notebook in values:
         found.settings(notebook)
     return found
-
-
-def check_paths(listed: Any, path: Path) -> None:
-    """SettingsError if a subject in a profile has an empty path, as one that is a variable set to
-    nothing: it would be the profile's own folder; or that of a user who is not there."""
-    for where, text in paths_of(listed):
-        if not os.path.expandvars(text).strip():
-            raise SettingsError(f"{path.name}, {where} has the empty path {text!r}: name a file or "
-                                "folder, or leave it out.")
-        if os.path.expanduser(text).startswith("~"):
-            raise SettingsError(f"{path.name}, {where} has the path {text!r}, but there is no such "
-                                "user.")
-
-
-def paths_of(listed: Any) -> Iterator[tuple[str, str]]:
-    """The paths of subjects as they are written, and where each stands."""
-    for domain, subject in listed.items() if isinstance(listed, Mapping) else ():
-        for key in ("images", "labels", "files") if isinstance(subject, Mapping) else ():
-            given = subject.get(key)
-            for text in given if isinstance(given, list) else [given]:
-                if isinstance(text, str):
-                    yield f"{domain}: {key}", text
 
 
 def profile_path(profile: str) -> Path:

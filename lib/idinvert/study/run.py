@@ -117,6 +117,8 @@ def begin(notebook: str, profile: str = "embedded", device: str = "auto", seed: 
     found = profiles.load(profile)
     settings = found.settings(notebook, **overrides)
     torch.manual_seed(seed)
+    # On a GPU convolutions would round float32 to TF32, by which SSIM is off by 0.01.
+    torch.backends.cudnn.allow_tf32 = False
     return Run(notebook, found.name, devices.pick(device), seed, settings,
                output_folder(found.name), found.subjects, code_of(notebook))
 

@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor
 
 from idinvert import data
@@ -31,6 +32,22 @@ class SubjectError(ValueError):
     """A subject that the profile does not have; the message lists its subjects."""
 
 
+def place(given: Any) -> Any:
+    """A path as a profile has it, `~` and environment variables filled in; ValueError: nothing is
+    left of it, which would be the profile's own folder, or there is no such user."""
+    if not isinstance(given, str):
+        return given
+    path = os.path.expanduser(os.path.expandvars(given))
+    if not path.strip():
+        raise ValueError("should name a file or folder")
+    if path.startswith("~"):
+        raise ValueError("should be of a user that there is")
+    return path
+
+
+Place = Annotated[Path, BeforeValidator(place)]
+
+
 @settings
 class Subject:
     """One domain, as a profile lists it: its models, and where its own images are, if it has any.
@@ -40,10 +57,10 @@ class Subject:
 
     generator: str
     classifier: str | None = None  # default: GENERATOR-classifier
-    images: Path | None = None  # folder, zip or LMDB; None: the test images of the embedded world
+    images: Place | None = None  # folder, zip or LMDB; None: the test images of the embedded world
     split: Literal["ffhq", "lsun", "all"] = "all"  # which images are the test images
-    labels: Path | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
-    files: tuple[Path, ...] = ()  # published files that the models are imported from
+    labels: Place | None = None  # CSV as in `boundaries.labelled`; None: the classifier's opinion
+    files: tuple[Place, ...] = ()  # published files that the models are imported from
     domain: str = ""  # the name under which it is listed
 
     def __post_init__(self):
@@ -153,8 +170,8 @@ def ready(domains: Iterable[str], prepare: Callable[[str], Any]) -> dict[str, An
 
 
 def located(path: Path | None, folder: Path) -> Path | None:
-    """A path in a profile that is in `folder`, with its environment variables filled in."""
-    return path and folder / Path(os.path.expandvars(path)).expanduser()
+    """A path in a profile that is in `folder`."""
+    return path and folder / path
 
 
 def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:

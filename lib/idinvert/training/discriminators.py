@@ -45,12 +45,19 @@ def with_features(discriminator: nn.Module, device: str) -> nn.Module:
 
 
 def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
-    """The discriminator of a generator, or a new one if the generator was imported without one."""
+    """The discriminator of a generator, or a new one if the generator was imported without one.
+
+    ValueError: it judges images of another size, as one that is left of another generator.
+    """
     own = models.companions(name, "discriminator").get(models.DEFAULT)
+    card, size = models.card(name), models.advice(name).get("resolution")
     if own:
-        return with_features(models.load(own), device)
-    card = models.card(name)
-    mirrored, size = mirror(card["architecture"]), models.advice(name).get("resolution")
+        trained, wanted = models.load(own), size or card["settings"].get("resolution")
+        if wanted and trained.resolution != wanted:
+            raise ValueError(f"{own} judges images of {trained.resolution} px, but {name} renders "
+                             f"{wanted}: remove it for a new one, or put that of {name} there.")
+        return with_features(trained, device)
+    mirrored = mirror(card["architecture"])
     if mirrored not in NETWORKS:  # a family without discriminators
         mirrored = mirror("projected.Generator")
     return new_discriminator(mirrored, card["settings"] | ({"resolution": size} if size else {}),

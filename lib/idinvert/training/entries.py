@@ -123,7 +123,10 @@ def content(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy()).hexdigest()[:16]
 
 
-TASKS: Registry[type[Entry]] = Registry("training task", "idinvert.training")
+TASKS: Registry[type[Entry]] = Registry(
+    "training task", "idinvert.training",
+    lambda kind: isinstance(kind, type) and issubclass(kind, Entry),
+    "it needs to be a class of entries")
 
 
 def task(kind: str) -> Callable[[type[Kind]], type[Kind]]:

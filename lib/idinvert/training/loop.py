@@ -100,9 +100,9 @@ def exact(value: Tensor | float) -> Tensor | float:
     return value.detach().double() if value.is_cuda else value.item()
 
 
-def check_finite(folder: Path, means: dict[str, float]) -> None:
-    """ValueError if a figure of the steps is not finite."""
-    for name, value in means.items():
+def check_finite(folder: Path, figures: dict[str, float]) -> None:
+    """ValueError if a figure of the steps, or of the networks after them, is not finite."""
+    for name, value in figures.items():
         if not math.isfinite(value):
             raise ValueError(f"{folder.name} has diverged, for its {name} is {value}: what was "
                              "saved before is kept; begin anew with lower learning rates.")
@@ -136,6 +136,13 @@ def resume(task: NetworkTask, folder: Path, start: tuple[int, float], writes: bo
         shorten_log(log, state["step"] * state.get("batch", task.batch) / 1000)
     step = round(state["step"] * state.get("batch", task.batch) / task.batch)
     return step, state["seconds"], state["sums"]
+
+
+def reached(path: Path, batch: int) -> float:
+    """Thousand images of a checkpoint, if it does not tell otherwise in steps of a batch;
+    ValueError: it is damaged."""
+    state = read_checkpoint(path)
+    return state["step"] * state.get("batch", batch) / 1000
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -198,27 +205,37 @@ def shorten_log(log: Path, kimg: float) -> None:
 
 
 def complete(line: str, kimg: float) -> bool:
-    """Whether a log line is whole, not beyond so many thousand images, and not of `end_log`."""
+    """Whether a log line is whole, of numbers alone, not beyond so many thousand images, and not
+    of `end_log`."""
     try:
         found = json.loads(line)
-        return found["kimg"] <= kimg + 1e-6 and not found.keys() <= ENDING
+        return (found["kimg"] <= kimg + 1e-6 and found["seconds"] >= 0
+                and all(map(math.isfinite, found.values())) and not found.keys() <= ENDING)
     except (ValueError, KeyError, TypeError):
         return False
 
 
 def keep(task: NetworkTask, folder: Path, step: int, clock: float, sums: dict) -> None:
-    """Log the evaluation, write the sample sheet, then the checkpoint, whole or not at all.
+    """Log the evaluation, write the sample sheet, then the checkpoint, whole or not at all; nothing
+    if the networks have diverged in the last step, which its own figures do not show.
 
     clock: what to add to `time.monotonic()` for the seconds that the run has taken.
     """
-    if figures := task.evaluate():
+    state, picture = task.state_dict(), task.sample()
+    shown = {} if picture is None else {"sample": picture}
+    weights = {f"{name}.{key}": value for name, network in state.items()
+               if isinstance(network, dict) for key, value in network.items()}
+    check_finite(folder, {name: float(value.abs().max())
+                          for name, value in (weights | shown).items()
+                          if value.is_floating_point() and value.numel()})
+    if figures := {key: x for key, x in task.evaluate().items() if math.isfinite(x)}:
         append(folder, step, task.batch, clock + time.monotonic(), figures)
-    if (picture := task.sample()) is not None:
+    if picture is not None:
         path = folder / f"sample-{round(step * task.batch / 1000):05d}.png"
         write_image(path, picture.clamp(-1, 1))
     with replacing(folder / "checkpoint.pt") as temporary:
         torch.save({"step": step, "batch": task.batch, "seconds": clock + time.monotonic(),
-                    "sums": sums, "task": task.state_dict()}, temporary)
+                    "sums": sums, "task": state}, temporary)
 
 
 def end_log(folder: Path, step: int, batch: int, seconds: float) -> None:

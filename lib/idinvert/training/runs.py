@@ -18,7 +18,8 @@ import torch
 from idinvert import models
 from idinvert.files import read_notes, replacing
 
-PLACES = ("path", "labels")  # settings that name a place, which can be spelled in several ways
+# Settings that name a place, which can be spelled in several ways, and what tells its content
+PLACES = {"path": "images of the hash", "labels": "labels of the hash"}
 CHANGING = ("kimg", "schedule_kimg", "name", "notes")  # settings that may change during a run
 
 
@@ -33,7 +34,12 @@ def run_folder(name: str) -> Path:
 
 def begun(name: str) -> bool:
     """Whether there is a checkpoint from which a run goes on."""
-    return (run_folder(name) / "checkpoint.pt").exists()
+    return checkpoint(name).exists()
+
+
+def checkpoint(name: str) -> Path:
+    """Where the checkpoint of a run is."""
+    return run_folder(name) / "checkpoint.pt"
 
 
 def is_new(name: str) -> bool:
@@ -87,13 +93,13 @@ def evaluations(name: str) -> list[dict]:
     return [line for line in read_log(name) if "images_per_second" not in line]
 
 
-def cost(name: str) -> dict:
-    """Thousand images, seconds, hardware and last evaluation of a run, from its log; zeros if it
-    took no step, as a generator that is its parent but for its codes."""
+def cost(name: str, device: str) -> dict:
+    """Thousand images, seconds, hardware and last evaluation of a run on a device, from its log;
+    zeros if it took no step, as a generator that is its parent but for its codes."""
     last = (read_log(name) or [{"kimg": 0, "seconds": 0}])[-1]
     figures = {k: v for k, v in (evaluations(name) or [{}])[-1].items()
                if k not in ("step", "kimg", "seconds")}
-    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(),
+    return {"kimg": last["kimg"], "seconds": last["seconds"], "hardware": hardware(device),
             "torch": torch.__version__, "evaluation": figures}
 
 
@@ -105,10 +111,10 @@ def curve(name: str, points: int = 50) -> list[dict]:
     return [{k: v for k, v in lines[i].items() if k not in ("step", "seconds")} for i in chosen]
 
 
-def hardware() -> str:
-    """The processor that this process trains on, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def hardware(device: str) -> str:
+    """The processor of a device, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{os.cpu_count()} CPU cores, {platform.machine()}"
 
 
@@ -120,18 +126,22 @@ def check_settings(name: str, settings: dict) -> None:
         temporary.write_text(json.dumps(now, indent=1) + "\n")
 
 
-def compare_settings(name: str, settings: dict) -> dict:
+def compare_settings(name: str, settings: dict, moved: bool = False) -> dict:
     """The settings that a run depends on, nested ones side by side.
 
+    moved: do not compare places, for what is there will be compared.
     ValueError: the run was begun with another value of one. Names that only one of both has do not
-    count: another version wrote the file.
+    count: another version wrote the file. Nor does a place where the same content now lies.
     """
     path = run_folder(name) / "settings.json"
     now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
     if path.exists():
         before = read_notes(path)
         before.setdefault("path", before.get("images"))  # as older versions called it
-        for key in now.keys() & before.keys():
+        known = now.keys() & before.keys()
+        for key in known:
+            if key in PLACES and (moved or PLACES[key] in known):
+                continue
             if place(key, before[key]) != place(key, now[key]):
                 raise ValueError(f"{path.parent} was made with {key} {before[key]}, not "
                                  f"{now[key]}: take another name, or remove that folder and the "

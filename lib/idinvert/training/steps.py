@@ -100,16 +100,29 @@ class NetworkTask:
             "schedule_kimg": getattr(self.recipe, "schedule_kimg", None)}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from a state; learning rates stay those of the recipe, which may have changed."""
+        """Go on from a state; learning rates and the like stay those of the recipe, which may have
+        changed. ValueError: numbers that no training of these networks writes."""
         for name, network in self.networks.items():
+            for key, value in network.state_dict().items():
+                if value.is_floating_point() != state[name][key].is_floating_point():
+                    raise ValueError(f"{name}.{key} is of another type")
             network.load_state_dict(state[name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            own = [{key: group[key] for key in ("lr", "betas")}
+            own = [{key: value for key, value in group.items() if key != "params"}
                    for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
+            for parameter, kept in optimizer.state.items():
+                check_moments(parameter, kept)
             for group, rates in zip(optimizer.param_groups, own, strict=True):
                 group |= rates
         self.continue_schedule(state.get("schedule_kimg"))
+
+
+def check_moments(parameter: Tensor, kept: dict[str, Tensor]) -> None:
+    """ValueError unless what Adam has kept of a parameter, if anything, can be of it."""
+    if kept and not (kept["step"] >= 0 and kept["exp_avg_sq"].min() >= 0
+                     and kept["exp_avg"].shape == kept["exp_avg_sq"].shape == parameter.shape):
+        raise ValueError("moments of another parameter")
 
 
 class ScheduledTask(NetworkTask):

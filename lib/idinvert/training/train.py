@@ -43,6 +43,9 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
     """
     device = share.device(device)
     if isinstance(entry, BoundariesEntry):
+        if seed is not None:
+            raise ValueError(f"{entry.name} are boundaries, which are fitted to the same codes "
+                             "always: no training of theirs can be repeated with a seed.")
         if share.first:
             entry.fit(device)
         processes.wait()
@@ -55,9 +58,10 @@ def train_entry(entry: Entry, *, kimg: NotNegative | None = None, seed: Seed | N
     if seed is not None:
         entry = replace(entry, name=runs.repetition(entry.name, seed), seed=seed)
     check_name(entry)
+    finished = is_finished(entry)
     if entry.images:
-        runs.compare_settings(entry.name, resolved(entry) | entry.made_for())
-    if is_finished(entry):
+        runs.compare_settings(entry.name, resolved(entry) | entry.made_for(), moved=not finished)
+    if finished:
         return models.card(entry.name)
     place = runs.run_folder(entry.name)
     with locked(place, wait=False) if share.first else nullcontext():
@@ -89,7 +93,7 @@ def run(entry: Entry, device: str, share: Share, budget_minutes: float | None,
     elif share.first:
         runs.keep_log(entry.name)
     processes.wait()
-    return runs.cost(entry.name) if repeated else models.card(entry.name)
+    return runs.cost(entry.name, device) if repeated else models.card(entry.name)
 
 
 def is_finished(entry: Entry) -> bool:
@@ -103,7 +107,7 @@ def is_finished(entry: Entry) -> bool:
 def check_name(entry: Entry) -> None:
     """ValueError if a model, or what is published beside one of images of one's own, takes the name
     of another one."""
-    importing.check_new_name(entry.name)
+    models.check_new_name(entry.name)
     for part in entry.published if entry.images else ():
         beside = models.companion_name(entry.name, part.role) if part.role else entry.name
         models.check_name(beside)
@@ -130,7 +134,10 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     the state of Adam starts anew. Of several processes one `writes` the log. Returns the steps and
     seconds already spent, for `loop.train`.
     """
-    if not models.exists(entry.name) or runs.begun(entry.name):
+    if runs.begun(entry.name):
+        check_latest(entry, task)
+        return 0, 0.0
+    if not models.exists(entry.name):
         return 0, 0.0
     entry.adopt(task)
     card = models.card(entry.name)
@@ -138,6 +145,17 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
     if writes:
         runs.restore_log(entry.name)
     return round(card.get("kimg", 0) * 1000 / task.batch), card.get("seconds", 0.0)
+
+
+def check_latest(entry: Entry, task: NetworkTask) -> None:
+    """ValueError if the published model of an entry was trained longer than the checkpoint from
+    which the run goes on, and would be replaced by less."""
+    published = models.card(entry.name).get("kimg", 0) if models.exists(entry.name) else 0
+    path = runs.checkpoint(entry.name)
+    if published and published > (here := loop.reached(path, task.batch)) + 1e-6:
+        raise ValueError(f"{path} is of {here:g} thousand images, but {entry.name} has been "
+                         f"trained with {published:g}, in another place: remove that file, and "
+                         "the training goes on from the model.")
 
 
 def publish(entry: Entry, task: NetworkTask) -> None:
@@ -148,8 +166,9 @@ def publish(entry: Entry, task: NetworkTask) -> None:
     """
     name, other = entry.name, entry.relative_to
     facts = {"kind": entry.kind, "role": entry.role, "seed": entry.seed,
-             "recipe": resolved(task.recipe), **runs.cost(name), "domain": entry.domain,
-             "data": "worlds, training split", **entry.needs(), **entry.facts(task)}
+             "recipe": resolved(task.recipe), **runs.cost(name, task.device),
+             "domain": entry.domain, "data": "worlds, training split", **entry.needs(),
+             **entry.facts(task)}
     if entry.images:
         facts |= {"data": Path(entry.images.path).name, "images_used": len(task.images)}
         del facts["domain"]

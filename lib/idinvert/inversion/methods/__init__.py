@@ -15,10 +15,12 @@ A method is a class of settings with a title, the networks that it needs, and `i
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from idinvert.models.roles import ROLES
 from idinvert.registry import Registry
 
 from ..optimiser import Inversion, Networks, OnStep
@@ -40,7 +42,17 @@ class Method(Protocol):
         """
 
 
-METHODS: Registry[type[Method]] = Registry("inversion method", __name__)
+def is_method(kind: object) -> bool:
+    """Whether a class has what every command asks of a method."""
+    title, needs, invert = (getattr(kind, name, None) for name in ("title", "needs", "invert"))
+    return (isinstance(kind, type) and is_dataclass(kind) and callable(invert)
+            and isinstance(title, str)
+            and isinstance(needs, tuple) and {*needs} <= {"features", *ROLES})
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "inversion method", __name__, is_method,
+    "it needs to be a class of settings with title, needs (a tuple of roles) and invert")
 
 
 def name_of(method: Method) -> str:

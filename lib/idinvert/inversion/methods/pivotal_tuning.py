@@ -99,6 +99,8 @@ class PivotalTuning:
         return tuned_together(joined(parts or [pivots]), parts)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def tune(networks: Networks, image: Tensor, pivot: Tensor, settings: PivotalTuning, *,
          on_step: OnStep | None = None, progress: bool = False) -> Tuned:
     """A copy of the generator tuned to render one image [1, 3, H, W] from its pivot [1, L, D].
@@ -109,6 +111,7 @@ def tune(networks: Networks, image: Tensor, pivot: Tensor, settings: PivotalTuni
     """
     generator, features = networks.generator, networks.features if settings.lambda_vgg else None
     check_images(image, generator)
+    pivot = pivot.clone()  # which gradients need, even if it was made in inference mode
     tuned = copy.deepcopy(generator).requires_grad_(True)
     weights = [p for name, p in tuned.named_parameters() if not name.startswith(UNTUNED)]
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)

@@ -38,7 +38,9 @@ class FetchedModel(Package):
     kept_in: str = "fetched"
 
 
-SOURCES: Registry[FetchedModel] = Registry("fetched model", "idinvert.models.sources")
+SOURCES: Registry[FetchedModel] = Registry(
+    "fetched model", "idinvert.models.sources", lambda entry: isinstance(entry, FetchedModel),
+    "it needs to be a `FetchedModel`")
 
 
 def folder() -> Path:

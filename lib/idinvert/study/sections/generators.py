@@ -31,8 +31,7 @@ FIGURES = {"kid_x1e3": "KID x 1e3", "fd": "FD", "held_out_mse": "held-out MSE",
 def generators_of(run: Run) -> dict[str, Subject]:
     """The generators of the registry that are of a subject of the run, with that subject."""
     found = {}
-    for name in models.names():
-        card = models.card(name)
+    for name, card in models.sound().items():
         for subject in run.subjects.values():
             world = subject.images is None and card.get("kind") == "gan"
             if name == subject.generator or world and card.get("domain") == subject.domain:
@@ -106,8 +105,7 @@ def judged(table: pd.DataFrame) -> pd.DataFrame:
 def budgets() -> pd.DataFrame:
     """One row per model of the registry: what it is, what was spent on it, what it reached."""
     rows = []
-    for name in models.names():
-        card = models.card(name)
+    for name, card in models.sound().items():
         if card["kind"] not in KINDS:
             continue
         reached = ", ".join(f"{title} {card['evaluation'][key]:.3g}"

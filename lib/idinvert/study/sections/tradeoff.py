@@ -13,6 +13,7 @@ from torch import Tensor
 from idinvert.codes import encode, manipulate, render
 from idinvert.inversion import InDomain
 from idinvert.inversion.cache import cached_codes
+from idinvert.inversion.fast import FastNetworks
 from idinvert.metrics import attributes, pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
@@ -31,13 +32,13 @@ class Outcome:
 
 
 def sweep(model: StudyModel, images: Tensor, lambdas: Sequence[float], iterations: int,
-          attribute: str, alpha: float) -> list[Outcome]:
-    """Invert the images once per lambda_dom (see `cached_codes`), then move the codes by alpha
-    towards the attribute."""
-    outcomes = []
+          attribute: str, alpha: float, fast: bool = False) -> list[Outcome]:
+    """Invert the images once per lambda_dom (see `cached_codes`), `fast` as `Model.invert` does it,
+    then move the codes by alpha towards the attribute."""
+    outcomes, networks = [], FastNetworks(model) if fast else model
     for lambda_dom in lambdas:
         method = InDomain(iterations=iterations, lambda_dom=lambda_dom, bf16=True)
-        codes = cached_codes(model, method, images)
+        codes = cached_codes(networks, method, images)
         moved = manipulate(codes, model.boundaries[attribute].direction, alpha)
         outcomes.append(Outcome(lambda_dom, codes, render(model.generator, codes),
                                 render(model.generator, moved)))
