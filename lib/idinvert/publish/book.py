@@ -295,7 +295,7 @@ def bench_tables(path: Path) -> list[str]:
     text, found = [], pd.read_csv(path)
     for (network, machine), rows in found.groupby(["network", "machine"], sort=False):
         first = rows.iloc[0]
-        text.append(f"## {network}\n\nOn {machine}, {first['threads']} threads, PyTorch "
+        text.append(f"## {network}, on {machine}\n\n{first['threads']} threads, PyTorch "
                     f"{first['torch']}.\n")
         for inverts, title in ((True, "A step of in-domain inversion."),
                                (False, "Networks there and back to the gradient of their input, "
