@@ -1,14 +1,10 @@
 """`idinvert invert`: many images, resumed, shared, and none harmed by another."""
 
-import errno
 import hashlib
-import io
 import json
 import os
 import shutil
 import unicodedata
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,27 +13,11 @@ import torch
 from idinvert import models
 from idinvert.cli import main
 from idinvert.data import open_source, read_image, to_uint8, write_image
-from idinvert.inversion import InDomain, Networks, files, results
+from idinvert.inversion import InDomain, Networks, files
 from idinvert.inversion.model import Model
 from idinvert.models import pretrained
 from idinvert.photographs import Photographs
-
-
-@pytest.fixture
-def images(tmp_path):
-    """Five photographs in a folder and one file that is none."""
-    torch.manual_seed(1)
-    for i in range(5):
-        write_image(tmp_path / "photos" / ("sub" if i % 2 else "") / f"{i}.png",
-                    torch.rand(3, 9, 9) * 2 - 1)
-    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
-    return tmp_path / "photos"
-
-
-def command(images, out, **options):
-    options = {"lambda-vgg": 0, "iterations": 3, "batch": 2, "device": "cpu"} | options
-    extra = [x for k, v in options.items() if v is not None for x in (f"--{k}", str(v))]
-    return ["invert", str(images), "--model", "own", "--out", str(out), *extra]
+from results_of import command, everything
 
 
 def test_every_readable_image_is_inverted_as_in_domain_does(own_registry, images, tmp_path, capsys):
@@ -90,15 +70,6 @@ def test_finished_images_are_left_alone_and_missing_ones_made(own_registry, imag
     assert set(times) - kept == {out / "codes" / "2.npz"}
     assert pd.read_csv(out / "losses.csv")["state"].eq("ok").all()
     np.testing.assert_allclose(np.load(out / "codes.npy")[[0, 1, 2, 4, 5]], first, atol=1e-5)
-
-
-def everything(folder):
-    """The content of each file; of archives, which hold the time, that of each array."""
-    def content(path):
-        if path.suffix != ".npz":
-            return path.read_bytes()
-        return {key: value.tobytes() for key, value in np.load(path).items()}
-    return {path.relative_to(folder): content(path) for path in folder.rglob("*.*")}
 
 
 @pytest.mark.parametrize("lost", [["0"], ["2", "4"], ["4", "sub/1"], ["0", "2", "sub/3"]])
@@ -280,34 +251,6 @@ def test_another_face_of_an_image_is_an_error(own_registry, images, tmp_path, mo
         files.run(jobs[1], progress=False)
 
 
-def test_no_terminal_obeys_the_names_of_damaged_codes(own_registry, images, tmp_path, capsys):
-    main(command(images / "0.png", tmp_path / "out"))
-    (tmp_path / "out" / "codes" / "\x1b[2J.npz").write_bytes(b"")
-    assert main(command(images / "0.png", tmp_path / "out")) == 0
-    assert "\\x1b[2J.npz was damaged" in capsys.readouterr().err
-
-
-def test_codes_of_a_model_of_another_size_are_told(own_registry, images, tmp_path, capsys):
-    out = tmp_path / "out"
-    main(command(images, out))
-    with np.load(out / "codes" / "0.npz") as found:
-        np.savez(out / "codes" / "0.npz", **{**found, "code": np.zeros((6, 4), np.float32)})
-    assert main(command(images, out)) == 1
-    assert "has a code of (6, 4) layers and dimensions" in capsys.readouterr().err
-
-
-def test_codes_that_are_gone_leave_no_file_of_them_all(own_registry, images, tmp_path):
-    out = tmp_path / "out"
-    main(command(images / "0.png", out))
-    (out / "codes" / "0.npz").unlink()
-    (images / "0.png").write_bytes(b"no image")
-    assert main(command(images, out, batch=1)) == 0  # the others can be read
-    assert len(np.load(out / "codes.npy")) == 4
-    shutil.rmtree(out / "codes")
-    assert main(command(images / "broken.jpg", out)) == 1
-    assert not (out / "codes.npy").exists()
-
-
 def test_results_without_their_settings_take_no_others(own_registry, images, tmp_path, capsys):
     out = tmp_path / "out"
     main(command(images, out))
@@ -394,80 +337,6 @@ def test_names_that_are_no_text_are_inverted_and_tabled(own_registry, images, tm
     assert main(command(images, tmp_path / "out")) == 0
     table = table_of(tmp_path / "out")
     assert table.loc['caf\\xe9,\\x0a".png', "state"] == "ok" and len(table) == 6
-
-
-def test_what_macs_add_to_codes_is_no_damaged_code(tmp_path):
-    (tmp_path / "codes").mkdir()
-    (tmp_path / "codes" / "._a.npz").write_bytes(b"\0\5\x16\7")
-    assert not results.Results(tmp_path, ["a.png"]).damaged
-    assert (tmp_path / "codes" / "._a.npz").exists()
-
-
-def test_codes_that_unpack_to_much_are_damaged(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "LARGEST", 1 << 20)
-    np.savez_compressed(tmp_path / "a.npz", image=np.zeros(1 << 20, np.float32))
-    assert results.read_row(tmp_path / "a.npz") is None
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
-def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, capsys):
-    """As a full disk leaves them."""
-    out = tmp_path / "out"
-    main(command(images, out))
-    before = everything(out)
-    path = out / "codes" / "2.npz"
-    path.write_bytes(path.read_bytes()[:700] if damage is None else damage)
-    assert main(command(images, out)) == 0
-    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
-    assert everything(out) == before
-    (out / "settings.json").write_text('{"mod')
-    assert main(command(images, out)) == 1
-    assert "settings.json is damaged" in capsys.readouterr().err
-
-
-def test_code_that_says_it_is_enormous_is_made_again(own_registry, images, tmp_path, capsys):
-    out = tmp_path / "out"
-    main(command(images, out))
-    with zipfile.ZipFile(out / "codes" / "2.npz", "w") as archive:
-        header = io.BytesIO()
-        shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 44,)}
-        np.lib.format.write_array_header_1_0(header, shape)
-        archive.writestr("code.npy", header.getvalue())
-    assert main(command(images, out)) == 0
-    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("change", [
-    {"code": None}, {"code": np.zeros(3)}, {"code": np.array("x")}, {"sha256": None},
-    {"mse": np.array("x")}, {"bytes": np.array("x")}, {"diverged": np.zeros(2)},
-    {"loss_total": np.zeros(0)}], ids=str)
-def test_codes_that_another_program_wrote_are_made_again(own_registry, images, tmp_path, change,
-                                                         capsys):
-    out = tmp_path / "out"
-    main(command(images, out))
-    before, path = everything(out), out / "codes" / "2.npz"
-    row = {key: value for key, value in {**np.load(path), **change}.items() if value is not None}
-    np.savez(path, **row)
-    assert main(command(images, out)) == 0
-    assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
-    assert everything(out) == before
-
-
-def test_codes_that_cannot_be_read_are_kept(own_registry, images, tmp_path, monkeypatch, capsys):
-    """As those of another user, or on a disk that is away: nothing says that they are damaged."""
-    out, load = tmp_path / "out", np.load
-    main(command(images, out))
-    before = everything(out)
-
-    def closed(path, **options):
-        if Path(path).name == "2.npz":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return load(path, **options)
-    monkeypatch.setattr(np, "load", closed)
-    assert main(command(images, out)) == 1
-    assert "Permission denied: " in capsys.readouterr().err
-    monkeypatch.undo()
-    assert everything(out) == before
 
 
 def test_another_encoder_is_named_alone(own_registry, images, tmp_path, capsys):

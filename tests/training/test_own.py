@@ -1,7 +1,6 @@
 """`idinvert train gan` and `encoder`: models from a folder of images."""
 
 import json
-import math
 import shutil
 
 import pandas as pd
@@ -11,7 +10,6 @@ from idinvert import models
 from idinvert.cli import main
 from idinvert.cli import train as train_command
 from idinvert.codes import sample_codes
-from idinvert.data import write_image
 from idinvert.nn import stylegan
 from idinvert.nn.classifier import Classifier
 from idinvert.training import loop, runs
@@ -19,31 +17,7 @@ from idinvert.training.classifier import ClassifierTask
 from idinvert.training.classifier import Recipe as ClassifierRecipe
 from idinvert.training.encoder import Recipe
 from idinvert.training.gan import GanEntry
-
-NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Forty images, one of which is none, and a registry of one's own."""
-    monkeypatch.setenv("IDINVERT_MODELS", str(tmp_path / "results" / "weights"))
-    monkeypatch.setenv("IDINVERT_RUNS", str(tmp_path / "runs"))
-    torch.manual_seed(0)
-    for i in range(40):
-        write_image(tmp_path / "photos" / f"{i}.png", torch.rand(3, 9, 12) * 2 - 1)
-    (tmp_path / "photos" / "7.png").write_bytes(b"no image")
-    return tmp_path
-
-
-def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
-    return main(["train", "gan", "own", "--images", str(folder / "photos"),
-                 "--resolution", str(resolution), "--dimensions", "4",
-                 "--kimg", str(kimg), judge, *NETWORK, *extra])
-
-
-def encoder(folder, *extra, kimg=0.016):
-    return main(["train", "encoder", "--generator", "own", "--images", str(folder / "photos"),
-                 "--kimg", str(kimg), "--lambda-vgg", "0", *NETWORK, *extra])
+from own import NETWORK, encoder, gan
 
 
 @pytest.mark.parametrize("family, extra", [
@@ -179,35 +153,6 @@ def test_an_encoder_is_not_published_for_a_generator_that_was_replaced(folder, c
     assert encoder(folder) == 0 and models.card("own-base")["kimg"] == 0.016
 
 
-def change_card(**changes):
-    path = models.folder() / "own.json"
-    card = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in card.items() if value != "gone"}))
-
-
-@pytest.mark.parametrize("key", ["kimg", "seconds"])
-@pytest.mark.parametrize("value", [math.nan, -5, math.inf, "gone"])
-def test_a_card_with_numbers_that_no_training_has_is_damaged(folder, capsys, key, value):
-    """Without one, the training goes on as if it had cost nothing."""
-    gan(folder)
-    (folder / "runs" / "own" / "checkpoint.pt").unlink()
-    change_card(**{key: value})
-    status = gan(folder, kimg=0.032)
-    assert status == (0 if value == "gone" else 1)
-    assert ("own.json is no card of a model" in capsys.readouterr().err) == bool(status)
-
-
-def test_damaged_lines_of_a_kept_log_are_left_out(folder):
-    gan(folder)
-    (folder / "runs" / "own" / "checkpoint.pt").unlink()
-    with open(runs.kept_log("own"), "ab") as log:
-        log.write(b'{"kimg": 0.016, "loss": 1}\n{"kimg": 0.016, "seconds": 1, "loss": "1"}\n'
-                  b'{"kimg": 0.016, "seconds": NaN, "loss": 1}\n')
-        log.write(b'\xff\xfe{\n[]\n3\n{"kimg": 1')
-    assert gan(folder, kimg=0.032) == 0
-    assert [line["kimg"] for line in runs.read_log("own")] == [0.008, 0.016, 0.024, 0.032]
-
-
 def test_names_that_leave_no_room_for_endings_are_told_before_the_training(folder, capsys):
     for name in ("n" * 199, "n" * 240):
         assert main(["train", "gan", name, "--images", str(folder / "photos"), "--kimg", "1",
@@ -339,71 +284,6 @@ def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
     (folder / "photos" / "3.png").unlink()
     assert gan(folder, kimg=0.032) == 1
     assert "own was made with images of the hash" in capsys.readouterr().err
-
-
-def change_task(path, network, **tensors):
-    """Put other tensors into a network of a checkpoint."""
-    state = torch.load(path)
-    assert tensors.keys() <= state["task"][network].keys()
-    state["task"][network].update(tensors)
-    torch.save(state, path)
-
-
-def change_moments(path, **values):
-    """Change what Adam keeps of the first parameter in a checkpoint, or remove it."""
-    state = torch.load(path)
-    kept = next(iter(state["task"]["optimizers"][0]["state"].values()))
-    kept.update(values)
-    for name in [name for name, value in values.items() if value is None]:
-        del kept[name]
-    torch.save(state, path)
-
-
-DAMAGES = {
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
-    "empty": lambda path: path.write_bytes(b""),
-    "another file": lambda path: path.write_text("<html>"),
-    "without parts": lambda path: torch.save({"step": 2, "seconds": 1.0}, path),
-    "other parts": lambda path: torch.save(
-        torch.load(path) | {"task": torch.load(path)["task"] | {"optimizers": [3]}}, path),
-    "whole numbers": lambda path: change_task(path, "average", const=torch.ones(
-        1, 8, 4, 4, dtype=torch.int8)),
-    "no second moments": lambda path: change_moments(path, exp_avg_sq=None),
-    "other moments": lambda path: change_moments(path, exp_avg=torch.ones(3, 3)),
-    "negative steps": lambda path: change_moments(path, step=torch.tensor(-5.0)),
-} | {f"{change}": lambda path, change=change: torch.save(torch.load(path) | change, path)
-     for change in ({"step": -5}, {"step": 10**9}, {"step": 10**400}, {"batch": 10**9},
-                    {"batch": 0}, {"batch": "8"}, {"seconds": math.nan}, {"seconds": math.inf},
-                    {"sums": {"g_loss": 3}}, {"sums": {"g_loss": (1.0, 0)}})}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_named_and_loses_nothing(folder, capsys, damage):
-    gan(folder)
-    path = folder / "runs" / "own" / "checkpoint.pt"
-    DAMAGES[damage](path)
-    files = [path, path.with_name("log.jsonl"), models.folder() / "own.json"]
-    before = [file.read_bytes() for file in files]
-    capsys.readouterr()
-    assert gan(folder, kimg=0.032) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert f"error: {path} is damaged: remove it, and the training goes on from the" in error
-    assert [file.read_bytes() for file in files] == before
-    path.unlink()  # as it says
-    assert gan(folder, kimg=0.032) == 0
-    kimg = [line["kimg"] for line in runs.read_log("own")]
-    assert kimg[0] <= 0.016 < kimg[-1] == models.card("own")["kimg"] == 0.032
-
-
-@pytest.mark.parametrize("content", ["", '{"seed": ', "[]", "\udcff"])
-def test_damaged_settings_of_a_run_are_named_and_lose_nothing(folder, capsys, content):
-    gan(folder)
-    path = folder / "runs" / "own" / "settings.json"
-    path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    assert gan(folder, kimg=0.032) == 1
-    assert f"error: {path} is damaged: remove it if you know" in capsys.readouterr().err
-    path.unlink()
-    assert gan(folder, kimg=0.032) == 0 and models.card("own")["kimg"] == 0.032
 
 
 def test_settings_of_another_type_are_another_value(folder, capsys):
@@ -542,62 +422,3 @@ def test_runs_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     assert runs.run_folder("own") == tmp_path / "runs" / "own"
 
 
-def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
-    """Images are dark or bright, lit from the left or the right; the table tells both."""
-    rows = ["image,bright,right"]
-    for i in range(64):
-        bright, right = i % 2, i // 2 % 2
-        image = torch.full((3, 16, 16), 0.5 * bright - 0.5)
-        image[:, :, 8 * right : 8 * right + 8] += 0.4
-        write_image(folder / "photos" / f"{i}.png", image)
-        rows.append(f"{i},{bright},{right}")
-    (folder / "labels.csv").write_text("\n".join(rows))
-    command = ["train", "classifier", "judge", "--images", str(folder / "photos"),
-               "--resolution", "16", "--labels", str(folder / "labels.csv"),
-               "--batch", "16", "--device", "cpu"]
-    assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
-    card = models.card("judge")
-    assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
-    assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
-    assert main([*command[:2], "other", *command[3:], "--sided", "left"]) == 1
-    assert "has no column 'left'" in capsys.readouterr().err
-
-
-def judged(folder, rows, *extra, columns="image,a,b"):
-    """Train a classifier on labels; the status."""
-    (folder / "labels.csv").write_text("\n".join([columns, *rows]))
-    return main(["train", "classifier", "judge", "--images", str(folder / "photos"),
-                 "--labels", str(folder / "labels.csv"), "--resolution", "16", "--kimg", "0.01",
-                 "--batch", "1", "--device", "cpu", *extra])
-
-
-def test_a_classifier_goes_on_with_the_labels_that_it_began_with(folder, capsys):
-    """Its run would else end as a classifier of what it was hardly trained on."""
-    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
-    assert judged(folder, rows) == 0
-    assert judged(folder, rows, "--kimg", "0.02", columns="image,a,c") == 1
-    assert "made with attributes ['a', 'b'], not ['a', 'c']: take" in capsys.readouterr().err
-    other = [f"{i},{(i + 1) % 2},{i // 2 % 2}" for i in range(40)]
-    assert judged(folder, other, "--kimg", "0.02") == 1
-    assert "was made with labels of the hash" in capsys.readouterr().err
-    assert judged(folder, rows, "--kimg", "0.02") == 0
-
-
-def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):
-    assert judged(folder, [f"{i},{i % 2},1" for i in range(40)]) == 1
-    assert "Attribute 'b' has 39 positive and 0 negative images: 4" in capsys.readouterr().err
-
-
-def test_a_classifier_is_not_trained_on_images_without_any_label(folder):
-    """Batches of one image would have no loss, and what is held out no accuracy."""
-    rows = [f"{i},{i % 2 if i < 20 else ''},{i % 2 if 20 <= i < 36 else ''}" for i in range(40)]
-    assert judged(folder, rows, "--holdout", "1") == 0
-    card = models.card("judge")
-    assert card["images_used"] == 35
-    assert len(card["evaluation"]) == 2 and all(map(math.isfinite, card["evaluation"].values()))
-
-
-def test_a_classifier_can_be_trained_without_blur(folder):
-    rows = [f"{i},{i % 2},{i % 2}" for i in range(40)]
-    assert judged(folder, rows, "--blur", "0") == 0
-    assert judged(folder, rows, "--blur", "1000") == 2

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from idinvert import data
-from idinvert.data import POSITIVE_CLASSES, Split, binary_labels
+from idinvert import data, models
+from idinvert.cli import main
+from idinvert.data import POSITIVE_CLASSES, Split, binary_labels, write_image
 from idinvert.nn.classifier import Classifier
 from idinvert.processes import Share
 from idinvert.settings import SettingsError
@@ -204,3 +205,64 @@ def test_arguments_of_a_training_are_checked(option):
     entry = ClassifierEntry(name="judge", kimg=1, images=OwnImages("nowhere", labels="nothing"))
     with pytest.raises(SettingsError, match=f"train_entry: {next(iter(option))} is"):
         train_entry(entry, **option)
+
+
+def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
+    """Images are dark or bright, lit from the left or the right; the table tells both."""
+    rows = ["image,bright,right"]
+    for i in range(64):
+        bright, right = i % 2, i // 2 % 2
+        image = torch.full((3, 16, 16), 0.5 * bright - 0.5)
+        image[:, :, 8 * right : 8 * right + 8] += 0.4
+        write_image(folder / "photos" / f"{i}.png", image)
+        rows.append(f"{i},{bright},{right}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    command = ["train", "classifier", "judge", "--images", str(folder / "photos"),
+               "--resolution", "16", "--labels", str(folder / "labels.csv"),
+               "--batch", "16", "--device", "cpu"]
+    assert main([*command, "--sided", "right", "--kimg", "1.6"]) == 0
+    card = models.card("judge")
+    assert card["kind"] == "classifier" and card["attributes"] == ["bright", "right"]
+    assert card["evaluation"]["accuracy_bright"] == 1 and card["evaluation"]["accuracy_right"] == 1
+    assert main([*command[:2], "other", *command[3:], "--sided", "left"]) == 1
+    assert "has no column 'left'" in capsys.readouterr().err
+
+
+def judged(folder, rows, *extra, columns="image,a,b"):
+    """Train a classifier on labels; the status."""
+    (folder / "labels.csv").write_text("\n".join([columns, *rows]))
+    return main(["train", "classifier", "judge", "--images", str(folder / "photos"),
+                 "--labels", str(folder / "labels.csv"), "--resolution", "16", "--kimg", "0.01",
+                 "--batch", "1", "--device", "cpu", *extra])
+
+
+def test_a_classifier_goes_on_with_the_labels_that_it_began_with(folder, capsys):
+    """Its run would else end as a classifier of what it was hardly trained on."""
+    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
+    assert judged(folder, rows) == 0
+    assert judged(folder, rows, "--kimg", "0.02", columns="image,a,c") == 1
+    assert "made with attributes ['a', 'b'], not ['a', 'c']: take" in capsys.readouterr().err
+    other = [f"{i},{(i + 1) % 2},{i // 2 % 2}" for i in range(40)]
+    assert judged(folder, other, "--kimg", "0.02") == 1
+    assert "was made with labels of the hash" in capsys.readouterr().err
+    assert judged(folder, rows, "--kimg", "0.02") == 0
+
+
+def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):
+    assert judged(folder, [f"{i},{i % 2},1" for i in range(40)]) == 1
+    assert "Attribute 'b' has 39 positive and 0 negative images: 4" in capsys.readouterr().err
+
+
+def test_a_classifier_is_not_trained_on_images_without_any_label(folder):
+    """Batches of one image would have no loss, and what is held out no accuracy."""
+    rows = [f"{i},{i % 2 if i < 20 else ''},{i % 2 if 20 <= i < 36 else ''}" for i in range(40)]
+    assert judged(folder, rows, "--holdout", "1") == 0
+    card = models.card("judge")
+    assert card["images_used"] == 35
+    assert len(card["evaluation"]) == 2 and all(map(math.isfinite, card["evaluation"].values()))
+
+
+def test_a_classifier_can_be_trained_without_blur(folder):
+    rows = [f"{i},{i % 2},{i % 2}" for i in range(40)]
+    assert judged(folder, rows, "--blur", "0") == 0
+    assert judged(folder, rows, "--blur", "1000") == 2
