@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import errno
 import importlib
 import io
@@ -156,6 +157,12 @@ def version() -> str:
         with contextlib.suppress(OSError):
             commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return f"idinvert {idinvert.__version__}{f' (commit {commit})' if commit else ''}"
+
+
+def given(options: Any) -> list[str]:
+    """Names of the options that are not as they are by default."""
+    return [field.name for field in dataclasses.fields(options)
+            if getattr(options, field.name) != field.default]
 
 
 def read_options(kind: type[Options], arguments: Sequence[str], module: str,

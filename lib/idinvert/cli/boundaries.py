@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +34,7 @@ from idinvert.models import importing
 from idinvert.photographs import faces_of
 from idinvert.settings import Seed, Whole
 
-from . import UsageError, check_writable, read_options
+from . import UsageError, check_writable, given, read_options
 from ._origins import warn_of_codes, warn_of_encoder
 
 Where = create_mutex_group(required=False, title="where the codes come from")
@@ -85,9 +85,9 @@ def refuse_unused(options: Command) -> None:
     unused = {"encoder": "--inverted"} if options.inverted else {}
     if options.unsupervised:
         unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed"), "--unsupervised")
-    for field in fields(options):
-        if field.name in unused and getattr(options, field.name) != field.default:
-            raise UsageError(f"{unused[field.name]} does not use --{field.name}: leave it out.")
+    for name in given(options):
+        if name in unused:
+            raise UsageError(f"{unused[name]} does not use --{name}: leave it out.")
 
 
 def fit_labels(options: Command) -> list[Boundary]:

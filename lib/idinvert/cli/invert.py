@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,7 +42,7 @@ from idinvert.photographs import Photographs, faces_of
 from idinvert.registry import nearest
 from idinvert.settings import Count
 
-from . import UsageError, check_writable, read_options
+from . import UsageError, check_writable, given, read_options
 from ._origins import warn_of_encoder
 
 DEFAULT_MODEL, DEFAULT, WITHOUT_ENCODER = "ffhq", "in-domain", "image2stylegan"
@@ -172,12 +172,11 @@ def refuse_inverting(options: Any) -> None:
     """UsageError if options of `read_method` say how to invert, where all that is named is codes.
     """
     settings = re.sub(r"\W", "_", options.method)
-    for field in fields(options):
-        if (field.name in (*INVERTING, settings)
-                and getattr(options, field.name) != field.default):
-            option = {"align": "--no-align", settings: f"settings of {options.method}"}.get(
-                field.name, f"--{field.name}")
-            raise UsageError(f"codes are inverted already: leave out {option}.")
+    called = {"align": "--no-align", settings: f"settings of {options.method}"}
+    for name in given(options):
+        if name in (*INVERTING, settings):
+            raise UsageError("codes are inverted already: leave out "
+                             f"{called.get(name, f'--{name}')}.")
 
 
 def named(option: str, arguments: Sequence[str], default: str) -> str:

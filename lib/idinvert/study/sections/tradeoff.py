@@ -13,7 +13,6 @@ from torch import Tensor
 from idinvert.codes import encode, manipulate, render
 from idinvert.inversion import InDomain
 from idinvert.inversion.cache import cached_codes
-from idinvert.inversion.fast import FastNetworks
 from idinvert.metrics import attributes, pixel
 from idinvert.metrics.bootstrap import Estimate
 from idinvert.study import claims, scores
@@ -35,7 +34,7 @@ def sweep(model: StudyModel, images: Tensor, lambdas: Sequence[float], iteration
           attribute: str, alpha: float, fast: bool = False) -> list[Outcome]:
     """Invert the images once per lambda_dom (see `cached_codes`), `fast` as `Model.invert` does it,
     then move the codes by alpha towards the attribute."""
-    outcomes, networks = [], FastNetworks(model) if fast else model
+    outcomes, networks = [], model.fast if fast else model
     for lambda_dom in lambdas:
         method = InDomain(iterations=iterations, lambda_dom=lambda_dom, bf16=True)
         codes = cached_codes(networks, method, images)
