@@ -250,7 +250,7 @@ def end_log(folder: Path, step: int, batch: int, seconds: float) -> None:
 
 def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -> None:
     """Add one line to the log: step, thousand images, seconds and the figures."""
-    line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 1),
+    line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 3),
             **{name: float(f"{value:.6g}") for name, value in figures.items()}}
     with open(folder / "log.jsonl", "a") as f:
         f.write(json.dumps(line) + "\n")
