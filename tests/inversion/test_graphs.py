@@ -29,7 +29,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 SIZE, DIM, STEPS = 16, 8, 12
 CUDA = torch.device("cuda", 0)
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 
 
 def made(architecture, device):
@@ -69,7 +68,7 @@ def agree(a, b, rtol=1e-4):
     assert (a - b).norm() <= rtol * b.norm()
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("fast", [False, True])
@@ -92,7 +91,7 @@ def test_a_graph_gives_the_codes_of_single_steps(architecture, fast, masked, bat
     assert (steps > 0).all()  # no replay writes over an image that was handed out
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("outer", [False, True])
 def test_a_graph_casts_its_own_weights(outer, exact, monkeypatch):
     """In bfloat16, and inside a caller's autocast, whose cache it neither reads nor fills."""
@@ -103,7 +102,7 @@ def test_a_graph_casts_its_own_weights(outer, exact, monkeypatch):
     agree(graph.codes, single.codes, 1e-2)
 
 
-@on_gpu
+@pytest.mark.gpu
 def test_later_batches_have_graphs_of_their_own(exact):
     networks = made(stylegan2, CUDA)
     images = torch.rand(4, 3, SIZE, SIZE, device=CUDA) * 2 - 1
@@ -112,7 +111,7 @@ def test_later_batches_have_graphs_of_their_own(exact):
     agree(torch.cat(parts), method.invert(networks, images).codes, 1e-3)
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("recording", [False, True])
 def test_memory_that_runs_out_is_told_as_such(recording):
     """While a graph is recorded too, after which random numbers and other graphs still work."""
@@ -131,7 +130,7 @@ def test_memory_that_runs_out_is_told_as_such(recording):
     assert replay().losses["total"].tolist() == [20, 20] and first.gradient.tolist() == [3, 3]
 
 
-@on_gpu
+@pytest.mark.gpu
 def test_a_graph_gives_its_memory_back(exact):
     """What is left after many inversions does not grow with them."""
     networks = made(stylegan, CUDA)
