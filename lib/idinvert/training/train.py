@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from idinvert import models, processes
 from idinvert.files import locked
@@ -162,7 +163,7 @@ def publish(entry: Entry, task: NetworkTask) -> None:
     """Save the networks of a task in the registry, with a card of their cost.
 
     Models of the study are stored in few bits, `relative_to` another model if their entry names
-    one; models of images of one's own in float16.
+    one; models of images of one's own in float16, or float32 where that is too small.
     """
     name, other = entry.name, entry.relative_to
     facts = {"kind": entry.kind, "role": entry.role, "seed": entry.seed,
@@ -183,5 +184,15 @@ def publish(entry: Entry, task: NetworkTask) -> None:
                 base, bits = other and models.companion(other, part.role), part.bits
             stored = {} if entry.images else {
                 "bits": bits, "difference_bits": part.difference_bits, "relative_to": base}
-            models.save(saved, getattr(task, part.network), **stored, **described)
+            network = getattr(task, part.network)
+            models.save(saved, network, dtype=precision(network), **stored, **described)
     runs.keep_log(name)
+
+
+def precision(network: nn.Module) -> torch.dtype:
+    """float16, or float32 if a number of the network is too large for that, as the scale of noise
+    maps for a generator that ignores its noise."""
+    most = torch.finfo(torch.float16).max
+    large = any(value.abs().max() > most for value in network.state_dict().values()
+                if value.is_floating_point() and value.numel())
+    return torch.float32 if large else torch.float16
