@@ -52,7 +52,7 @@ def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(fol
 
 def test_a_backbone_is_found_by_its_name(folder, capsys):
     gan(folder)
-    assert encoder(folder, "--backbone", "backbones.MobileNet") == 0
+    assert encoder(folder, "--backbone", "backbones.MobileNet", size=[]) == 0
     assert models.card("own-base")["architecture"] == "backbones.MobileNet"
     assert models.load("own-base")(torch.rand(2, 3, 8, 8)).shape == (2, 4, 4)
     assert encoder(folder, "--backbone", "backbones.ResNt") == 1

@@ -17,7 +17,9 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
+import inspect
 import time
+import warnings
 from dataclasses import KW_ONLY, replace
 from typing import Annotated, Literal
 
@@ -26,6 +28,7 @@ from tyro.conf import Positional
 
 from idinvert import models, processes
 from idinvert.models import store
+from idinvert.nn.architecture import NETWORKS
 from idinvert.settings import Count, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, runs, train, zoo
 from idinvert.training.discriminators import mirror
@@ -91,7 +94,7 @@ class Gan(OfImages):
     channel_max: Count = 128  # most channels of a layer
     dimensions: Count = 64  # of a layer's code
     # a discriminator with the features of VGG-16: convincing samples after a tenth of the images;
-    # else one that mirrors the generator
+    # else, and for images of 8 px, one that mirrors the generator
     projected: bool = True
     recipe: gan.Recipe = gan.Recipe(augment=True)  # how it is trained
 
@@ -101,8 +104,27 @@ class Gan(OfImages):
         size = {"resolution": self.resolution, "z_dim": self.dimensions, "w_dim": self.dimensions,
                 "channel_base": self.channel_base, "channel_max": self.channel_max,
                 "layerwise": self.layerwise}
+        self.warn_of_unused()
         judge = {} if self.projected else {"discriminator": mirror(architecture)}
         return gan.GanEntry(architecture, size, name=self.name, **judge, **self.common())
+
+    def warn_of_unused(self) -> None:
+        """Warn of settings that are given and change nothing."""
+        unused = {"teacher_weight": "there is no teacher"}
+        if self.projected:
+            unused |= dict.fromkeys(("r1_gamma", "r1_every"),
+                                    "a projected discriminator has no penalty")
+        for name, reason in unused.items():
+            if getattr(self.recipe, name) != getattr(gan.Recipe, name):
+                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {reason}.",
+                              stacklevel=2)
+
+
+@settings
+class EncoderRecipe(encoder.Recipe):
+    """As `encoder.Recipe`, whose batch depends on the generator unless told."""
+
+    batch: Count | None = None  # images of a step; 16, of photographs 4 if not given
 
 
 @settings
@@ -114,24 +136,31 @@ class Encoder(OfImages):
     name: str | None = None  # of the new encoder, GENERATOR-base unless told
     kimg: Positive = 100  # thousand images; more continues
     average: bool = False  # predict the offset from the average code (section 5.2)
-    # its network, also backbones.ResNet or one of a plug-in; for photographs pooled.Encoder
-    backbone: str = "encoder.Encoder"
-    channel_base: Count = 32  # channels of the first layer, of the default network
-    channel_max: Count = 64  # most channels of a layer, of the default network
-    recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
+    # its network: encoder.Encoder, for photographs pooled.Encoder if not given; also
+    # backbones.ResNet or one of a plug-in
+    backbone: str | None = None
+    # channels of the first layer, of networks that have this setting; 32 if not given
+    channel_base: Count | None = None
+    channel_max: Count | None = None  # most channels of a layer, likewise; 64 if not given
+    recipe: encoder.Recipe = EncoderRecipe()  # how it is trained
 
     def entry(self) -> encoder.DomainGuidedEntry:
         """What is to be trained."""
+        of_photographs = models.advice(self.generator).get("backbone")
+        backbone = self.backbone or of_photographs or encoder.EncoderEntry.architecture
         size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
-        own = models.advice(self.generator).get("backbone", self.backbone)
-        backbone = own if self.backbone == Encoder.backbone else self.backbone
-        common = self.common()
-        if backbone != self.backbone and self.recipe.batch == Encoder.recipe.batch:
-            common["recipe"] = replace(self.recipe, batch=4)  # 16 at 1024 px would take 20 GB
+        size = {name: value for name, value in size.items() if value is not None}
+        for name in size:
+            if name not in inspect.signature(NETWORKS[backbone]).parameters:
+                raise UsageError(f"{backbone} does not use --{name.replace('_', '-')}: leave it "
+                                 "out.")
+        if backbone == encoder.EncoderEntry.architecture:
+            size = {"channel_base": 32, "channel_max": 64} | size
+        batch = self.recipe.batch or (4 if of_photographs else 16)  # 16 at 1024 px would take 20 GB
         return encoder.DomainGuidedEntry(
-            self.generator, backbone, size if backbone == Encoder.backbone else {},
-            self.average or backbone != self.backbone,
-            name=self.name or models.companion_name(self.generator, "encoder"), **common)
+            self.generator, backbone, size, self.average or backbone == of_photographs,
+            name=self.name or models.companion_name(self.generator, "encoder"),
+            **self.common() | {"recipe": replace(self.recipe, batch=batch)})
 
 
 @settings

@@ -27,6 +27,7 @@ from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
 from idinvert.nn.architecture import NETWORKS
+from idinvert.nn.e4e import OffsetEncoder
 from idinvert.nn.protocols import Encoder
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
@@ -92,6 +93,9 @@ class EncoderTask(ScheduledTask):
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor,
                  recipe: ConventionalRecipe, device: str = "cpu", held_out: int = 200,
                  judge: nn.Module | None = None, share: Share = ALONE):
+        if recipe.batch == 1 and any(isinstance(x, nn.BatchNorm1d) for x in encoder.modules()):
+            raise ValueError("batch is 1, but the encoder's batch norm compares the images of a "
+                             "batch: it must be 2 or more.")
         super().__init__(images[:-held_out], recipe, device, share, encoder=encoder)
         self.held_out = images[-held_out:]
         self.judge = None if judge is None else freeze(judge, device)
@@ -310,6 +314,13 @@ class EncoderEntry(Entry):
     role: ClassVar[str] = "encoder"
     published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 4.5),)
     trains: ClassVar[type[EncoderTask]]
+    uses_offsets: ClassVar[bool] = False  # of an e4e encoder, one after the other
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if issubclass(NETWORKS[self.architecture], OffsetEncoder) and not self.uses_offsets:
+            raise ValueError(f"{self.architecture} has offsets that only a training of the kind "
+                             "'e4e' puts in use, one after the other: name another network")
 
     def lasting(self, kimg: float) -> EncoderEntry:
         schedule = self.recipe.schedule_kimg or min(self.kimg, kimg)

@@ -1,0 +1,74 @@
+"""Options of `idinvert train` that change what is trained, or say why they do not."""
+
+import warnings
+
+import pytest
+import torch
+from idinvert import models
+from idinvert.cli import main
+from idinvert.cli import train as train_command
+from idinvert.nn import noise_encoder, stylegan
+from own import encoder, gan
+
+SETTINGS = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4}
+
+
+def told(capsys):
+    """The last line of what was said."""
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words, backbone, batch, average", [
+    ([], "pooled.Encoder", 4, True), (["--batch", "16"], "pooled.Encoder", 16, True),
+    (["--backbone", "pooled.Encoder"], "pooled.Encoder", 4, True),
+    (["--backbone", "encoder.Encoder"], "encoder.Encoder", 4, False)])
+def test_what_is_asked_for_is_trained_for_photographs_too(words, backbone, batch, average,
+                                                          monkeypatch):
+    """Also where it is what other generators have by default."""
+    monkeypatch.setattr(models, "advice", lambda _: {"backbone": "pooled.Encoder"})
+    options = train_command.read_options(train_command.Encoder, [
+        "--generator", "own", "--images", "photos", *words], "train encoder", "")
+    entry = options.entry()
+    assert (entry.architecture, entry.recipe.batch, entry.average) == (backbone, batch, average)
+
+
+def test_a_size_that_a_backbone_does_not_have_is_refused(folder, capsys):
+    gan(folder)
+    assert encoder(folder, "--backbone", "backbones.MobileNet") == 2
+    assert "backbones.MobileNet does not use --channel-base: leave it out." in told(capsys)
+
+
+def test_every_network_that_has_a_size_gets_it(folder):
+    models.save("own", stylegan.Generator(**SETTINGS))
+    assert encoder(folder, "--backbone", "noise_encoder.NoiseEncoder") == 0
+    assert models.card("own-base")["settings"]["channel_max"] == 8
+    assert isinstance(models.load("own-base"), noise_encoder.NoiseEncoder)
+
+
+def test_an_e4e_encoder_is_no_backbone(folder, capsys):
+    """Its offsets would never be in use."""
+    gan(folder)
+    assert encoder(folder, "--backbone", "e4e.OffsetEncoder") == 1
+    assert "e4e.OffsetEncoder has offsets that only a training of the kind 'e4e'" in told(capsys)
+
+
+def test_batch_norm_needs_two_images(folder, capsys, vgg16):
+    """A projected discriminator, which compares no images, does not ask for more."""
+    gan(folder, judge="--projected", resolution=16)
+    assert encoder(folder, "--batch", "1") == 1
+    assert told(capsys).endswith("batch norm compares the images of a batch: it must be 2 or more.")
+
+
+def gan_entry(*words):
+    return train_command.read_options(train_command.Gan, ["own", "--images", "photos", *words],
+                                      "train gan", "").entry()
+
+
+def test_settings_that_change_nothing_are_told():
+    with pytest.warns(UserWarning, match="--r1-every changes nothing: a projected discriminator"):
+        gan_entry("--r1-every", "4")
+    with pytest.warns(UserWarning, match="--teacher-weight changes nothing: there is no teacher"):
+        gan_entry("--no-projected", "--teacher-weight", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gan_entry("--no-projected", "--r1-every", "4")
