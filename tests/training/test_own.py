@@ -182,8 +182,8 @@ def test_a_classifier_says_that_its_learning_rate_rises_again(capsys):
     assert not capsys.readouterr().err
     task.continue_schedule(0.5)
     assert capsys.readouterr().err == (
-        "The learning rate fell to 0 over 0.5 thousand images; in this longer run it rises again, "
-        "to fall to 0 at 2.\n")
+        "The learning rate was to fall to 0 over 0.5 thousand images; in this longer run it rises "
+        "again, to fall to 0 at 2.\n")
 
 
 def test_paths_are_compared_as_places(folder, monkeypatch):

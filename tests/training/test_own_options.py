@@ -72,3 +72,17 @@ def test_settings_that_change_nothing_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gan_entry("--no-projected", "--r1-every", "4")
+
+
+def test_a_schedule_that_a_run_does_not_take_is_told(folder, capsys):
+    """It goes on with the one that it began with, also where that was asked for without words."""
+    gan(folder)
+    said = "goes on to decay over 0.016 thousand images, as this run began, not over "
+    assert encoder(folder) == 0 and "to decay" not in capsys.readouterr().err
+    assert encoder(folder) == 0 and "to decay" not in capsys.readouterr().err
+    assert encoder(folder, "--schedule-kimg", "5", kimg=0.032) == 0
+    assert f"{said}5: only a run that" in capsys.readouterr().err
+    (folder / "runs" / "own-base" / "checkpoint.pt").unlink()  # from the published model, too
+    assert encoder(folder, kimg=0.048) == 0
+    assert f"{said}0.048: only a run that" in capsys.readouterr().err
+    assert models.card("own-base")["recipe"]["schedule_kimg"] == 0.016

@@ -76,10 +76,10 @@ class ClassifierTask(NetworkTask):
             classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)]
 
     def continue_schedule(self, kimg: float | None) -> None:
-        """A schedule cannot be continued after its learning rate fell to 0: it is stretched."""
+        """A schedule whose learning rate falls to 0 cannot be continued: it is stretched."""
         if kimg and kimg < self.recipe.schedule_kimg:
-            print(f"The learning rate fell to 0 over {kimg:g} thousand images; in this longer run "
-                  f"it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
+            print(f"The learning rate was to fall to 0 over {kimg:g} thousand images; in this "
+                  f"longer run it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
                   file=sys.stderr)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
