@@ -1,5 +1,6 @@
 """Options of `idinvert train` that change what is trained, or say why they do not."""
 
+import json
 import warnings
 
 import pytest
@@ -86,3 +87,13 @@ def test_a_schedule_that_a_run_does_not_take_is_told(folder, capsys):
     assert encoder(folder, kimg=0.048) == 0
     assert f"{said}0.048: only a run that" in capsys.readouterr().err
     assert models.card("own-base")["recipe"]["schedule_kimg"] == 0.016
+
+
+def test_a_run_that_has_kept_nothing_begins_anew_with_other_settings(folder, capsys):
+    """As it is told to where it has diverged or memory ran out."""
+    assert gan(folder, "--learning-rate", "1e30", kimg=0.008) == 1
+    assert "begin anew with lower learning rates, and other settings nearer" in told(capsys)
+    assert gan(folder, "--seed", "3") == 0
+    settings = json.loads((folder / "runs" / "own" / "settings.json").read_text())
+    assert (settings["learning_rate"], settings["seed"]) == (2e-3, 3)
+    assert gan(folder, kimg=0.032) == 1 and "was made with seed 3, not 0" in told(capsys)

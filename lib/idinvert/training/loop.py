@@ -105,7 +105,8 @@ def check_finite(folder: Path, figures: dict[str, float]) -> None:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise ValueError(f"{folder.name} has diverged, for its {name} is {value}: what was "
-                             "saved before is kept; begin anew with lower learning rates.")
+                             "saved before is kept; begin anew with lower learning rates, and "
+                             "other settings nearer to their defaults.")
 
 
 def crossed(step: int, batch: int, kimg: float) -> bool:
