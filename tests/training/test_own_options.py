@@ -97,3 +97,22 @@ def test_a_run_that_has_kept_nothing_begins_anew_with_other_settings(folder, cap
     settings = json.loads((folder / "runs" / "own" / "settings.json").read_text())
     assert (settings["learning_rate"], settings["seed"]) == (2e-3, 3)
     assert gan(folder, kimg=0.032) == 1 and "was made with seed 3, not 0" in told(capsys)
+
+
+def test_images_of_the_folder_that_one_is_in_have_a_name(folder, monkeypatch):
+    monkeypatch.chdir(folder / "photos")
+    assert gan(folder, "--images", ".") == 0
+    assert models.card("own")["data"] == "photos"
+
+
+def test_images_and_labels_without_the_other_are_counted(folder, capsys):
+    torch.manual_seed(0)
+    rows = [f"{i},{i % 2}" for i in range(5, 60)]
+    (folder / "labels.csv").write_text("\n".join(["image,a", *rows]))
+    assert main(["train", "classifier", "judge", "--images", str(folder / "photos"), "--labels",
+                 str(folder / "labels.csv"), "--resolution", "16", "--kimg", "0.01", "--batch", "8",
+                 "--device", "cpu"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "5 of 40 images have no label and are left out." in lines
+    assert "20 of 55 labels have no image and are left out." in lines
+    assert models.card("judge")["images_used"] == 34

@@ -171,7 +171,7 @@ def publish(entry: Entry, task: NetworkTask) -> None:
              "domain": entry.domain, "data": "worlds, training split", **entry.needs(),
              **entry.facts(task)}
     if entry.images:
-        facts |= {"data": Path(entry.images.path).name, "images_used": len(task.images)}
+        facts |= {"data": Path(entry.images.path).resolve().name, "images_used": len(task.images)}
         del facts["domain"]
     if entry.notes:
         facts["notes"] = entry.notes
