@@ -35,7 +35,7 @@ from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
-from . import UsageError, check_writable, read_options
+from . import UsageError, check_writable, read_options, shown
 
 Side = Annotated[int, Field(ge=1, le=store.LIMITS["resolution"])]  # of images, px
 
@@ -58,7 +58,7 @@ class Models(Budget):
     names: Positional[tuple[str, ...]] = ()  # models of the study, see --list
     _: KW_ONLY
     list: bool = False  # show every model and its state
-    all: bool = False  # train what is missing, in order
+    all: bool = False  # train what is missing, or was stopped before its end, in order
     kimg: Positive | None = None  # thousand images; as the study has them if not given
     # repeat a training with this seed and keep its log alone, results/logs/NAME-seedSEED.jsonl:
     # the study compares such logs where it asks what another seed gives
@@ -191,25 +191,32 @@ def state(entry: Entry) -> str:
     """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
     try:
         return sound_state(entry)
-    except (ValueError, OSError) as error:
-        return f"{entry.name:40} {error}"
+    except (ValueError, OSError, OverflowError) as error:
+        return f"{entry.name:40} {shown(str(error))}"
 
 
 def sound_state(entry: Entry) -> str:
-    """As `state`; ValueError and OSError: a file cannot be read."""
+    """As `state`; ValueError and OSError: a file cannot be read. OverflowError: a number in it."""
     name = entry.name
     if not models.exists(name):
         return f"{name:40} not trained"
     if entry.role == "boundaries":
         fitted = models.load_boundaries(entry.generator).values()
-        return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
+        return f"{name:40} accuracy  " + shown(
+            " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted))
     card = models.card(name)
     if not train.is_same(entry):
         return f"{name:40} another model of this name"
     figures = " ".join(f"{k}={v:.4g}" for k, v in card.get("evaluation", {}).items()
                        if isinstance(v, int | float))
     return (f"{name:40} {card.get('kimg', 0):8.0f} kimg {card.get('seconds', 0) / 60:7.0f} min  "
-            f"{figures}")
+            f"{shown(figures)}")
+
+
+def unfinished(entry: Entry, kimg: float | None) -> bool:
+    """Whether a model is missing, or was published by a run that stopped before its end."""
+    return not models.exists(entry.name) or (
+        runs.begun(entry.name) and models.card(entry.name).get("kimg", 0) < (kimg or entry.kimg))
 
 
 def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget,
@@ -253,10 +260,12 @@ def main(arguments: list[str]) -> None:
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
         if options.names and options.all:
-            raise UsageError("name models, or take --all, which trains every one that is missing.")
+            raise UsageError("name models, or take --all, which trains every one that is missing "
+                             "or unfinished.")
         kimg, seed = options.kimg, options.seed
-        names = [name for name in zoo.entries() if not models.exists(name)]
-        names = names if options.all else options.names
+        known = zoo.entries(share.device(options.device))
+        names = options.names or [
+            name for name, entry in known.items() if unfinished(entry, kimg)]
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
