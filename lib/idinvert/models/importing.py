@@ -36,6 +36,9 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     importer = importer_of(file)
     networks = contents(importer, file)
     normals = networks.pop("boundaries", None)
+    if attribute is not None and normals is None:
+        raise ModelsError(f"{file.path} holds no boundary, which alone has an attribute: leave "
+                          "--attribute out.")
     targets = {role: companion_name(name, role) for role in networks}
     saved = list(targets.values())
     with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's

@@ -204,3 +204,10 @@ def test_attributes_have_names_that_can_be_read(checkpoint, tmp_path, attribute,
     np.save(tmp_path / "age.npy", np.ones((1, 6)))
     assert main(["import", str(tmp_path / "age.npy"), "own", "--attribute", attribute]) == 1
     assert "is no name of an attribute" in capsys.readouterr().err
+
+
+def test_networks_have_no_attribute(checkpoint, capsys):
+    assert main(["import", str(checkpoint), "own", "--attribute", "smile"]) == 1
+    assert "holds no boundary, which alone has an attribute: leave --attribute out." in (
+        capsys.readouterr().err)
+    assert not models.names()
