@@ -6,11 +6,11 @@ never pass for those of another one of the same name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
@@ -59,11 +59,11 @@ class Results:
         self.found: dict[str, Found] = {}  # by the names of images
         known = {}
         for path in sorted((out / "codes").rglob("*.npz")):
-            if is_added(path.name):
+            if is_added(path.name) or path.is_dir():  # of images that lie in a folder "a.npz"
                 continue
             row = read_row(path)
             if row is None:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 self.damaged.append(path)
                 continue
             if "image" not in row:
@@ -111,18 +111,21 @@ def identity(name: str, content: bytes, view: str = "") -> dict[str, np.ndarray]
 
 
 def read_row(path: Path) -> dict[str, Any] | None:
-    """What is known of an image, without tuned weights; None if the file is damaged. OSError: it
-    cannot be read, as of another user or on a disk that is not there, which says nothing of it."""
+    """What is known of an image, without tuned weights; None if the file is damaged, or if another
+    process has found it so and removed it. OSError: it cannot be read, as of another user or on a
+    disk that is not there, which says nothing of it."""
     try:
         check_unpacked(path)
         with np.load(path, allow_pickle=False) as file:
             row = {key: file[key] for key in file.files if not key.startswith(TUNED)}
         return row if "image" not in row or is_whole(row) else None
-    except (EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return None  # RuntimeError: of a zip with a password
+    except MemoryError:
+        raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.ENOENT):
             raise
+        return None
+    except Exception:  # zipfile and NumPy raise many types on damaged files
         return None
 
 
@@ -141,11 +144,13 @@ def check_unpacked(path: Path) -> None:
 
 def claimed(file: IO[bytes]) -> int:
     """The bytes of the numbers that a file of an array says it holds; 0 of another file.
-    ValueError: it is damaged."""
-    read = {MAGIC_PREFIX + b"\1\0": read_array_header_1_0,
-            MAGIC_PREFIX + b"\2\0": read_array_header_2_0}.get(file.read(MAGIC_LEN))
-    if read is None:
+    ValueError: it is damaged, or of a version that holds no numbers."""
+    begins = file.read(MAGIC_LEN)
+    if not begins.startswith(MAGIC_PREFIX):
         return 0
+    read = {b"\1\0": read_array_header_1_0, b"\2\0": read_array_header_2_0}.get(begins[-2:])
+    if read is None:
+        raise ValueError("this version is for arrays whose columns have names")
     shape, _, kind = read(file)
     return math.prod(shape) * kind.itemsize
 
