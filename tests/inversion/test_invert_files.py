@@ -137,24 +137,25 @@ def test_processes_share_the_images(own_registry, images, tmp_path, monkeypatch)
 
 
 class Poisoned(torch.nn.Module):
-    """An encoder whose code is not finite for a white image."""
+    """An encoder whose code for a white image is `code`."""
 
     resolution, num_layers, w_dim = 8, 4, 4
 
-    def __init__(self):
+    def __init__(self, code):
         super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.scale, self.code = torch.nn.Parameter(torch.ones(())), code
 
     def forward(self, images):
         mean = images.mean((1, 2, 3)) * self.scale
-        code = torch.where(mean > 0.99, torch.inf, mean)
+        code = torch.where(mean > 0.99, self.code, mean)
         return code[:, None, None].expand(-1, 4, 4)
 
 
+@pytest.mark.parametrize("code", [torch.inf, 3e38])  # of the second the image is not finite
 def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
-        own_registry, images, tmp_path, capsys):
+        own_registry, images, tmp_path, code, capsys):
     model, method = Model("own", "cpu"), InDomain(iterations=3, lambda_vgg=0)
-    model.encoder = Poisoned()
+    model.encoder = Poisoned(code)
 
     def run(out):
         return files.run(files.Job(model, method, open_source(images), out, batch=6),
