@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import shutil
+import tracemalloc
 import unicodedata
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -188,6 +190,22 @@ def test_names_of_results():
     assert all(len(file) < 2100 for file in files.file_names(deep).values())
     # later images take none of the names that earlier ones have
     assert files.file_names(["x.jpg", "x.png"], {"x.png": "x"}) == {"x.png": "x", "x.jpg": "x.jpg"}
+    # as disks of Windows take them
+    assert files.file_names(["10:30?.png", "10_30_.png"]) == {
+        "10:30?.png": "10_30_", "10_30_.png": "10_30_.png"}
+
+
+def test_names_in_a_zip_take_little_memory_and_few_folders(own_registry, images, tmp_path):
+    tracemalloc.start()
+    files.file_names([f"{'x/' * 30_000}{name}" for name in ("a.png", "b.png")])
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(images / "0.png", f"{'x/' * 900}a.png")
+        archive.write(images / "2.png", "b.png")
+    for _ in range(2):
+        assert main(command(tmp_path / "a.zip", tmp_path / "out")) == 0
+    assert len(np.load(tmp_path / "out" / "codes.npy")) == 2
 
 
 def table_of(out):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import re
 import unicodedata
 import zipfile
 from collections import Counter
@@ -34,6 +35,8 @@ SUFFIXES = (".npz", ".png", ".txt")
 LARGEST = 1 << 30  # bytes of a file of a code
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
 LONGEST_WHOLE = 2000  # bytes of all parts; systems take 4,095 of a path
+DEEPEST = 100  # parts; making and listing folders takes a call of a function for each
+RESERVED = r'[<>:"|?*\\]'  # characters that Windows, and its disks elsewhere, have in no name
 
 
 class Found(NamedTuple):
@@ -70,7 +73,7 @@ class Results:
                 raise ValueError(f"{out} was made by an older version, which did not note the "
                                  "images: take another folder.")
             name = str(row["image"])
-            known[name] = path.relative_to(out / "codes").with_suffix("").as_posix()
+            known[name] = path.relative_to(out / "codes").as_posix().removesuffix(".npz")
             self.found[name] = Found(int(row["bytes"]), str(row["sha256"]),
                                      str(row.get("view", "")), row["code"].shape)
         self.files = file_names(names, known)
@@ -170,14 +173,14 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
     """For each image the name of its results: without its suffix unless others share it.
 
     known: names that images have already. No two are alike, on systems that do not tell upper from
-    lower case either; none has a part that is too long for a file system, and none is that of a
-    folder of others.
+    lower case either; each is `portable`, and none is that of a folder of others.
     """
     files = dict(known or {})
     everything = list(dict.fromkeys([*files, *names]))
     stems = Counter(place(stem(name)) for name in everything)
     whole = {place(name) for name in everything}
-    folders = {place(str(parent)) for name in everything for parent in PurePosixPath(name).parents}
+    folders = {place(str(parent)) for name in everything
+               for parent in PurePosixPath(portable(name)).parents}
     used = {place(file) for file in files.values()}
 
     def free(file: str) -> bool:
@@ -189,7 +192,7 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
             shared = stems[place(stem(name))] > 1 or (
                 stem(name) != name and place(stem(name)) in whole)
             numbered = (f"{name}-{number}" for number in count(2))
-            tried = map(shortened, chain([] if shared else [stem(name)], [name], numbered))
+            tried = map(portable, chain([] if shared else [stem(name)], [name], numbered))
             files[name] = next(filter(free, tried))
             used.add(place(files[name]))
     return files
@@ -197,7 +200,7 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
 
 def stem(name: str) -> str:
     """A name without its suffix."""
-    return str(PurePosixPath(name).with_suffix("")) if "." in name else name
+    return name.removesuffix(PurePosixPath(name).suffix)
 
 
 def place(name: str) -> str:
@@ -205,16 +208,16 @@ def place(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def shortened(name: str) -> str:
-    """A name that no file system finds too long, nor a part of it; what is cut off is told by a
-    hash."""
-    parts = name.split("/")
+def portable(name: str) -> str:
+    """A name that every file system takes: characters that some do not are "_", and what is cut off
+    of a name, or of a part of it, that is too long or too deep is told by a hash."""
+    parts = re.sub(RESERVED, "_", name).split("/")
     for i, part in enumerate(parts):
         data = part.encode()
         if len(data) > LONGEST:
             kept = data[:LONGEST - 18].decode(errors="ignore")
             parts[i] = f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
     whole = "/".join(parts)
-    if len(data := whole.encode()) > LONGEST_WHOLE:
+    if len(data := whole.encode()) > LONGEST_WHOLE or len(parts) > DEEPEST:
         return f"{hashlib.sha256(data).hexdigest()[:16]}/{parts[-1]}"
     return whole
