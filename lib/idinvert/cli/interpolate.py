@@ -75,9 +75,12 @@ def main(arguments: list[str]) -> None:
 
 
 def shown(model: idinvert.Model, codes: Tensor) -> Iterator[Tensor]:
-    """The images of codes [N, L, D], each [3, r, r] of at most SHOWN_SIZE px."""
+    """The images of codes [N, L, D], each [3, r, r] of at most SHOWN_SIZE px; ValueError: they have
+    values that are not finite."""
     for code in codes:
         image = model.render(code[None]).clamp(-1, 1)
+        if not image.isfinite().all():
+            raise ValueError("codes are so large that an image is not finite: take others.")
         yield F.adaptive_avg_pool2d(image, min(image.shape[-1], SHOWN_SIZE))[0]
 
 
