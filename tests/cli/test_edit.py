@@ -325,3 +325,15 @@ def test_sheets_that_are_too_high_are_told_before_the_work(photo, monkeypatch, c
     assert main(words) == 2
     assert "a sheet of 2 images would be too high: edit at most 1 at" in capsys.readouterr().err
     assert not Path("edited").exists()
+
+
+def test_a_photograph_that_changes_meanwhile_is_not_mixed_with_the_new_one(photo, tmp_path,
+                                                                           monkeypatch, capsys):
+    """Neither does the edit of the old one stand beside the new one, nor is it put into it."""
+    write_image("more/1.png", torch.zeros(3, 8, 8))
+    monkeypatch.setattr("idinvert.cli.edit.step",
+                        lambda *_: write_image("more/1.png", torch.ones(3, 8, 8)) or 1.0)
+    assert main(["edit", "more", "photo.png", "age=1", "--sheet", "sheet.png", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert "left out: 1.png has changed meanwhile: edit" in captured.err.replace("more/", "")
+    assert read_image("sheet.png", 8, crop=False).shape and "edited/photo.png" in captured.out

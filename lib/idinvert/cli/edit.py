@@ -15,6 +15,7 @@ model has.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> None:
     paths, strengths = sorted_words(options.words)
     model, start = options.loaded_here(), time.monotonic()
     model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
-    source = None if are_codes(paths) else options.source(*paths)
+    source = None if are_codes(paths) else steady(options.source(*paths))
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
     if options.paste and options.squeeze:
@@ -155,6 +156,20 @@ def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Stre
     gain = boundary.distance(code + boundary.direction.to(code)) - boundary.distance(code)
     wanted = max if strength == "on" else min
     return max(-LARGEST, min(LARGEST, wanted(0.0, missing) / float(gain)))
+
+
+def steady(source: Source) -> Source:
+    """A source that is read several times: an image that has changed meanwhile is an ImageError."""
+    seen: dict[str, bytes] = {}
+
+    def encoded(name: str) -> bytes:
+        content = source.encoded(name)
+        digest = hashlib.sha256(content).digest()
+        if seen.setdefault(name, digest) != digest:
+            raise ImageError(f"{name} has changed meanwhile: edit it again.")
+        return content
+
+    return replace(source, encoded=encoded)
 
 
 def are_codes(paths: Sequence[Path]) -> bool:
