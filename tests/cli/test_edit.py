@@ -337,3 +337,12 @@ def test_a_photograph_that_changes_meanwhile_is_not_mixed_with_the_new_one(photo
     captured = capsys.readouterr()
     assert "left out: 1.png has changed meanwhile: edit" in captured.err.replace("more/", "")
     assert read_image("sheet.png", 8, crop=False).shape and "edited/photo.png" in captured.out
+
+
+def test_codes_are_known_by_their_content(photo, capsys):
+    main(["invert", "photo.png", *FAST])
+    Path("inverted/codes/photo.npz").rename("zipped.npy")
+    Path("inverted/codes.npy").rename("bare.npz")
+    for name in ("zipped.npy", "bare.npz"):
+        assert main(["edit", name, "age=-2", "--out", f"{name}.png", *HERE]) == 0
+    assert Path("zipped.npy.png").read_bytes() == Path("bare.npz.png").read_bytes()

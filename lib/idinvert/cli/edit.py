@@ -20,8 +20,6 @@ import os
 import sys
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,15 +185,17 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         try:
             check_unpacked(path)
             found = np.load(path, mmap_mode="r", allow_pickle=False)  # no more than there is
-            values = found if path.suffix.lower() == ".npy" else found["code"]
+            alone = isinstance(found, np.ndarray)  # whatever its name says
+            values = found if alone else found["code"]
             if values.dtype.kind not in "fiu" or not values.size:
                 raise ValueError("no numbers")
             values = values.astype(np.float32).reshape(-1, *values.shape[-2:])
-            weights = {} if path.suffix.lower() == ".npy" else {
+            weights = {} if alone else {
                 key.removeprefix(files.TUNED): torch.from_numpy(found[key])
                 for key in found if key.startswith(files.TUNED)}
-        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RuntimeError,
-                zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: of a zip with a password
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile and NumPy raise many types on damaged files
             if getattr(error, "errno", None):  # it cannot be read, which says nothing of it
                 raise
             raise ValueError(f"{path} holds no codes.") from error
