@@ -346,3 +346,13 @@ def test_codes_are_known_by_their_content(photo, capsys):
     for name in ("zipped.npy", "bare.npz"):
         assert main(["edit", name, "age=-2", "--out", f"{name}.png", *HERE]) == 0
     assert Path("zipped.npy.png").read_bytes() == Path("bare.npz.png").read_bytes()
+
+
+def test_folders_of_edits_may_have_a_dot(photo, tmp_path, capsys):
+    write_image("more.png", torch.zeros(3, 8, 8))
+    (tmp_path / "old.png").mkdir()
+    for out in ("v1.2", "old.png"):
+        assert main(["edit", "photo.png", "more.png", "age=1", "--out", out, *FAST]) == 0
+        assert (tmp_path / out / "more.png").exists()
+    assert main(["edit", "photo.png", "more.png", "age=1", "--out", "new.png", *FAST]) == 2
+    assert "--out new.png should be a folder, for there are 2" in capsys.readouterr().err

@@ -35,6 +35,7 @@ from tyro.conf import Positional
 import idinvert
 from idinvert.boundaries import Boundary
 from idinvert.data import ImageError, Source, grid, write_image
+from idinvert.data.formats import suffixes
 from idinvert.data.sources import from_root, text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
@@ -327,7 +328,7 @@ def targets(names: Sequence[str], out: Path | None) -> list[Path]:
     if len(names) == 1:
         return [out or Path("edited.png")]
     folder = out or Path("edited")
-    if folder.suffix:
+    if folder.suffix.lower() in suffixes() and not folder.is_dir():
         raise UsageError(f"--out {folder} should be a folder, for there are {len(names)} images.")
     own = files.file_names(names)
     if len(own) < len(names):
