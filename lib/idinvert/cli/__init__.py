@@ -311,30 +311,33 @@ def remedy(error: OSError) -> str:
     return ""
 
 
-def check_image(path: Path, read: Sequence[Path]) -> None:
+def check_image(*paths: Path, read: Sequence[Path]) -> None:
     """UsageError, before work whose result would be lost, if no image can have a file's name; other
     errors as `check_target`."""
     from idinvert.data.images import ImageError, format_of
 
-    try:
-        format_of(path)
-    except ImageError as error:
-        raise UsageError(str(error)) from None
-    check_target(path, read)
+    for path in paths:
+        try:
+            format_of(path)
+        except ImageError as error:
+            raise UsageError(str(error)) from None
+    check_target(*paths, read=read)
 
 
-def check_target(path: Path, read: Sequence[Path] = ()) -> None:
+def check_target(*paths: Path, read: Sequence[Path] = ()) -> None:
     """UsageError if a file to be written would replace one of those that are read, or another one
     in a folder of those, or what is no file, as a folder or a device; OSError as `check_writable`.
     """
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a file is "
-                         "to be written: name another one.")
-    place, taken = path.resolve(), {other.resolve() for other in read}
-    if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
-        raise UsageError(f"{path} would replace a file that is there: name another one, outside of "
-                         "the folders of the photographs.")
-    check_writable(path.parent)
+    taken = {other.resolve() for other in read}
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a "
+                             "file is to be written: name another one.")
+        place = path.resolve()
+        if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
+            raise UsageError(f"{path} would replace a file that is there: name another one, "
+                             "outside of the folders of the photographs.")
+    check_writable(*{path.parent for path in paths})
 
 
 def check_writable(*folders: Path) -> None:

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     check_pair(options.pair, "diffuse")
     model, start = options.loaded_here(), time.monotonic()
-    check_image(options.out, options.pair)
+    check_image(options.out, read=options.pair)
     model.name_of("encoder")  # is there one?
     if not isinstance(method, InDomain):
         raise UsageError("this is an in-domain inversion of a part: leave out --method.")

@@ -90,8 +90,7 @@ def main(arguments: list[str]) -> None:
     else:
         names, found = source.names, inverted(source, model, method, options)
     places = dict(zip(names, targets(names, options.out)))
-    for path in (*places.values(), *[options.sheet] * bool(options.sheet)):
-        check_image(path, paths)
+    check_image(*places.values(), *[options.sheet] * bool(options.sheet), read=paths)
     if options.sheet and options.sheet.resolve() in {path.resolve() for path in places.values()}:
         raise UsageError(f"{options.sheet} is to hold an edited image: name another --sheet.")
     most = WIDEST // min(model.whole.resolution, SHOWN_SIZE)

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     model, start = options.loaded_here(), time.monotonic()
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
-    (check_image if write is write_strip else check_target)(options.out, options.pair)
+    (check_image if write is write_strip else check_target)(options.out, read=options.pair)
     side = min(model.whole.resolution, SHOWN_SIZE)
     width, most = steps * side, LARGEST_FILM // (3 * side**2)
     if write is not write_strip and steps > most:
