@@ -184,6 +184,18 @@ def test_photographs_are_never_replaced(photo, tmp_path, words, capsys):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
+def test_an_edit_does_not_pass_for_an_inversion(photo, tmp_path, capsys):
+    main(["invert", "photo.png", *FAST])
+    before = Path("inverted/images/photo.png").read_bytes()
+    edit = ["edit", "inverted/codes/photo.npz", "age=1", *HERE, "--out"]
+    for out in ("inverted/images/photo.png", "inverted/comparison.png"):
+        assert main([*edit, out]) == 2
+        assert f"{out} would replace a file that is there" in capsys.readouterr().err
+    assert Path("inverted/images/photo.png").read_bytes() == before
+    for _ in range(2):  # among the results, and over an earlier edit
+        assert main([*edit, "inverted/older.png"]) == 0
+
+
 def test_results_do_not_go_among_the_photographs(photo, tmp_path, capsys):
     assert main(["invert", str(tmp_path), "--out", ".", *FAST]) == 2
     assert "holds the photographs: name another folder" in capsys.readouterr().err

@@ -326,18 +326,28 @@ def check_image(*paths: Path, read: Sequence[Path]) -> None:
 
 def check_target(*paths: Path, read: Sequence[Path] = ()) -> None:
     """UsageError if a file to be written would replace one of those that are read, or another one
-    in a folder of those, or what is no file, as a folder or a device; OSError as `check_writable`.
-    """
+    in a folder of those, or of results of an inversion, or what is no file, as a folder or a
+    device; OSError as `check_writable`."""
     taken = {other.resolve() for other in read}
     for path in paths:
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a "
                              "file is to be written: name another one.")
         place = path.resolve()
-        if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
+        if place in taken or place.exists() and (
+                is_result(place) or not taken.isdisjoint(place.parents)):
             raise UsageError(f"{path} would replace a file that is there: name another one, "
-                             "outside of the folders of the photographs.")
+                             "outside of the folders of photographs and of results.")
     check_writable(*{path.parent for path in paths})
+
+
+def is_result(place: Path) -> bool:
+    """Whether a file is one that `idinvert invert` made, or makes, in a folder of its results."""
+    from idinvert.data.sources import holds_results
+    from idinvert.inversion.results import PLACES
+
+    return any(place.is_relative_to(folder / own) for folder in place.parents
+               if holds_results(folder) for own in (*PLACES, "settings.json"))
 
 
 def check_writable(*folders: Path) -> None:
