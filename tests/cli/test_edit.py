@@ -376,3 +376,15 @@ def test_places_of_many_photographs_are_looked_up_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "resolve", lambda path: seen.append(path) or resolve(path))
     check_image(*(tmp_path / "out" / path.name for path in paths), read=paths)
     assert len(seen) == 40
+
+
+def test_results_do_not_go_beside_photographs(photo, tmp_path, capsys):
+    """The folder would be left out from then on, and its photographs with it."""
+    write_image("album/2.png", torch.zeros(3, 8, 8))
+    for words in (["photo.png", "--out", "."], ["photo.png", "--out", "album"]):
+        assert main(["invert", *words, *FAST]) == 2
+        assert "holds the photographs: name another folder" in capsys.readouterr().err
+    assert not Path("settings.json").exists() and not Path("album/settings.json").exists()
+    for _ in range(2):
+        assert main(["invert", "photo.png", "--out", "inverted", *FAST]) == 0
+        write_image("inverted/older.png", torch.zeros(3, 8, 8))  # by the second time

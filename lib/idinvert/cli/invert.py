@@ -34,7 +34,8 @@ from tyro.conf import Positional
 import idinvert
 from idinvert import devices, processes
 from idinvert.data import ImageError, Source, grid, open_source, read_image, write_image
-from idinvert.data.sources import holds_results
+from idinvert.data.formats import suffixes
+from idinvert.data.sources import holds_results, text
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
 from idinvert.inversion.results import PLACES
@@ -115,7 +116,8 @@ def main(arguments: list[str]) -> int:
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
-    if any(takes_place(path.resolve(), options.out) for path in options.paths):
+    if is_album(options.out) or any(takes_place(path.resolve(), options.out)
+                                    for path in options.paths if not holds_results(path)):
         raise UsageError(f"{options.out} holds the photographs: name another folder for --out.")
     check_writable(options.out)
     share, start = processes.share(), time.monotonic()
@@ -143,6 +145,14 @@ def takes_place(path: Path, out: Path) -> bool:
     """Whether results in the folder `out` would go among the images of a path, or over it."""
     return path == out.resolve() or any(
         path.is_relative_to((out / place).resolve()) for place in PLACES)
+
+
+def is_album(folder: Path) -> bool:
+    """Whether a folder has photographs beside one another, and no results: with results among them,
+    commands would leave it out."""
+    return folder.is_dir() and not holds_results(folder) and any(
+        path.suffix.lower() in suffixes() and path.name not in PLACES and path.is_file()
+        for path in folder.iterdir())
 
 
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str
