@@ -388,3 +388,17 @@ def test_results_do_not_go_beside_photographs(photo, tmp_path, capsys):
     for _ in range(2):
         assert main(["invert", "photo.png", "--out", "inverted", *FAST]) == 0
         write_image("inverted/older.png", torch.zeros(3, 8, 8))  # by the second time
+
+
+def test_results_among_the_words_of_a_shell_are_left_out(photo, tmp_path, capsys):
+    """`idinvert invert *` goes on when it is called again, and finds its own folder there."""
+    for count in (1, 2):
+        write_image(f"{count}.png", torch.zeros(3, 8, 8))
+        words = sorted(path.name for path in tmp_path.glob("*.png"))
+        words += ["inverted"] * Path("inverted").exists()
+        assert main(["invert", *words, *FAST]) == 0
+        captured = capsys.readouterr()
+        assert captured.out.startswith(f"{count + 1} ok")
+    assert "left out: inverted/ (results)." in captured.err
+    assert main(["edit", *words, "age=1", *FAST]) == 0
+    assert "left out: inverted/ (results)." in capsys.readouterr().err

@@ -83,14 +83,19 @@ class Common:
         return self.loaded(devices.pick(self.device))
 
     def source(self, *paths: Path) -> Source:
-        """The images of paths; of a model of photographs, their faces. UsageError: a path holds
+        """The images of paths; of a model of photographs, their faces. Results of inversions, which
+        a shell names where somebody writes *, are left out. UsageError: the paths hold nothing but
         results, among which there are images of several kinds, --face chooses among none, or
         --squeeze has nothing to squeeze."""
-        for path in paths:
-            if holds_results(path):
-                raise UsageError(f"{path} holds results of an inversion: name images, as those in "
-                                 f"{path / 'images'}; `idinvert edit` takes {path / 'codes.npy'}.")
-        found = faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
+        results = [path for path in paths if holds_results(path)]
+        if results == [*paths]:
+            raise UsageError(f"{paths[0]} holds results of an inversion: name images, as those in "
+                             f"{paths[0] / 'images'}; `idinvert edit` takes "
+                             f"{paths[0] / 'codes.npy'}.")
+        opened = open_source(*(path for path in paths if path not in results))
+        others = [*opened.others, *(text(f"{path}/ (results)") for path in results)]
+        found = faces_of(replace(opened, others=others), self.model, face=self.face,
+                         align=self.align)
         if self.face > 1 and not (self.align and isinstance(found, Photographs)):
             why = f"{self.model} takes whole images" if self.align else "--no-align searches none"
             raise UsageError(f"--face {self.face} chooses among faces that are found, but {why}.")
