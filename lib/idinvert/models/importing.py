@@ -41,11 +41,13 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
                           "--attribute out.")
     targets = {role: companion_name(name, role) for role in networks}
     saved = list(targets.values())
+    for target in saved:
+        cards.check_name(target)
+    sha256 = cards.file_sha256(file.path)
     with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
+        if not replace:
+            check_free(list(targets.values()), sha256)
         for role, target in targets.items():
-            cards.check_name(target)
-            if not replace and cards.exists(target):
-                raise ModelsError(f"A model {target} exists: take another name, or --replace.")
             if role in ("encoder", "conventional"):
                 check_fits(target, networks[role], name)
         with watched(name):
@@ -53,10 +55,20 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
                 generator = {} if role == "generator" else {"generator": name}
                 store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
                            **generator, imported=file.path.name, format=importer.title,
-                           imported_sha256=cards.file_sha256(file.path))
+                           imported_sha256=sha256)
         if normals is not None:
             saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
+
+
+def check_free(targets: Sequence[str], sha256: str) -> None:
+    """ModelsError if there is a model of one of these names, unless it is a part of what an import
+    of the file with this hash has saved before it was stopped."""
+    there = [target for target in targets if cards.exists(target)]
+    begun = 0 < len(there) < len(targets) and all(
+        cards.card(target).get("imported_sha256") == sha256 for target in there)
+    if there and not begun:
+        raise ModelsError(f"A model {there[0]} exists: take another name, or --replace.")
 
 
 @contextmanager

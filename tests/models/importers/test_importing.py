@@ -1,5 +1,6 @@
 """Files of other projects become models of the registry: `idinvert import`."""
 
+import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,26 @@ def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
     torch.save(content, checkpoint)
     assert main(["import", str(checkpoint), "own", "--replace"]) == 0
     assert "made for the one before, own-boundaries." in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_where_an_import_was_stopped(checkpoint, monkeypatch, capsys):
+    """As the message of a full disk says; the generator is saved, its discriminator is not."""
+    def save(name, *arguments, real=models.store.save, **options):
+        if name.endswith("-d"):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        return real(name, *arguments, **options)
+
+    with monkeypatch.context() as full:
+        full.setattr(models.store, "save", save)
+        assert main(["import", str(checkpoint), "own"]) == 1
+    assert "the same command continues" in capsys.readouterr().err and models.names() == ["own"]
+    content = checkpoint.read_bytes()
+    torch.save({"g_ema": generator(), "d": discriminator()}, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 1  # of another file
+    assert "A model own exists" in capsys.readouterr().err
+    checkpoint.write_bytes(content)
+    assert main(["import", str(checkpoint), "own"]) == 0 and models.names() == ["own", "own-d"]
+    assert main(["import", str(checkpoint), "own"]) == 1
 
 
 def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
