@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from idinvert.files import locked, present
+from idinvert.files import locked, present, stamp
 
 from . import cards, store
 from .cards import ModelsError
@@ -35,6 +35,10 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     file = File(Path(path))
     importer = importer_of(file)
     networks = contents(importer, file)
+    sha256 = cards.file_sha256(file.path)
+    if stamp(file.path) != file.stamp:
+        raise ModelsError(f"{file.path} has changed while it was read: import it again when it is "
+                          "whole.")
     normals = networks.pop("boundaries", None)
     if attribute is not None and normals is None:
         raise ModelsError(f"{file.path} holds no boundary, which alone has an attribute: leave "
@@ -43,7 +47,6 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     saved = list(targets.values())
     for target in saved:
         cards.check_name(target)
-    sha256 = cards.file_sha256(file.path)
     with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
         if not replace:
             check_free(list(targets.values()), sha256)

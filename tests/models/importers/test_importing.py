@@ -91,6 +91,19 @@ def test_the_same_command_goes_on_where_an_import_was_stopped(checkpoint, monkey
     assert main(["import", str(checkpoint), "own"]) == 1
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_imported(checkpoint, monkeypatch, capsys):
+    """Its SHA-256 in the card would be that of another content."""
+    def read(*arguments, real=importing.contents):
+        found = real(*arguments)
+        torch.save({"g_ema": generator()}, checkpoint)
+        return found
+
+    monkeypatch.setattr(importing, "contents", read)
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "network.pt has changed while it was read" in capsys.readouterr().err
+    assert not models.names()
+
+
 def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
     """Though both have read their file before one of them saves."""
     read, save, both = importing.contents, models.store.save, threading.Barrier(2, timeout=60)
