@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -77,15 +77,32 @@ def check_free(targets: Sequence[str], sha256: str) -> None:
 @contextmanager
 def watched(name: str) -> Iterator[None]:
     """Warn if the generator `name` has other weights after the block than before, and there is
-    what was made for its codes as they were: encoders and boundaries."""
-    before = None if cards.fetched(name) else cards.digest(name)
+    what was made for it as it was, such as encoders and boundaries for its codes."""
+    before = weights(name)
+    made = made_for(name) if before else {}
     yield
-    if before not in (None, cards.digest(name)):
-        others = [other for role in ("encoder", "conventional", "boundaries")
-                  for other in cards.companions(name, role).values()]
+    if before not in (None, weights(name)):
+        now = made_for(name)
+        others = [other for other, unchanged in made.items() if now.get(other) == unchanged]
         if others:
             warnings.warn(f"{name} is another generator now: train, fit or import again what was "
                           f"made for the one before, {', '.join(others)}.", stacklevel=2)
+
+
+def weights(name: str) -> str | None:
+    """SHA-256 of the weights of a model; None if there is none but one to be fetched, or one whose
+    card is damaged."""
+    with suppress(ModelsError):
+        return None if cards.fetched(name) else cards.digest(name)
+    return None
+
+
+def made_for(name: str) -> dict[str, tuple]:
+    """The stamps of the files of a generator's own companions, by name."""
+    found = [other for role in ROLES if role != "generator"
+             for other in cards.companions(name, role).values()
+             if role != "classifier" or "generator" in cards.card(other)]  # not its domain's
+    return {other: stamp(path) for other in found if (path := cards.weights_path(other))}
 
 
 def importer_of(file: File) -> Importer:

@@ -69,6 +69,11 @@ def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
     torch.save(content, checkpoint)
     assert main(["import", str(checkpoint), "own", "--replace"]) == 0
     assert "made for the one before, own-boundaries." in capsys.readouterr().err
+    del content["d"]
+    content["g_ema"]["input.input"] += 1
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own", "--replace"]) == 0
+    assert "made for the one before, own-d, own-boundaries." in capsys.readouterr().err
 
 
 def test_the_same_command_goes_on_where_an_import_was_stopped(checkpoint, monkeypatch, capsys):
