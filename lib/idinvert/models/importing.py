@@ -8,7 +8,7 @@ formats are in `importers`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from . import cards, store
 from .cards import ModelsError
 from .importers import File, Importer, Normals, formats, importers, strangers
 from .roles import ROLES, companion_name
+
+ENCODERS = ("encoder", "conventional")
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -50,9 +52,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
         if not replace:
             check_free(list(targets.values()), sha256)
-        for role, target in targets.items():
-            if role in ("encoder", "conventional"):
-                check_fits(target, networks[role], name)
+        check_fits(networks, name)
         with watched(name):
             for role, target in targets.items():
                 generator = {} if role == "generator" else {"generator": name}
@@ -157,17 +157,28 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
             import_file(present(path, "published weights"), name)
 
 
-def check_fits(target: str, network: nn.Module, name: str) -> None:
-    """ModelsError if an encoder does not fit the generator `name`, or that is none, where it is
-    there."""
-    if not cards.exists(name):
-        return
-    generator = store.check_generator(name, store.load(name))
-    own, theirs = ((size, n.num_layers, n.w_dim) for n, size in (
-        (network, network.resolution),
-        (generator, cards.advice(name).get("resolution", generator.resolution))))
-    if own != theirs:
-        raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
+def check_fits(networks: Mapping[str, nn.Module], name: str) -> None:
+    """ModelsError if an encoder does not fit the generator `name`, of which one or both are among
+    the networks, and the other one is there; an encoder of a generator that is replaced need not.
+    """
+    generator, size = networks.get("generator"), None
+    encoders = {companion_name(name, role): networks[role] for role in ENCODERS
+                if role in networks}
+    if generator is None:
+        if not encoders or not cards.exists(name):
+            return
+        generator = store.check_generator(name, store.load(name))
+        size = cards.advice(name).get("resolution")
+    elif weights(name) is None and not cards.fetched(name):
+        for other in (x for role in ENCODERS for x in cards.companions(name, role).values()):
+            with suppress(ModelsError):  # damaged
+                encoders.setdefault(other, store.load(other))
+    theirs = size or generator.resolution, generator.num_layers, generator.w_dim
+    for target, network in encoders.items():
+        own = network.resolution, network.num_layers, network.w_dim
+        if own != theirs:
+            raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has "
+                              f"{theirs}: take another name.")
 
 
 def check_attribute(name: str) -> None:

@@ -109,6 +109,19 @@ def test_a_file_that_changes_while_it_is_read_is_not_imported(checkpoint, monkey
     assert not models.names()
 
 
+def test_a_generator_fits_the_encoder_that_came_before_it(tmp_path, checkpoint, capsys):
+    for name, prefix in (("encoder", "E."), ("generator_layerwise", "G.")):
+        torch.save(state(name, prefix), tmp_path / f"{name}.pth")
+    main(["import", str(tmp_path / "encoder.pth"), "face"])
+    assert main(["import", str(checkpoint), "face"]) == 1
+    assert "face-base is for (px, layers, dimensions) (128, 12, 32), face has (16, 6, 6): take" in (
+        capsys.readouterr().err)
+    assert models.names() == ["face-base"]
+    assert main(["import", str(tmp_path / "generator_layerwise.pth"), "face"]) == 0
+    assert main(["import", str(checkpoint), "face", "--replace"]) == 0
+    assert "made for the one before, face-base." in capsys.readouterr().err
+
+
 def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
     """Though both have read their file before one of them saves."""
     read, save, both = importing.contents, models.store.save, threading.Barrier(2, timeout=60)
