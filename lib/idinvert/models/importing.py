@@ -7,6 +7,7 @@ formats are in `importers`.
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -193,6 +194,7 @@ def check_attribute(name: str) -> None:
 
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
+    attribute = unicodedata.normalize("NFC", attribute)  # macOS takes names of files apart
     check_attribute(attribute)
     cards.card(name)  # names the nearest models if there is no such generator
     known = store.load_boundaries(name) if cards.companions(name, "boundaries") else {}

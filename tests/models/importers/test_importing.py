@@ -158,6 +158,9 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
     assert list(known) == ["age", "old"] and known["old"].layers == (0, 2)
     assert main(["import", str(path), "own-d"]) == 1
     assert "own-d is no generator, for it has no" in capsys.readouterr().err
+    path = path.rename(tmp_path / "a\u0308lter.npy")  # as macOS writes it
+    assert main(["import", str(path), "own"]) == 0
+    assert "\u00e4lter" in models.load_boundaries("own")
 
 
 @pytest.mark.parametrize("content, message", [
