@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from idinvert.devices import is_out_of_memory
 from idinvert.files import locked, present, stamp
 
 from . import cards, store
@@ -137,6 +138,8 @@ def contents(importer: Importer, file: File) -> dict[str, nn.Module | Normals]:
     except (MemoryError, FileNotFoundError):
         raise
     except Exception as error:  # importers, plug-ins too, meet anything
+        if is_out_of_memory(error):
+            raise
         text = " ".join(str(error).split())
         if isinstance(error, ValueError) and text.endswith("."):
             raise

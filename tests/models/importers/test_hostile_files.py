@@ -174,6 +174,23 @@ def test_small_files_that_ask_for_much(tmp_path, registry, changes, message):
         importing.import_file(path, "new")
 
 
+def test_files_for_which_memory_is_short_are_not_damaged(tmp_path, registry, monkeypatch,
+                                                         write):  # noqa: F811
+    def short(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    torch.save({"g_ema": test_rosinality.generator()}, tmp_path / "network.pt")
+    pickled = write(G_ema=test_nvidia.generator())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", short)
+        for path in (tmp_path / "network.pt", pickled):
+            with pytest.raises(ValueError, match="it asks for more memory than there is"):
+                importing.import_file(path, "new")
+    monkeypatch.setattr("idinvert.models.importers.states.convert", short)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        importing.import_file(tmp_path / "network.pt", "new")
+
+
 def test_half_precision_is_read(tmp_path, registry):
     state = {key: value.half() for key, value in test_rosinality.generator().items()}
     torch.save({"g_ema": state, "latent_avg": torch.zeros(6).half()}, tmp_path / "network.pt")

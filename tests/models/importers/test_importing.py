@@ -168,7 +168,8 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
     (b"something else", "is of no known format"),
     (b"", "is empty"),
     (b"\x80\x04}.", "holds no network G_ema"),
-    (b"PK\x03\x04", "is not a PyTorch file"),
+    (b"PK\x03\x04", "is not a PyTorch file of plain tensors: it is no whole pickle, as where a "
+                      "download broke off: fetch it again."),
     (b"\x93NUMPY\x01\x00", "is no NumPy file"),
 ])  # fmt: skip
 def test_other_files_are_refused_in_one_sentence(
