@@ -226,6 +226,16 @@ def test_weights_that_no_network_computes_with_are_refused(checkpoint, part, cha
     assert message in capsys.readouterr().err and not models.names()
 
 
+def test_a_network_in_few_bits_is_refused_as_such(checkpoint, capsys):
+    """Not for its filters, whose numbers are zero in these."""
+    content = torch.load(checkpoint)
+    content["g_ema"] = {key: value.to(torch.int8) for key, value in content["g_ema"].items()}
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "numbers of the type int8, not floats: import the network as it was before" in (
+        capsys.readouterr().err)
+
+
 def test_a_discriminator_that_has_diverged_is_left_out(checkpoint, capsys):
     content = torch.load(checkpoint)
     content["d"]["final_linear.1.bias"] *= torch.inf
