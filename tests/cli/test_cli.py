@@ -260,6 +260,12 @@ def test_the_list_of_models_shows_files_of_any_name_and_content(own_registry, tm
     assert names == sorted(names) == ["bare", "ffhq", "list", "own", "own-base", "red", "two"]
 
 
+def test_a_model_is_shown_by_the_name_of_its_file(own_registry, tmp_path, capsys):
+    (tmp_path / "weights" / "own.json").rename(tmp_path / "weights" / "new.json")
+    assert main(["models", "new"]) == 0
+    assert capsys.readouterr().out.startswith("name: new\n")
+
+
 def test_what_no_image_can_be_called_is_told_before_the_work(own_registry, capsys):
     assert main(["mix", "a.png", "b.png", "--model", "own", "--out", "mixed.doc"]) == 2
     assert "mixed.doc has no suffix of an image format" in capsys.readouterr().err
