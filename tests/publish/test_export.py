@@ -23,7 +23,7 @@ from idinvert.nn import encoder, mobilestylegan, stylegan, stylegan2
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from idinvert.publish import compact, export, preview  # noqa: E402 (they import these packages)
+from idinvert.publish import compact, export, live, preview  # noqa: E402 (they import these packages)
 
 # Each with the size of its images; those of 16 px are inverted at 8 px
 FAMILIES = {"stylegan": (stylegan, 8), "stylegan2": (stylegan2, 8),
@@ -300,6 +300,18 @@ def test_a_folder_never_describes_networks_of_two_models(own_registry, tmp_path,
     assert [path.name for path in folder.glob("*.onnx")] == ["mapping.onnx"]
     assert json.loads((folder / "model.json").read_text()).keys() == {"networks"}
     assert export.told(folder) == {"encoder", "mapping"}
+
+
+def test_a_page_is_not_made_of_an_export_that_was_stopped(own_registry, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(live, "cache_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(export, "export", lambda _, folder, *__: made.append(folder))
+    folder = live.exported_files(Model("own", "cpu"), export.networks)
+    folder.mkdir(parents=True)
+    for described in ({"networks": {"generator": None}}, {"networks": {}, "resolution": 8}):
+        (folder / "model.json").write_text(json.dumps(described))
+        live.exported_files(Model("own", "cpu"), export.networks)
+    assert made == [folder, folder]
 
 
 def test_the_folder_may_have_any_name(own_registry, tmp_path, capsys):
