@@ -53,7 +53,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
         cards.check_name(target)
     with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
         if not replace:
-            check_free(list(targets.values()), sha256)
+            check_free(targets, sha256)
         check_fits(networks, name)
         with watched(name):
             for role, target in targets.items():
@@ -66,14 +66,15 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     return saved
 
 
-def check_free(targets: Sequence[str], sha256: str) -> None:
-    """ModelsError if there is a model of one of these names, unless it is a part of what an import
-    of the file with this hash has saved before it was stopped."""
-    there = [target for target in targets if cards.exists(target)]
-    begun = 0 < len(there) < len(targets) and all(
-        cards.card(target).get("imported_sha256") == sha256 for target in there)
+def check_free(targets: Mapping[str, str], sha256: str) -> None:
+    """ModelsError if there is a model of one of these names, by role, unless it is a part of what
+    an import of the file with this hash has saved before it was stopped."""
+    there = {role: target for role, target in targets.items() if cards.exists(target)}
+    begun = len(there) < len(targets) and all(
+        cards.card(target).items() >= {"role": role, "imported_sha256": sha256}.items()
+        for role, target in there.items())
     if there and not begun:
-        raise ModelsError(f"A model {there[0]} exists: take another name, or --replace.")
+        raise ModelsError(f"A model {min(there.values())} exists: take another name, or --replace.")
 
 
 @contextmanager
