@@ -97,6 +97,30 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
     assert boundary.layers == (1, 2) and boundary.space == "layer"
 
 
+def test_attributes_that_few_images_have_stop_no_others(folder, capsys):
+    table = pd.read_csv(folder / "labels.csv")
+    table["rare"], table["unknown"] = [1, 1, *[0] * 38], np.nan
+    table.to_csv(folder / "labels.csv", index=False)
+    assert main(command(folder)) == 0
+    captured = capsys.readouterr()
+    assert "left out: Attribute 'rare' has 2 positive and 38 negative images" in captured.err
+    assert "left out: Attribute 'unknown' has 0 positive and 0 negative images" in captured.err
+    assert captured.out.startswith("bright") and list(models.load_boundaries("own")) == ["bright"]
+
+
+@pytest.mark.parametrize("labels, options, message", [
+    ([1] * 40, [], "Attribute 'old' has 40 positive and 0 negative images"),
+    ([0, 1] * 20, ["--layers", "1", "1"], "--layers: layers are [1, 1], but each should be named"),
+    ([0, 1] * 20, ["--layers", "4"], "--layers: layers are [4], but should be within 0 to 3"),
+])
+def test_no_image_is_encoded_in_vain(folder, monkeypatch, labels, options, message, capsys):
+    monkeypatch.delattr(labelled, "encoded_codes")
+    rows = [f"{i}.png,{label}" for i, label in enumerate(labels)]
+    (folder / "labels.csv").write_text("\n".join(["image,old", *rows]))
+    assert main([*command(folder), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text, message", [
     ("", "no readable CSV file"),
     ("name,old\n1.png,0\n", "needs a column 'image'"),
