@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert import models
-from idinvert.boundaries import labelled
+from idinvert.boundaries import Boundary, labelled
 from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.nn import pooled
@@ -95,6 +95,20 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
     assert main([*command(folder, space="layer"), "--replace", "--layers", "1", "2"]) == 0
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.layers == (1, 2) and boundary.space == "layer"
+
+
+def test_a_boundary_that_came_meanwhile_is_not_overwritten(folder, monkeypatch, capsys):
+    """As of another command, while the first one encoded images."""
+    fit, other = labelled.fit_labels, Boundary("bright", torch.eye(4), 0.0, (0,))
+
+    def slowly(*arguments):
+        models.save_boundaries("own", [other], add=True)
+        return fit(*arguments)
+
+    monkeypatch.setattr(labelled, "fit_labels", slowly)
+    assert main(command(folder)) == 1
+    assert "own has a boundary 'bright': name the column" in capsys.readouterr().err
+    assert torch.equal(models.load_boundaries("own")["bright"].normal, other.normal)
 
 
 def test_attributes_that_few_images_have_stop_no_others(folder, capsys):

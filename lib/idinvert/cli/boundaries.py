@@ -100,7 +100,7 @@ def fit_labels(options: Command) -> list[Boundary]:
     codes, labels = codes_of(options, labels)
     fitted = labelled.fit_labels(codes, enough(labels), options.space, options.layers or None,
                                  options.seed)
-    models.save_boundaries(options.model, fitted, add=True)
+    save(options, fitted)
     return fitted
 
 
@@ -109,9 +109,16 @@ def fit_unsupervised(options: Command) -> list[Boundary]:
     generator = models.check_generator(options.model, models.load(options.model))
     layers = options.layers or range(len(generator.layers))
     fitted = sefa.fit(generator, layers, options.unsupervised)
-    check_names(options, [boundary.name for boundary in fitted])
-    models.save_boundaries(options.model, fitted, add=True)
+    save(options, fitted)
     return fitted
+
+
+def save(options: Command, fitted: list[Boundary]) -> None:
+    """Add boundaries to those of the model; errors as `check_names`, for another command may have
+    added some meanwhile."""
+    with importing.adding():
+        check_names(options, [boundary.name for boundary in fitted])
+        models.save_boundaries(options.model, fitted, add=True)
 
 
 def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.DataFrame]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     saved = list(targets.values())
     for target in saved:
         cards.check_name(target)
-    with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
+    with adding():
         if not replace:
             check_free(targets, sha256)
         check_fits(networks, name)
@@ -75,6 +75,12 @@ def check_free(targets: Mapping[str, str], sha256: str) -> None:
         for role, target in there.items())
     if there and not begun:
         raise ModelsError(f"A model {min(there.values())} exists: take another name, or --replace.")
+
+
+def adding() -> AbstractContextManager[None]:
+    """Hold a lock while what the registry lacks is added to it: another command that does waits
+    until it sees what this one has added."""
+    return locked(cards.folder() / ".importing")
 
 
 @contextmanager
