@@ -157,6 +157,20 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     assert error.startswith("idinvert boundaries: error: ") and message in error
 
 
+def test_codes_that_are_damaged_are_named(folder, tmp_path, capsys):
+    """One of many: the folder as a whole is sound."""
+    (tmp_path / "out" / "codes").mkdir(parents=True)
+    names = [str(i) for i in range(40)]
+    pd.DataFrame({"image": [f"{name}.png" for name in names], "file": names, "state": "ok"}).to_csv(
+        tmp_path / "out" / "losses.csv", index=False)
+    for name in names:
+        np.savez(tmp_path / "out" / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
+    (tmp_path / "out" / "codes" / "3.npz").write_bytes(b"PK")
+    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
+    assert ("3.npz is damaged: `idinvert invert` into that folder makes it again"
+            in capsys.readouterr().err)
+
+
 def test_codes_are_of_the_images_of_their_rows(tmp_path):
     """Files that were renamed, or copied from the results of other images of the same names."""
     (tmp_path / "codes").mkdir()
