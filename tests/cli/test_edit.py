@@ -105,6 +105,16 @@ def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
     assert "other-base was trained for the codes of other, of which own" in capsys.readouterr().err
 
 
+def test_words_and_steps_at_the_ends_of_their_range(photo, capsys):
+    """A name that is too long for a file; a boundary that hardly moves what it measures."""
+    name, normal = "x" * 300, torch.zeros(4, 4)
+    normal[0, 0], normal[1, 1] = 1.0, 1e-6
+    models.save_boundaries("own", [Boundary(name, normal, 0.0, (1,))])
+    np.save("code.npy", np.full((4, 4), -1000.0))
+    for strength in ("1", "on"):
+        assert main(["edit", "code.npy", f"{name}={strength}", *HERE]) == 0, capsys.readouterr().err
+
+
 def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     write_image("more/2.png", torch.zeros(3, 8, 8))
     (tmp_path / "more" / "broken.png").write_bytes(b"none")

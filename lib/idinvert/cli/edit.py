@@ -125,7 +125,7 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]
     paths, strengths = [], {}
     for word in words:
         name, is_edit, value = word.rpartition("=")
-        if not is_edit or Path(word).exists():
+        if not is_edit or os.path.exists(word):  # Path.exists raises where a word is too long
             paths.append(Path(word))
             continue
         try:
@@ -151,7 +151,8 @@ def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Stre
         return float(strength)
     samples = boundary.distance(model.sample(SAMPLES))
     missing = float(samples.quantile(SWITCH[strength]) - boundary.distance(code))
-    gain = boundary.distance(code + boundary.direction.to(code)) - boundary.distance(code)
+    # By how much a step of 1 moves the distance: not as a difference of distances, which may be 0
+    gain = boundary.direction.double().square().sum() / boundary.normal.double().norm()
     wanted = max if strength == "on" else min
     return max(-LARGEST, min(LARGEST, wanted(0.0, missing) / float(gain)))
 
