@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from idinvert import data, models
-from idinvert.boundaries import svm
+from idinvert.boundaries import Boundary, svm
 from idinvert.cli import main
 from idinvert.cli import train as train_command
 from idinvert.models import pretrained
@@ -449,7 +449,11 @@ def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys)
     monkeypatch.setattr(svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
     assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
     assert all(models.exists(name) for name in tiny)
+    own = Boundary("own", torch.ones(6, 4), 0.0, (0,))
+    models.save_boundaries("face-stylegan", [own], add=True)
+    before = models.load_boundaries("face-stylegan")
     assert main(["train", "face-stylegan-boundaries", "--device", "cpu"]) == 0  # fitted anew
+    assert list(models.load_boundaries("face-stylegan")) == list(before)  # somebody else's stay
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():
         if entry.kind in ("domain_guided", "conventional", "e4e"):
