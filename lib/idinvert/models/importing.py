@@ -54,7 +54,8 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     with adding():
         if not replace:
             check_free(targets, sha256)
-        check_fits(networks, name)
+        encoders = {targets[role]: networks[role] for role in ENCODERS if role in networks}
+        check_fits(encoders, name, networks.get("generator"))
         with watched(name):
             for role, target in targets.items():
                 generator = {} if role == "generator" else {"generator": name}
@@ -168,13 +169,12 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
             import_file(present(path, "published weights"), name)
 
 
-def check_fits(networks: Mapping[str, nn.Module], name: str) -> None:
-    """ModelsError if an encoder does not fit the generator `name`, of which one or both are among
-    the networks, and the other one is there; an encoder of a generator that is replaced need not.
-    """
-    generator, size = networks.get("generator"), None
-    encoders = {companion_name(name, role): networks[role] for role in ENCODERS
-                if role in networks}
+def check_fits(encoders: Mapping[str, nn.Module], name: str, generator: nn.Module | None = None
+               ) -> None:
+    """ModelsError if an encoder, by its name, does not fit a generator: the one that is to be saved
+    as `name`, else the one that is there, if any. Nor may a new generator, unless it replaces one,
+    be of another size than its encoders that came before it."""
+    encoders, size = dict(encoders), None
     if generator is None:
         if not encoders or not cards.exists(name):
             return
