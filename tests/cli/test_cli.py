@@ -236,6 +236,14 @@ def test_a_link_to_nothing_is_told(own_registry, words, tmp_path, monkeypatch, c
     assert "gone is a link to nothing, where a folder is to be: rem" in capsys.readouterr().err
 
 
+def test_the_home_folder_is_that_of_the_user(monkeypatch, tmp_path):
+    """Where an option and its value are one word, no shell puts it in the place of ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.at_home("--out=~/a") == f"--out={tmp_path}/a"
+    for word in ("--out=a~", "age=~", "~", "--paste", "--out=./~", "~/a=b"):
+        assert cli.at_home(word) == word
+
+
 def test_the_place_of_logs_is_tried_before_a_training(tmp_path, monkeypatch, capsys):
     """They lie beside the registry, in a folder that may be another's."""
     (tmp_path / "logs").touch()  # below a file nobody can write

@@ -50,7 +50,7 @@ class UsageError(ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    arguments = [word for word in argv if word != "--traceback"]
+    arguments = [at_home(word) for word in argv if word != "--traceback"]
     name = next(iter(arguments), "")
     prepare_output()
     with warnings.catch_warnings():
@@ -71,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             again = shlex.join(["idinvert", "--traceback", *arguments])
             print(f"{command}: error: {shown(explained(error, name, again))}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1
+
+
+def at_home(word: str) -> str:
+    """A word of the command line, with the home folder for the ~ of --out=~/results, which shells
+    leave as it is: results went into a folder called ~."""
+    option, equals, value = word.partition("=")
+    return f"{option}={os.path.expanduser(value)}" if option.startswith("--") and equals else word
 
 
 def prepare_output() -> None:
