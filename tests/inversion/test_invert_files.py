@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 import unicodedata
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,9 @@ def test_results_without_their_settings_take_no_others(own_registry, images, tmp
     assert main(command(images, out, iterations=4)) == 1
     assert "settings.json, which says what results were made with" in capsys.readouterr().err
     assert everything(out) == before
+    main(command(images / "0.png", tmp_path / "one"))
+    shutil.copy(tmp_path / "one" / "settings.json", out)  # as the sentence goes on
+    assert main(command(images, out)) == 0 and everything(out)[Path("codes.npy")]
 
 
 def test_no_vgg_is_needed_without_its_term(own_registry, images, tmp_path, monkeypatch):

@@ -89,7 +89,8 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     notes, path = loaded_notes(job), job.out / "settings.json"
     if (found := first_result(job.out)) and not path.exists():
         raise ValueError(f"{found} is there without {path}, which says what results were made "
-                         "with: take another folder.")
+                         "with: take another folder, or copy that file from one that the same "
+                         "command has made.")
     check_notes(path, notes, {"crop": "--squeeze"})
     results = Results(job.out, job.source.names)
     for damaged in results.damaged:
