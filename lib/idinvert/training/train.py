@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from idinvert import models, processes
+from idinvert import devices, models, processes
 from idinvert.files import locked
 from idinvert.models import importing
 from idinvert.processes import ALONE, Share
-from idinvert.settings import NotNegative, Positive, Seed, checked, resolved
+from idinvert.settings import LARGEST, NotNegative, Positive, Seed, checked, resolved
 
 from . import loop, runs
 from .boundaries import BoundariesEntry
@@ -140,9 +140,20 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
         return 0, 0.0
     if not models.exists(entry.name):
         return 0, 0.0
-    entry.adopt(task)
     card = models.card(entry.name)
-    task.continue_schedule(card.get("recipe", {}).get("schedule_kimg"))
+    try:
+        entry.adopt(task)
+    except (KeyError, RuntimeError, ValueError) as error:
+        if isinstance(error, models.ModelsError) or devices.is_out_of_memory(error):
+            raise
+        raise ValueError(f"There is a model {entry.name!r} already, which this training does not "
+                         f"go on from, being a {card['architecture']} with other settings: take "
+                         "another name.") from error
+    schedule = card.get("recipe", {}).get("schedule_kimg")
+    if schedule is not None and not (isinstance(schedule, int | float) and 0 < schedule <= LARGEST):
+        raise ValueError(f"The card of {entry.name} is damaged, for the schedule_kimg of its "
+                         f"recipe is {schedule!r:.40}: put it right, or take another name.")
+    task.continue_schedule(schedule)
     if writes:
         runs.restore_log(entry.name)
     return round(card.get("kimg", 0) * 1000 / task.batch), card.get("seconds", 0.0)
