@@ -1,6 +1,7 @@
 """Options of `idinvert train` that change what is trained, or say why they do not."""
 
 import json
+import shutil
 import warnings
 
 import pytest
@@ -116,3 +117,17 @@ def test_images_and_labels_without_the_other_are_counted(folder, capsys):
     assert "5 of 40 images have no label and are left out." in lines
     assert "20 of 55 labels have no image and are left out." in lines
     assert models.card("judge")["images_used"] == 34
+
+
+def test_what_was_made_for_a_generator_that_is_trained_anew_is_named(folder, capsys):
+    """As it is told to where its settings are to change."""
+    gan(folder)
+    encoder(folder)
+    shutil.rmtree(folder / "runs" / "own")
+    for path in models.folder().glob("own.*"):
+        path.unlink()
+    capsys.readouterr()
+    assert gan(folder, "--seed", "3") == 0
+    assert "made for the one before, own-base." in capsys.readouterr().err
+    assert gan(folder, "--seed", "3") == 0
+    assert "made for the one before" not in capsys.readouterr().err

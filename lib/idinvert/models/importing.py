@@ -85,13 +85,18 @@ def adding() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def watched(name: str) -> Iterator[None]:
+def watched(name: str, trained: bool = False) -> Iterator[None]:
     """Warn if the generator `name` has other weights after the block than before, and there is
-    what was made for it as it was, such as encoders and boundaries for its codes."""
+    what was made for it as it was, such as encoders and boundaries for its codes.
+
+    trained: the block makes the generator, so that what is there without it is of another one;
+    files are imported in any order.
+    """
     before = weights(name)
-    made = made_for(name) if before else {}
+    known = before is not None or trained
+    made = made_for(name) if known else {}
     yield
-    if before not in (None, weights(name)):
+    if known and before != weights(name):
         now = made_for(name)
         others = [other for other, unchanged in made.items() if now.get(other) == unchanged]
         if others:

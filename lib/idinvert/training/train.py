@@ -186,7 +186,7 @@ def publish(entry: Entry, task: NetworkTask) -> None:
         del facts["domain"]
     if entry.notes:
         facts["notes"] = entry.notes
-    with importing.watched(name):
+    with importing.watched(name, trained=True):
         for part in reversed(entry.published):  # the model itself, which is first, at last
             described, saved, base, bits = facts, name, other, entry.bits or part.bits
             if part.role:
