@@ -121,8 +121,8 @@ class ClassifierTask(NetworkTask):
         logits, truth = self.judge()
         right = ((logits > 0) == (truth > 0.5)).float()
         right = right.where(truth.isfinite(), torch.nan).nanmean(0)
-        figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
-        figures |= {"accuracy_mean": float(right.nanmean())}
+        figures = {"accuracy_mean": float(right.nanmean())} | {  # one may be called "mean"
+            f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def sample(self) -> Tensor:
