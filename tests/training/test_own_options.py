@@ -119,6 +119,18 @@ def test_images_and_labels_without_the_other_are_counted(folder, capsys):
     assert models.card("judge")["images_used"] == 34
 
 
+def test_a_number_too_large_for_any_memory_is_told(folder, capsys):
+    assert gan(folder, "--batch", str((1 << 63) - 4)) == 1
+    assert told(capsys).endswith("a number among the options is too large to compute with.")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--all", "--seed", "1"], "name the models whose training is to be repeated"),
+    (["--kimg", "1", "gan", "own"], "gan comes first: idinvert train gan, then its options.")])
+def test_what_fits_no_training_of_the_study_is_told(words, said, capsys):
+    assert main(["train", *words]) == 2 and said in told(capsys)
+
+
 def test_what_was_made_for_a_generator_that_is_trained_anew_is_named(folder, capsys):
     """As it is told to where its settings are to change."""
     gan(folder)

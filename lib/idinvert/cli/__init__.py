@@ -264,7 +264,7 @@ def explained(error: Exception, command: str, again: str) -> str:
     if isinstance(error, UnicodeEncodeError):  # a name, of a file to be written
         return (f"{error.object[error.start]!r} cannot be written in the character set of this "
                 "system: set the environment variable PYTHONUTF8=1.")
-    if isinstance(error, OverflowError) or "without overflow" in text:
+    if isinstance(error, OverflowError) or "without overflow" in text or "overflowed" in text:
         return "a number among the options is too large to compute with."
     if isinstance(error, Warning):  # which PYTHONWARNINGS makes an error
         return text

@@ -262,10 +262,17 @@ def main(arguments: list[str]) -> None:
         if options.names and options.all:
             raise UsageError("name models, or take --all, which trains every one that is missing "
                              "or unfinished.")
+        if options.all and options.seed is not None:
+            raise UsageError("name the models whose training is to be repeated with another seed: "
+                             "--all trains what is missing or unfinished.")
+        for kind in OWN.keys() & set(options.names):
+            raise UsageError(f"{kind} comes first: idinvert train {kind}, then its options.")
         kimg, seed = options.kimg, options.seed
         known = zoo.entries(share.device(options.device))
         names = options.names or [
             name for name, entry in known.items() if unfinished(entry, kimg)]
+        if not names and share.first:
+            print("Every model of the study is trained.")
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)
