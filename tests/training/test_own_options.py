@@ -9,6 +9,7 @@ import torch
 from idinvert import models
 from idinvert.cli import main
 from idinvert.cli import train as train_command
+from idinvert.data import write_image
 from idinvert.nn import noise_encoder, stylegan
 from own import encoder, gan
 
@@ -117,6 +118,15 @@ def test_images_and_labels_without_the_other_are_counted(folder, capsys):
     assert "5 of 40 images have no label and are left out." in lines
     assert "20 of 55 labels have no image and are left out." in lines
     assert models.card("judge")["images_used"] == 34
+
+
+def test_held_out_images_of_a_run_cannot_change_on_the_way(folder, capsys):
+    """Its figures before and after would not be of the same images."""
+    gan(folder)
+    encoder(folder)
+    write_image(folder / "photos" / "39.png", torch.zeros(3, 9, 12))
+    assert encoder(folder, kimg=0.032) == 1
+    assert "own-base was made with held-out images of the hash" in told(capsys)
 
 
 def test_a_number_too_large_for_any_memory_is_told(folder, capsys):

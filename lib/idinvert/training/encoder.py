@@ -35,7 +35,7 @@ from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
 from .discriminators import discriminator_of, penalised
-from .entries import Entry, Published, task, untrained
+from .entries import Entry, Published, content, task, untrained
 from .parallel import synchronise
 from .runs import curve, is_new
 from .steps import ScheduledTask, autocast, descend, detached, draw_batch, first_share, freeze
@@ -346,6 +346,9 @@ class EncoderEntry(Entry):
     def made_for(self) -> dict:
         sha256 = models.digest(self.generator)
         return {"a generator of the hash": sha256[:16]} if sha256 else {}
+
+    def fixed(self, task: EncoderTask) -> dict:
+        return super().fixed(task) | {"held-out images of the hash": content(task.held_out)}
 
     def facts(self, task: EncoderTask) -> dict:
         return {"average": self.average, "curve": curve(self.name)}
