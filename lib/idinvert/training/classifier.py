@@ -134,7 +134,7 @@ class ClassifierTask(NetworkTask):
     def judge(self) -> tuple[Tensor, Tensor]:
         """Logits of the averaged network on the held-out images and their labels, [holdout, A]."""
         logits = [self.average(to_float(x.to(self.device))).cpu()
-                  for x in self.images[self.count :].split(250)]
+                  for x in self.images[self.count :].split(self.batch)]
         return torch.cat(logits), self.labels[0, self.count :]
 
 

@@ -120,17 +120,25 @@ class EncoderTask(ScheduledTask):
         latents = torch.randn(self.batch, self.generator.z_dim, device=self.device)
         return self.generator.mapping(self.part(latents))
 
+    @property
+    def at_once(self) -> int:
+        """Images that this process takes at once in a step, and so can take where it evaluates."""
+        return self.batch // self.share.world
+
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
         x = to_float(self.held_out[:count].to(self.device))
-        codes, noise = encode_with_noise(self.encoder, x)
-        return x.cpu(), codes.cpu(), render_with_noise(self.generator, codes, noise).cpu()
+        codes, noise = encode_with_noise(self.encoder, x, self.at_once)
+        found = render_with_noise(self.generator, codes, noise, self.at_once)
+        return x.cpu(), codes.cpu(), found.cpu()
 
     def halfway(self) -> Tensor:
         """Images halfway between each held-out image and the one before, on the CPU."""
-        codes, noise = encode_with_noise(self.encoder, to_float(self.held_out.to(self.device)))
+        x = to_float(self.held_out.to(self.device))
+        codes, noise = encode_with_noise(self.encoder, x, self.at_once)
         other = torch.arange(len(codes), device=self.device).roll(1)
-        return render_with_noise(self.generator, *middle(codes, noise, other)).cpu()
+        between = middle(codes, noise, other)
+        return render_with_noise(self.generator, *between, self.at_once).cpu()
 
     def evaluate(self) -> dict[str, float]:
         """Of held-out images: MSE of reconstructions, distance of codes to sampled ones.
