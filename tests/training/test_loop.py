@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -291,3 +292,16 @@ def test_processes_begin_with_the_same_step(tmp_path, monkeypatch):
     run(Walk(), tmp_path, kimg=0.1)
     with pytest.raises(ValueError, match="do not find the same checkpoint in .*: let them share"):
         run(Walk(), tmp_path)
+
+
+def test_a_folder_that_is_removed_meanwhile_loses_nothing_that_is_trained(tmp_path, whole):
+    class Sweeper(Walk):
+        def step(self, step):
+            if step == 24:
+                shutil.rmtree(tmp_path / "run")
+            return super().step(step)
+
+    task = Sweeper()
+    assert run(task, tmp_path / "run")
+    assert torch.equal(task.place, whole[0]) and log(tmp_path / "run") == whole[1][4:]
+    assert (tmp_path / "run" / "checkpoint.pt").exists()

@@ -288,9 +288,13 @@ def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
 
 def test_settings_of_another_type_are_another_value(folder, capsys):
     gan(folder)
-    (folder / "runs" / "own" / "settings.json").write_text('{"path": 3}')
+    path = folder / "runs" / "own" / "settings.json"
+    path.write_text('{"path": 3}')
     assert gan(folder, kimg=0.032) == 1
     assert "was made with path 3, not " in capsys.readouterr().err
+    path.write_text('{"path": "\\u0000"}')  # no path at all
+    assert gan(folder, kimg=0.032) == 1
+    assert "was made with path \\x00, not " in capsys.readouterr().err
 
 
 def test_a_generator_without_discriminator_gets_a_new_one(folder):

@@ -257,6 +257,7 @@ def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -
     """Add one line to the log: step, thousand images, seconds and the figures."""
     line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 3),
             **{name: float(f"{value:.6g}") for name, value in figures.items()}}
+    folder.mkdir(parents=True, exist_ok=True)  # it may have been moved, or removed, meanwhile
     with open(folder / "log.jsonl", "a") as f:
         f.write(json.dumps(line) + "\n")
 

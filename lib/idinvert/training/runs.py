@@ -160,5 +160,5 @@ def flat(settings: dict) -> dict:
 
 def place(key: str, value: object) -> object:
     """A setting as it is compared: a path as the place that it names."""
-    named = key in PLACES and value and isinstance(value, str)
+    named = key in PLACES and value and isinstance(value, str) and "\0" not in value
     return str(Path(value).resolve()) if named else value
