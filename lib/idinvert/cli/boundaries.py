@@ -201,5 +201,5 @@ def check_names(options: Command, names: list[str]) -> None:
     for name in names:
         importing.check_attribute(name)
         if name in known and not options.replace:
-            raise ValueError(f"{options.model} has a boundary {name!r}: name the column "
-                             "differently, or --replace.")
+            other = "name the column differently, or take " if options.labels else "take "
+            raise ValueError(f"{options.model} has a boundary {name!r}: {other}--replace.")
