@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import idinvert
 import numpy as np
 import pytest
 import torch
@@ -103,6 +104,20 @@ def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
     models.save("other-base", models.load("own-base"), role="encoder", generator="other")
     assert main(["invert", "photo.png", *FAST, "--encoder", "other-base", "--out", "new"]) == 0
     assert "other-base was trained for the codes of other, of which own" in capsys.readouterr().err
+
+
+def test_what_is_off_stays_off_beside_other_edits(photo, monkeypatch):
+    """Also where another attribute goes with it, and is named after it."""
+    smile = Boundary("smile", (photo.normal + photo.normal.flip(0)), 0.0, tuple(range(4)))
+    models.save_boundaries("own", [smile], add=True)
+    np.save("code.npy", np.zeros((4, 4)))
+    rendered, plain = [], idinvert.Model.render
+    monkeypatch.setattr(idinvert.Model, "render",
+                        lambda *given: rendered.append(given[1]) or plain(*given))
+    assert main(["edit", "code.npy", "age=off", "smile=5", *HERE]) == 0
+    age = models.load_boundaries("own")["age"]
+    samples = age.distance(idinvert.load("own", "cpu").sample(1000))
+    torch.testing.assert_close(age.distance(rendered[-1])[0], samples.quantile(0.05))
 
 
 def test_words_and_steps_at_the_ends_of_their_range(photo, capsys):

@@ -97,11 +97,14 @@ def main(arguments: list[str]) -> None:
     if options.sheet and len(names) > most:
         raise UsageError(f"a sheet of {len(names)} images would be too high: edit at most {most} "
                          "at a time, or leave out --sheet.")
-    moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
+    moves = {name: (model.boundaries[name], strengths[name])  # how far to "on", the others tell
+             for name in sorted(strengths, key=lambda name: strengths[name] in SWITCH)}
     rows = []
     for name, part in found:
-        steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
-        image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
+        code = part.codes
+        for attribute, move in moves.items():
+            code = model.edit(code, **{attribute: step(model, code, *move)})
+        image, = model.render(code, part).clamp(-1, 1)
         try:
             write_image(places[name], source.pasted(name, image) if options.paste else image)
             print(places[name], flush=True)
