@@ -204,6 +204,24 @@ def test_exif_orientation(orientation, corner, tmp_path):
     assert bright.tolist() == [list(corner)]
 
 
+@pytest.mark.parametrize(("exif", "turned"), [
+    (b"none", False), (b"II*\0" + bytes(2), False),
+    # what Pillow reads, but does not write again: a resolution that is no number, an unsigned -3
+    ([(282, 2, 3, b"72\0")], True), ([(531, 8, 1, b"\xfd\xff")], True)], ids=str)
+def test_exif_that_is_damaged_costs_no_image(exif, turned, tmp_path):
+    """Viewers show such images, turned where they are told how."""
+    image = flat("RGB", 0, (64, 32))
+    if isinstance(exif, list):
+        entries = [(274, 3, 1, b"\6"), *exif]
+        exif = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(
+            struct.pack("<HHI4s", *entry) for entry in entries) + bytes(4)
+    image.paste((255, 255, 255), (0, 0, 32, 32))
+    image.save(tmp_path / "a.png", exif=exif)
+    upper, lower = read_image(tmp_path / "a.png", 64, crop=False).chunk(2, 1)
+    left, _ = read_image(tmp_path / "a.png", 64, crop=False).chunk(2, 2)
+    assert (upper.mean() > 0.9) == turned and (left.mean() > 0.9) != turned
+
+
 def test_centre_is_cut_out(tmp_path):
     image = flat("RGB", (255, 0, 0), (48, 16))
     image.paste((0, 0, 255), (16, 0, 32, 16))

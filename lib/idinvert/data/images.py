@@ -169,7 +169,7 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
                                      f"pixels, too many for {image.format}: save it as PNG.")
                 check_pixels(image)
                 image.load()
-                ImageOps.exif_transpose(image, in_place=True)
+                turn_upright(image)
                 upright, several = _to_rgb(image), has_second(image)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
@@ -198,6 +198,17 @@ def check_pixels(image: Image.Image) -> None:
     is_grey = image.mode in SIXTEEN_BIT_MODES
     if kinds == 2 or bits > 8 and (bits < 16 or order == 0 if is_grey else planes == 2):
         raise ImageError("is a TIFF whose pixels are stored in an uncommon way: save it as PNG.")
+
+
+def turn_upright(image: Image.Image) -> None:
+    """Turn an image as its EXIF says. That may be damaged, or hold what Pillow cannot write again,
+    which it tries after the turn."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # readers and writers of EXIF raise many types
+        pass
 
 
 def has_second(image: Image.Image) -> bool:
