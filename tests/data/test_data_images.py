@@ -173,6 +173,17 @@ def test_tiffs_whose_pixels_would_be_misread_are_refused(depth, tags, tmp_path):
         assert colour_of(path) == [255 * (tags[262] == [0])] * 3
 
 
+def test_the_preview_of_a_raw_photograph_is_not_taken_for_it(tmp_path):
+    """Those of cameras are TIFFs whose first picture is small, and whose second is not known."""
+    tags = {254: [1], 256: [16], 257: [16], 258: [8], 259: [1], 262: [1], 277: [1], 278: [16]}
+    for suffix in ("NEF", "dng", "tif"):
+        (tmp_path / f"a.{suffix}").write_bytes(tiff(tags, bytes(256)))
+        with pytest.raises(ImageError, match=f"a.{suffix} is a raw photograph, or begins with"):
+            read_image(tmp_path / f"a.{suffix}", 8)
+    (tmp_path / "a.tif").write_bytes(tiff({**tags, 254: [2]}, bytes(256)))  # a page of several
+    assert colour_of(tmp_path / "a.tif") == [0, 0, 0]
+
+
 def tiff(tags, data):
     """A TIFF with short numbers as tags and one strip of pixels."""
     table, values = b"", b""

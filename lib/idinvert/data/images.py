@@ -30,7 +30,7 @@ PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # formats whose files may have s
 BAND = 256  # rows that are converted at once
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # Tags of a TIFF
-BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339
+SUBFILE, BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 254, 258, 262, 284, 339
 # 16 bits -> 8 bits
 EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
 
@@ -190,11 +190,14 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
 
 def check_pixels(image: Image.Image) -> None:
     """ImageError if Pillow takes the pixels of a TIFF for others: signed ones, 12 bits for 16,
-    white for black in 16 bits, and colours of 16 bits that are stored one after the other."""
+    white for black in 16 bits, and colours of 16 bits that are stored one after the other; or if it
+    begins with a small preview, as raw photographs do."""
     if image.format != "TIFF":
         return
-    bits, order, planes, kinds = (np.max(image.tag_v2.get(tag, usual)) for tag, usual in (
-        (BITS, 1), (PHOTOMETRIC, 1), (PLANES, 1), (SAMPLE_FORMAT, 1)))
+    subfile, bits, order, planes, kinds = (np.max(image.tag_v2.get(tag, usual)) for tag, usual in (
+        (SUBFILE, 0), (BITS, 1), (PHOTOMETRIC, 1), (PLANES, 1), (SAMPLE_FORMAT, 1)))
+    if subfile & 1:
+        raise ImageError("is a raw photograph, or begins with a preview: save it as JPEG or PNG.")
     is_grey = image.mode in SIXTEEN_BIT_MODES
     if kinds == 2 or bits > 8 and (bits < 16 or order == 0 if is_grey else planes == 2):
         raise ImageError("is a TIFF whose pixels are stored in an uncommon way: save it as PNG.")
