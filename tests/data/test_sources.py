@@ -246,3 +246,17 @@ def packed(path, image, names):
         for name in names:
             archive.writestr(zipfile.ZipInfo(name), image.read_bytes())
     return path
+
+
+def test_paths_without_images_are_left_out_of_several(folder, tmp_path):
+    """photos/* is what somebody writes, and a shell puts all that is there in its place."""
+    empty, notes = tmp_path / "empty", folder / "notes.txt"
+    empty.mkdir()
+    for more, names in (([], ["9.png"]), ([folder / "b"], ["9.png", "b/1.png"])):
+        source = open_source(notes, folder / "9.png", empty, *more)
+        assert list(source.names) == names and list(source.others) == [str(notes), str(empty)]
+        assert source.read("9.png", 8).shape == (3, 8, 8)
+    with pytest.raises(ValueError, match="notes.txt is no folder, zip, LMDB or image file"):
+        open_source(notes, empty)
+    with pytest.raises(FileNotFoundError):
+        open_source(folder / "9.png", folder / "missing.png")

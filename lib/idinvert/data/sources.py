@@ -16,7 +16,7 @@ import weakref
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,21 +81,33 @@ class Source:
         return f"{count} {what} left out: {named}{more}." if count else ""
 
 
+class NoImagesError(ValueError):
+    """A path without images; the message is one sentence."""
+
+
 def open_source(*paths: str | Path) -> Source:
     """The images of a folder (with its subfolders, in natural order), a zip, an LMDB or a file.
 
     Of several such paths the images come one after the other; their names begin with what tells
-    the paths apart ("photos/1.png", "more.zip/1.png").
-    ValueError: there are none, a zip has names that leave its folder, or the file is damaged.
-    ImportError: an LMDB, and the package `lmdb` is missing. FileNotFoundError.
+    the paths apart ("photos/1.png", "more.zip/1.png"). Paths without images are left out, as a
+    shell names them where somebody writes photos/*.
+    NoImagesError: there are no others. ValueError: a zip has names that leave its folder, or the
+    file is damaged. ImportError: an LMDB, and the package `lmdb` is missing. FileNotFoundError.
     """
-    sources = [source_at(Path(path)) for path in paths]
+    sources, without = {}, {}
+    for path in map(Path, paths):
+        try:
+            sources[from_root(path)] = source_at(path)
+        except NoImagesError as error:
+            without[text(str(path))] = error
+    if not sources:
+        raise next(iter(without.values()))
+    common = os.path.commonpath([path.parent for path in sources])
+    found, others = {}, [*without]
     if len(sources) == 1:
-        return sources[0]
-    absolute = [from_root(Path(path)) for path in paths]
-    common = os.path.commonpath([path.parent for path in absolute])
-    found, others = {}, []
-    for path, source in zip(absolute, sources):
+        source, = sources.values()
+        return replace(source, others=[*source.others, *others])
+    for path, source in sources.items():
         place = (path.parent if path.is_file() and source.names == [text(path.name)] else path)
         prefix = text(place.relative_to(common).as_posix())
         prefix = "" if prefix == "." else f"{prefix}/"
@@ -128,16 +140,16 @@ def source_at(path: Path) -> Source:
     elif path.is_dir():
         source = folder_source(path)
     elif not path.is_file():  # a device or a pipe, which may have no end
-        raise ValueError(f"{path} is no folder, zip, LMDB or image file.")
+        raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
     elif zipfile.is_zipfile(path):
         source = zip_source(path)
     elif is_image(path.name, lambda: beginning(path)):
         source = Source([text(path.name)], lambda name: file_content(path))
     else:
-        raise ValueError(f"{path} is no folder, zip, LMDB or image file.")
+        raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
     if not source.names:
         others = f": {source.left_out()}" if source.others else "."
-        raise ValueError(f"{path} holds no image files{others}")
+        raise NoImagesError(f"{path} holds no image files{others}")
     return source
 
 
