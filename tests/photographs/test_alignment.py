@@ -1,8 +1,10 @@
 """The square of a face: it follows the face, tells places truly, and fits back into the picture."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from idinvert.photographs import Face, Square, align, find_faces
+from idinvert.photographs import Face, Square, align, alignment, find_faces
 from PIL import Image
 
 FACE = Face(np.array([[-1.0, 0.0], [1.0, 0.0]]), np.array([0.0, 1.0]), np.array([0.1, 2.2]), 4.0)
@@ -84,6 +86,19 @@ def test_beyond_the_border_lies_the_mirrored_picture_blurred():
     assert np.abs(crop[:, 51:] - inner[:, 1:]).max() < 4
     assert np.abs(crop[:, 40] - crop[:, 60]).mean() < 12  # ten px on either side of the border
     assert crop[:, :40].std() > 20 and crop.min() > 10
+
+
+def test_a_large_picture_takes_no_gigabytes(monkeypatch):
+    """To put back a face of 50 million pixels took five."""
+    picture, crop = waves(1500, 1500), waves(1024, 1024)
+    whole = Square((740.3, 750.0), (750.0, 20.0))
+    tracemalloc.start()
+    pasted = whole.paste(picture, crop)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * 1500**2
+    monkeypatch.setattr(alignment, "BAND", 1500)
+    assert np.array_equal(whole.paste(picture, crop), pasted)
 
 
 def test_square_apart_from_the_picture_changes_nothing():

@@ -17,6 +17,7 @@ from .landmarks import Face
 EYES, EYES_TO_MOUTH = 2.0, 1.8  # half a side, as a multiple of either distance
 DOWN = 0.1  # of the way from the eyes to the mouth, where the centre is
 BLUR = 0.02  # of mirrored borders, as a share of the side
+BAND = 256  # rows that are pasted at once
 FEATHER = 0.25  # of half a side, over which a pasted square fades at its edges
 
 
@@ -57,20 +58,22 @@ class Square:
             return image
         size = max(1, min(crop.width, round(self.side)))
         crop = crop.resize((size, size), Image.Resampling.LANCZOS)
-        y, x = np.mgrid[top:bottom, left:right] + 0.5
-        place = np.stack([x, y], 2) - self.centre  # of every pixel, then in half sides
-        place = place @ self.axes().T / (self.side / 2) ** 2
-        inner = np.clip((1 - np.abs(place).max(2)) / FEATHER, 0, 1)
-        weight = (inner * inner * (3 - 2 * inner))[..., None]
         matrix = np.linalg.inv(self.axes().T) * size / 2
         offset = size / 2 - matrix @ (np.array(self.centre) - (left, top))
-        pasted = crop.transform((right - left, bottom - top), Image.Transform.AFFINE,
-                                (*matrix[0], offset[0], *matrix[1], offset[1]),
-                                Image.Resampling.BICUBIC)
+        pasted = np.asarray(crop.transform(
+            (right - left, bottom - top), Image.Transform.AFFINE,
+            (*matrix[0], offset[0], *matrix[1], offset[1]), Image.Resampling.BICUBIC))
         result = np.array(image)
-        under = result[top:bottom, left:right].astype(float)
-        over = under + weight * (np.asarray(pasted, float) - under)
-        result[top:bottom, left:right] = np.rint(over).clip(0, 255).astype(np.uint8)
+        for start in range(top, bottom, BAND):
+            band = slice(start, min(start + BAND, bottom))
+            y, x = np.mgrid[band, left:right] + 0.5
+            place = np.stack([x, y], 2) - self.centre  # of every pixel, then in half sides
+            place = place @ self.axes().T / (self.side / 2) ** 2
+            inner = np.clip((1 - np.abs(place).max(2)) / FEATHER, 0, 1)
+            weight = (inner * inner * (3 - 2 * inner))[..., None]
+            under = result[band, left:right].astype(float)
+            over = under + weight * (pasted[start - top:band.stop - top] - under)
+            result[band, left:right] = np.rint(over).clip(0, 255).astype(np.uint8)
         return Image.fromarray(result)
 
     def axes(self) -> np.ndarray:
