@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from idinvert.data import ImageError, grid, read_image, read_images, to_float, to_uint8, write_image
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 SIZE = 16
 
@@ -85,6 +85,30 @@ def test_profiles_that_do_not_fit_count_as_none(mode, colour, tmp_path):
     for damaged in (b"damaged" * 100, red_and_blue_exchanged().replace(b"RGB XYZ", b"RGB\xffXYZ")):
         flat(mode, colour).save(tmp_path / "b.tif", icc_profile=damaged)
         assert colour_of(tmp_path / "b.tif") == colour_of(tmp_path / "plain.tif")
+
+
+def test_a_profile_that_makes_all_black_is_damaged(tmp_path):
+    """Its curves, of two numbers each, are zero."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    curve = srgb.index(b"para")
+    zero = b"curv" + bytes(4) + struct.pack(">I", 2) + bytes(4)
+    profile = srgb[:curve] + zero + srgb[curve + 16:]
+    flat("RGB", (10, 200, 30)).save(tmp_path / "a.png", icc_profile=profile)
+    assert colour_of(tmp_path / "a.png") == [10, 200, 30]
+
+
+@pytest.mark.parametrize(("gamma", "srgb", "expected"), [
+    (45455, False, [100, 0, 255]), (100_000, False, [167, 0, 255]), (55_556, False, [119, 0, 255]),
+    (100_000, True, [100, 0, 255]), (0, False, [100, 0, 255]), (1, False, [100, 0, 255])])
+def test_the_gamma_of_a_png_is_taken(gamma, srgb, expected, tmp_path):
+    """As browsers do; one of no image is damaged."""
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", gamma))
+    if srgb:
+        info.add(b"sRGB", b"\0")
+    for mode, colour in (("RGB", (100, 0, 255)), ("RGBA", (100, 0, 255, 255))):
+        flat(mode, colour).save(tmp_path / "a.png", pnginfo=info)
+        assert colour_of(tmp_path / "a.png") == pytest.approx(expected, abs=1)
 
 
 def test_images_of_srgb_stay_as_they_are(tmp_path):
