@@ -1,10 +1,12 @@
 """Saving a model is one step: killed at any moment, or read meanwhile, it is the old or the new."""
 
+import json
 import os
 import random
 import signal
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -125,3 +127,41 @@ def test_several_processes_may_add_boundaries_at_once(two):
     for child in children:
         os.waitpid(child, 0)
     assert sorted(models.load_boundaries("own")) == ["b0", "b1", "b2", "b3"]
+
+
+def test_what_is_stored_relative_to_another_model_while_that_is_replaced(two, monkeypatch):
+    """Whichever is first: the difference is kept with what it is from, or stored whole."""
+    def slowly(*arguments, real=store.codec.stored):
+        time.sleep(0.3)
+        return real(*arguments)
+
+    monkeypatch.setattr(store.codec, "stored", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        child = pool.submit(models.save, "child", two[1], relative_to="own")
+        time.sleep(0.1)
+        other = pool.submit(models.save, "own", Generator(**SETTINGS))
+        child.result(), other.result()
+    store.kept.clear()
+    assert torch.equal(models.load("child").const, two[1].const)
+
+
+def test_what_a_difference_is_from_is_replaced_while_it_is_read(two, monkeypatch):
+    """The difference would be added to other weights."""
+    def replace(name, real=store.check_chain):
+        monkeypatch.setattr(store, "check_chain", real)
+        two[0].const.data.fill_(3)
+        models.save("own", two[0])
+        real(name)
+
+    models.save("child", two[1], relative_to="own")
+    store.kept.clear()
+    monkeypatch.setattr(store, "check_chain", replace)
+    assert torch.equal(models.load("child").const, two[1].const)
+    assert "relative_to" not in models.card("child")
+
+
+def test_a_model_may_be_relative_to_none(two, folder):
+    card = json.loads((folder / "own.json").read_text())
+    (folder / "own.json").write_text(json.dumps(card | {"relative_to": None}))
+    store.kept.clear()
+    assert torch.equal(models.load("own").const, two[0].const)

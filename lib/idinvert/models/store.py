@@ -104,7 +104,12 @@ def read_network(name: str) -> tuple[dict, nn.Module]:
     if identity(described) not in kept or not intact(name, described):
         described, tensors = contents(name)
         network = network_of(name, described)
-        fill(network, added(name, described, tensors), name)
+        try:
+            fill(network, added(name, described, tensors), name)
+        except ModelsError:
+            if identity(card(name)) == identity(described):
+                raise
+            return read_network(name)  # it was saved meanwhile, as what it is relative to was
         kept[identity(described)] = network.float().eval().requires_grad_(False)
     return described, kept[identity(described)]
 
@@ -181,14 +186,16 @@ def read(path: Path, sha256: str | None = None) -> codec.State:
 
 def added(name: str, described: dict, tensors: codec.State) -> codec.State:
     """Tensors of a model, added to the state of the model that they are stored relative to."""
-    if "relative_to" not in described:
+    other = described.get("relative_to")
+    if other is None:
         return tensors
-    other = described["relative_to"]
-    if digest(other["name"]) != other["sha256"]:
-        raise ModelsError(f"{name} is stored as the difference from a {other['name']} that is no "
-                          "longer there: fetch both again.")
-    check_chain(name)
-    return codec.moved(tensors, state(other["name"]))
+    if digest(other["name"]) == other["sha256"]:
+        check_chain(name)
+        found, network = read_network(other["name"])
+        if found["sha256"] == other["sha256"]:  # still
+            return codec.moved(tensors, network.state_dict())
+    raise ModelsError(f"{name} is stored as the difference from a {other['name']} that is no "
+                      "longer there: fetch both again.")
 
 
 def check_chain(name: str) -> None:
@@ -267,14 +274,20 @@ def save(name: str, network: nn.Module, *,
     own = {"architecture": network.architecture, "settings": network.settings}
     check_state(network_of(name, own), network.state_dict(),
                 f"{name} could not be read again, being no {network.architecture} any more:")
-    replaced = {"name": name, "sha256": None if fetched(name) else digest(name)}
-    for dependent, described in sound().items():
-        if described.get("relative_to") == replaced:
-            store_whole(dependent)
+    with locked(folder()):  # nobody replaces meanwhile what this one is stored relative to
+        return put(name, network, dtype, bits, relative_to, difference_bits, facts)
+
+
+def put(name: str, network: nn.Module, dtype: torch.dtype, bits: float | None,
+        relative_to: str | None, difference_bits: float | None, facts: dict) -> dict:
+    """As `save`, after its checks, by whoever has locked the folder."""
+    for dependent in stored_relative_to(name):
+        store_whole(dependent)
     parent = None
     if relative_to:
-        parent = state(relative_to)
-        facts |= {"relative_to": {"name": relative_to, "sha256": digest(relative_to)}}
+        other, whole = read_network(relative_to)
+        parent = dict(whole.state_dict())
+        facts |= {"relative_to": {"name": relative_to, "sha256": other["sha256"]}}
     if bits:
         facts |= {"bits": bits}
     tensors = codec.stored(network.state_dict(), dtype, bits, parent, difference_bits)
@@ -284,7 +297,7 @@ def save(name: str, network: nn.Module, *,
                               f"too large for {value.dtype}.")
     content = safetensors.torch.save(tensors)
     described = with_role(name, {
-        "name": name, **own, **facts,
+        "name": name, "architecture": network.architecture, "settings": network.settings, **facts,
     }) | {"parameters": sum(p.numel() for p in network.parameters()),
           "sha256": hashlib.sha256(content).hexdigest()}
     write(name, content, described)
@@ -305,18 +318,17 @@ def write(name: str, content: bytes, described: dict) -> None:
     """Put weights and their card in the place of older ones, if any. At every moment, and after a
     crash, readers find either the old model or the new one."""
     place = folder()
-    with locked(place):
-        sweep(place)
-        hashed = place / f"{name}.{described['sha256'][:12]}.safetensors"
-        with replacing(hashed) as temporary:
-            temporary.write_bytes(content)
-        try:
-            with replacing(place / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(described, indent=1) + "\n")
-        except OSError:  # a full disk
-            hashed.unlink()
-            raise
-        settle(hashed, place / f"{name}.safetensors")
+    sweep(place)
+    hashed = place / f"{name}.{described['sha256'][:12]}.safetensors"
+    with replacing(hashed) as temporary:
+        temporary.write_bytes(content)
+    try:
+        with replacing(place / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
+    except OSError:  # a full disk
+        hashed.unlink()
+        raise
+    settle(hashed, place / f"{name}.safetensors")
 
 
 def settle(hashed: Path, path: Path) -> None:
@@ -327,6 +339,12 @@ def settle(hashed: Path, path: Path) -> None:
         left.unlink()
 
 
+def stored_relative_to(name: str) -> list[str]:
+    """The models that are stored relative to one of the user's, as it is."""
+    known = {"name": name, "sha256": None if fetched(name) else digest(name)}
+    return [other for other, described in sound().items() if described.get("relative_to") == known]
+
+
 def store_whole(name: str) -> None:
     """Store a model whole, in float16, that was stored relative to another one; a model that cannot
     be read stays as it is."""
@@ -334,7 +352,8 @@ def store_whole(name: str) -> None:
              if key not in ("relative_to", "bits", "name", "architecture", "settings",
                             "parameters", "sha256")}
     with suppress(ModelsError):
-        save(name, load(name), **facts)
+        check_new_name(name)
+        put(name, load(name), torch.float16, None, None, None, facts)
 
 
 def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],
