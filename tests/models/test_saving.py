@@ -160,6 +160,13 @@ def test_what_a_difference_is_from_is_replaced_while_it_is_read(two, monkeypatch
     assert "relative_to" not in models.card("child")
 
 
+def test_a_model_is_saved_over_one_whose_card_is_damaged(two, folder):
+    """Else what a training has made would be lost for it."""
+    (folder / "own.json").write_text("{")
+    models.save("own", two[1], value=2.0)
+    assert is_whole() and models.card("own")["value"] == 2
+
+
 def test_a_model_may_be_relative_to_none(two, folder):
     card = json.loads((folder / "own.json").read_text())
     (folder / "own.json").write_text(json.dumps(card | {"relative_to": None}))

@@ -340,9 +340,12 @@ def settle(hashed: Path, path: Path) -> None:
 
 
 def stored_relative_to(name: str) -> list[str]:
-    """The models that are stored relative to one of the user's, as it is."""
-    known = {"name": name, "sha256": None if fetched(name) else digest(name)}
-    return [other for other, described in sound().items() if described.get("relative_to") == known]
+    """The models that are stored relative to one of the user's, as it is; none if it is damaged."""
+    with suppress(ModelsError):
+        known = {"name": name, "sha256": None if fetched(name) else digest(name)}
+        return [other for other, described in sound().items()
+                if described.get("relative_to") == known]
+    return []
 
 
 def store_whole(name: str) -> None:

@@ -123,6 +123,14 @@ def test_a_generator_fits_the_encoder_that_came_before_it(tmp_path, checkpoint, 
     assert "made for the one before, face-base." in capsys.readouterr().err
 
 
+def test_a_model_with_a_damaged_card_is_replaced_if_told(checkpoint, registry, capsys):
+    main(["import", str(checkpoint), "own"])
+    (registry / "own.json").write_text("{")
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "own.json is no card of a model" in capsys.readouterr().err
+    assert main(["import", str(checkpoint), "own", "--replace"]) == 0 and models.load("own")
+
+
 def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
     """Though both have read their file before one of them saves."""
     read, save, both = importing.contents, models.store.save, threading.Barrier(2, timeout=60)
