@@ -1,6 +1,7 @@
 """The command `idinvert` as a whole: its help, and the one place where errors become sentences."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -259,13 +260,15 @@ def test_the_list_of_models_shows_files_of_any_name_and_content(own_registry, tm
     (place / "red.json").write_text('{"architecture": "\\u001b[31m", "data": "\\n"}')
     (place / "bare.json").mkdir()
     (place / "list.json").write_text("[]")
+    (place / "vast.json").write_text(json.dumps({"parameters": 10**400}))
     assert main(["models"]) == 0
     found = capsys.readouterr().out
     assert "\x1b" not in found and "two lines" in found
     assert f"Is a directory: {place / 'bare.json'}\n" in found
     assert f"{place / 'list.json'} is no card of a model" in found
     names = [line.split()[0] for line in found.splitlines()]
-    assert names == sorted(names) == ["bare", "ffhq", "list", "own", "own-base", "red", "two"]
+    assert names == sorted(names) == ["bare", "ffhq", "list", "own", "own-base", "red", "two",
+                                      "vast"]
 
 
 def test_a_model_is_shown_by_the_name_of_its_file(own_registry, tmp_path, capsys):

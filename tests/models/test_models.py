@@ -349,16 +349,19 @@ def test_pipes_and_links_to_nothing_are_no_models(own_registry, tmp_path):
     {"sha256": 5}, {"architecture": 3}, {"settings": [1]}, {"settings": None}, {"variant": 7},
     {"generator": ["own"]}, {"relative_to": "own"}, {"relative_to": {}}, {"inversion": []},
     {"inversion": {"resolution": -3}}, {"inversion": {"batch": "x"}}, {"parameters": "x"},
-    {"kimg": "many"}, {"evaluation": [1]}, {"recipe": None},
+    {"kimg": "many"}, {"evaluation": [1]}, {"recipe": None}, {"parameters": -1},
+    {"parameters": 10**40},
 ], ids=str)  # fmt: skip
 def test_cards_with_values_of_another_kind_are_refused(own_registry, tmp_path, change):
     path = tmp_path / "weights" / "own.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(models.ModelsError, match="own.json is no card of a model: fetch it again"):
         models.card("own")
-    path.write_text("[" * 100_000)
-    with pytest.raises(models.ModelsError, match="own.json is no card of a model: fetch it again"):
-        models.card("own")
+    for content in ("[" * 100_000, f'{{"note": {"[" * 400}{"]" * 400}}}'):
+        path.write_text(content)
+        with pytest.raises(models.ModelsError, match="own.json is no card of a model: fetch it "
+                                                     "again"):
+            models.card("own")
 
 
 @pytest.mark.parametrize("settings", [

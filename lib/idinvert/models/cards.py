@@ -26,6 +26,7 @@ from .roles import DEFAULT, ENDINGS, companion_name, with_role
 CHECKOUT = Path(__file__).resolve().parents[3] / "results" / "weights"
 SHIPPED = Path(__file__).with_name("shipped")  # models inside a wheel
 LONGEST = 255  # bytes of a file's name
+DEEPEST = 50  # lists and dictionaries in one another, in a card
 LONGEST_NAME = 200  # bytes of that of a model, to which endings and suffixes are added
 # Types of what a card tells, where it does
 CARD = {"architecture": str, "settings": dict, "sha256": str, "role": str, "generator": str,
@@ -217,12 +218,22 @@ def check_card(described: dict) -> None:
     if other is not None and not all(isinstance(other.get(x), str) for x in ("name", "sha256")):
         raise TypeError("relative_to")
     advised = described.get("inversion", {})
-    for key in ("kimg", "seconds"):
+    if depth(described) > DEEPEST:  # who copies it or prints it would run out of stack
+        raise ValueError("depth")
+    for key in ("kimg", "seconds", "parameters"):
         if not 0 <= described.get(key, 0) <= LARGEST:
             raise ValueError(key)
     for key in ("resolution", "feature_resolution", "batch"):
         if not (isinstance(value := advised.get(key, 1), int) and value >= 1):
             raise ValueError(key)
+
+
+def depth(value: object) -> int:
+    """How many lists and dictionaries are in one another."""
+    if not isinstance(value, dict | list):
+        return 0
+    parts = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, parts), default=0)
 
 
 def advice(name: str) -> dict:
