@@ -364,6 +364,15 @@ def test_cards_with_values_of_another_kind_are_refused(own_registry, tmp_path, c
             models.card("own")
 
 
+def test_cards_as_editors_and_copies_leave_them(own_registry, tmp_path):
+    """With a byte order mark, or beside a hidden file of macOS."""
+    path = tmp_path / "weights" / "own.json"
+    path.write_text(json.dumps(models.card("own") | {"note": "\u00e4"}, ensure_ascii=False),
+                    "utf-8-sig")
+    (tmp_path / "weights" / "._own.json").write_bytes(b"\0\5\x16\7")
+    assert models.card("own")["note"] == "\u00e4" and models.names() == ["own", "own-base"]
+
+
 @pytest.mark.parametrize("settings", [
     {"resolution": 1 << 20}, {"mapping_depth": 10**9}, {"channel_base": 10**400},
     {"resolution": 4096, "channel_base": 1 << 24, "channel_max": 1 << 14}, {"z_dim": "x"},

@@ -90,9 +90,10 @@ def fetched(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched."""
+    """Names of all models in the folders, sorted; `sources.SOURCES` has those to be fetched. Hidden
+    files are none, such as macOS leaves beside those that it copies."""
     return sorted({path.stem for place in folders() for path in place.glob("*.json")
-                   if is_there(path)})
+                   if is_there(path) and not path.name.startswith(".")})
 
 
 def sound() -> dict[str, dict]:
@@ -201,7 +202,7 @@ def card(name: str) -> dict:
 def read_card(path: Path, unchanged: tuple) -> dict:
     """The card in a file that has this stamp; ModelsError if it is none."""
     try:
-        found = with_role(path.stem, json.loads(path.read_text()))
+        found = with_role(path.stem, json.loads(path.read_text("utf-8-sig")))  # as editors write
         check_card(found)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelsError(f"{path} is no card of a model: fetch it again.") from error
