@@ -91,6 +91,15 @@ def test_what_is_missing_is_named(own):
         models.companions("own", "coder")
 
 
+def test_files_of_a_companion_that_were_renamed_are_told(own):
+    """The card has them as another generator's."""
+    for end in ("json", "safetensors"):
+        (own / f"own-x-base.{end}").rename(own / f"own-base.{end}")
+    with pytest.raises(models.ModelsError, match="own has no encoder: by its card own-base is the "
+                                                 "encoder of own-x; correct that"):
+        models.companion("own", "encoder")
+
+
 @pytest.mark.parametrize("content", ["[]", "3", "{", '{"role": 5}', None])
 def test_files_that_are_no_cards_stop_only_what_names_them(own, content):
     path = own / "own-x-e4e.json"

@@ -270,8 +270,11 @@ def companion(generator: str, role: str, variant: str = DEFAULT) -> str:
     if not exists(generator):
         card(generator)  # names the nearest models
     own = companion_name(generator, role, variant)
-    if find(f"{own}.json"):
-        card(own)  # tells that it is damaged
     wanted = role if variant == DEFAULT else f"{role} {variant!r}"
+    if find(f"{own}.json"):
+        told = card(own)  # or an error tells that it is damaged
+        of = told.get("generator") or told.get("domain")
+        raise ModelsError(f"{generator} has no {wanted}: by its card {own} is the {told['role']} "
+                          f"of {of}; correct that if files were renamed.")
     others = f"; of that role it has {', '.join(found)}" if found else ""
     raise ModelsError(f"{generator} has no {wanted}: train or import {own}{others}.")
