@@ -460,7 +460,8 @@ def test_a_device_that_is_not_here(saved):
 
 
 @pytest.mark.parametrize("fitted", [
-    [5], ["x"], 2 * [boundaries.Boundary("a", torch.ones(2, 3), 0.0, (0,))]])
+    [5], ["x"], 2 * [boundaries.Boundary("a", torch.ones(2, 3), 0.0, (0,))],
+    [boundaries.Boundary("__metadata__", torch.ones(2, 3), 0.0, (0,))]])
 def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted):
     with pytest.raises(ValueError, match="names"):
         models.save_boundaries("face-tiny", fitted)

@@ -31,11 +31,14 @@ def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
 
 
 def by_name(boundaries: Iterable[Boundary]) -> dict[str, Boundary]:
-    """Boundaries by their names; ValueError: two share one, or something else is among them."""
+    """Boundaries by their names; ValueError: two share one, one has a name that files cannot have,
+    or something else is among them."""
     named = {}
     for found in boundaries:
         if not (isinstance(found, Boundary) and isinstance(found.name, str)):
             raise ValueError(f"Expected boundaries with names, not {found!r:.60}.")
+        if found.name == "__metadata__":  # which means something else in a safetensors file
+            raise ValueError("'__metadata__' is none of the names that a boundary can have.")
         if found.name in named:
             raise ValueError("Boundaries saved to one file must have different names.")
         named[found.name] = found
