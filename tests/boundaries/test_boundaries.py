@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,6 +240,36 @@ def test_files_of_another_kind_are_refused(tmp_path):
         boundaries.load(path)
     with pytest.raises(ValueError, match="different names"):
         boundaries.save([random_boundary("a", 1)] * 2, path)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    """A file that they made could not be written, or not be read again with all that is in it."""
+    normal = torch.ones(2, 3, requires_grad=True)
+    first = Boundary("a", normal, np.float32(0.5), (np.int64(0),), np.float32(0.75))
+    boundaries.save([first, dataclasses.replace(first, name="b")], tmp_path / "b.safetensors")
+    for found in boundaries.load(tmp_path / "b.safetensors").values():  # they share a normal
+        assert (found.intercept, found.accuracy, found.layers) == (0.5, 0.75, (0,))
+        assert torch.equal(found.normal, normal.detach())
+    for accuracy in (None, "0.9", 1.5, -0.1):
+        with pytest.raises(ValueError, match="'a': the accuracy is .* a share from 0 to 1, or NaN"):
+            dataclasses.replace(first, accuracy=accuracy)
+    with pytest.raises(ValueError, match="No boundary in a file can be called '__metadata__'"):
+        boundaries.save([dataclasses.replace(first, name="__metadata__")], tmp_path / "b")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_damaged(tmp_path, monkeypatch):
+    """Notes and normals are of one file."""
+    path, plain = tmp_path / "b.safetensors", Path.read_bytes
+    boundaries.save([random_boundary("old", 1), random_boundary("b", 2)], path)
+
+    def of_a_newer_file(self):
+        monkeypatch.setattr(Path, "read_bytes", plain)
+        boundaries.save([random_boundary("b", 3)], path)
+        return plain(self)
+
+    monkeypatch.setattr(Path, "read_bytes", of_a_newer_file)
+    found = boundaries.load(path)
+    assert list(found) == ["b"] and found["b"].intercept == random_boundary("b", 3).intercept
 
 
 SOUND = {"intercept": 0.0, "layers": [0], "accuracy": 1.0, "space": "whole"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -47,12 +47,17 @@ class Boundary:
         normal, at = self.normal, f"Boundary {self.name!r}"
         if not isinstance(normal, Tensor) or normal.ndim != 2 or not normal.is_floating_point():
             raise ValueError(f"{at}: the normal must be a tensor of floats [L, D].")
-        if not (normal.isfinite().all() and isinstance(self.intercept, int | float)
+        if not (normal.isfinite().all() and isinstance(self.intercept, Real)
                 and math.isfinite(self.intercept)):
             raise ValueError(f"{at} has numbers that are not finite.")
+        if not isinstance(self.accuracy, Real) or self.accuracy < 0 or self.accuracy > 1:
+            raise ValueError(f"{at}: the accuracy is {self.accuracy!r:.60}, but should be a share "
+                             "from 0 to 1, or NaN.")
         check_layers(self.layers, len(normal), at)
-        # Files take no other whole numbers, such as those of NumPy
+        # Files take no numbers of NumPy
         object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
+        for name in ("intercept", "accuracy"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not normal[list(self.layers) or ...].any():
             raise ValueError(f"{at}: the normal is zero in all layers that it is to move.")
         if self.space not in SPACES:
