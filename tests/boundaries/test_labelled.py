@@ -147,6 +147,7 @@ def test_no_image_is_encoded_in_vain(folder, monkeypatch, labels, options, messa
     ("image,old\n1.png," + "9" * 400 + "\n", "other values than 0 and 1"),
     ("image,old\n1.png,2\n", "other values than 0 and 1 in the column 'old'"),
     ("image,old\n1.png,yes\n", "other values than 0 and 1 in the column 'old'"),
+    ("image,old\n1.png,0.5\n", "in the column 'old', as '0.5' for '1.png'."),
     ("image,old\na.png,1\n", "None of the images has a label"),
     ("image,old\n1.png,1\n2.png,0\n", "'old' has 1 positive and 1 negative images"),
 ])  # fmt: skip
@@ -157,7 +158,7 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     assert error.startswith("idinvert boundaries: error: ") and message in error
 
 
-def test_codes_that_are_damaged_are_named(folder, tmp_path, capsys):
+def test_codes_that_are_damaged_or_missing_are_named(folder, tmp_path, capsys):
     """One of many: the folder as a whole is sound."""
     (tmp_path / "out" / "codes").mkdir(parents=True)
     names = [str(i) for i in range(40)]
@@ -165,10 +166,12 @@ def test_codes_that_are_damaged_are_named(folder, tmp_path, capsys):
         tmp_path / "out" / "losses.csv", index=False)
     for name in names:
         np.savez(tmp_path / "out" / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
-    (tmp_path / "out" / "codes" / "3.npz").write_bytes(b"PK")
-    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
-    assert ("3.npz is damaged: `idinvert invert` into that folder makes it again"
-            in capsys.readouterr().err)
+    for content, message in ((b"PK", "3.npz is damaged"), (None, "3.npz is missing")):
+        path = tmp_path / "out" / "codes" / "3.npz"
+        path.write_bytes(content) if content else path.unlink()
+        assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
+        error = capsys.readouterr().err
+        assert message in error and "`idinvert invert` into that folder makes it again" in error
 
 
 def test_codes_are_of_the_images_of_their_rows(tmp_path):
@@ -226,6 +229,9 @@ def test_a_label_is_for_one_image():
         labelled.match(labels_of("1"), ["1.jpg", "1.png"])
     assert labelled.match(labels_of("a/1.png", "b/1", "2.png"), names) == {
         "a/1.png": "a/1.png", "b/1.png": "b/1", "b/2.png": "2.png"}
+    # a number of an image in a folder, and spaces that a program has put around a name
+    assert labelled.match(labels_of("1", " 2.png "), ["a/1.png", "2.png"]) == {
+        "a/1.png": "1", "2.png": " 2.png "}
     # a whole name is for that image alone, and not for another one of this name in a folder
     assert labelled.match(labels_of("1.png"), ["1.png", "a/1.png"]) == {"1.png": "1.png"}
 
@@ -243,7 +249,9 @@ def test_accents_stored_in_different_ways_are_the_same():
 
 @pytest.mark.parametrize("text", ["image,old\n./a\\b.png,1\nNA,0\n",
                                   "\ufeffimage, old\na/b.png,1\nNA,0\n",
-                                  "image,old,\na/b.png,1,\nNA,0,\n"])
+                                  "image,old,\na/b.png,1,\nNA,0,\n",
+                                  "image, \"old\"\na/b.png, 1\nNA, \"0\"\n,\n,\n",
+                                  "old,image\nTRUE, a/b.png\nFalse, NA\n,\n  ,  \n"])
 def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}

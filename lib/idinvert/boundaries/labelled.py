@@ -1,7 +1,8 @@
 """Boundaries from images of one's own with labels in a CSV file.
 
 The file has a column `image`, the name of an image in its folder, zip or LMDB (or that name without
-its suffix), and a column of 0 and 1 for each attribute; -1 counts as 0, empty fields are left out.
+its suffix or its folder), and for each attribute a column of 0 and 1, or false and true; -1 counts
+as 0, empty fields are left out.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from .svm import fit
 
 LARGEST_TABLE = 1 << 27  # bytes
 UNKNOWN = ("", "na", "n/a", "nan", "null", "none")  # fields without a label
+TRUTH = {"true": "1", "false": "0"}  # as spreadsheets and pandas write them
 
 
 class MixedError(ValueError):
-    """Files of a folder that are not of one inversion; the message is one sentence."""
+    """Files of a folder that are missing, or not of one inversion; the message is one sentence."""
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -43,14 +45,16 @@ def read_labels(path: str | Path) -> pd.DataFrame:
     if len(content) > LARGEST_TABLE:
         raise ValueError(f"{path} has more than {LARGEST_TABLE >> 20} MB.")
     try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False,
-                            header=None)  # of equal names in a header pandas makes others
+        # Without a header, for of equal names pandas makes others
+        table = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False,
+                            skipinitialspace=True)
     except Exception as error:  # pandas raises many types on damaged files
         raise ValueError(f"{path} is no readable CSV file: save the table with commas between its "
                          "columns, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
     table.columns = [str(name).strip() for name in header]
-    # Programs end each line with a comma where the table once was wider
+    # Programs write commas alone where the table once was wider, or longer
+    table = table[(table != "").any(axis=1)]
     table = table.loc[:, [bool(name) or table.iloc[:, i].str.strip().any()
                           for i, name in enumerate(table)]]
     if not table.columns.is_unique:
@@ -67,10 +71,12 @@ def read_labels(path: str | Path) -> pd.DataFrame:
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"{path} has the image {twice!r} twice.")
     for name in table:
-        words = table[name].str.strip()
-        values = pd.to_numeric(words, errors="coerce").replace(-1, 0)
-        if not (values.isin([0, 1]) | words.str.lower().isin(UNKNOWN)).all():
-            raise ValueError(f"{path} has other values than 0 and 1 in the column {name!r}.")
+        words = table[name].str.strip().str.lower()
+        values = pd.to_numeric(words.replace(TRUTH), errors="coerce").replace(-1, 0)
+        wrong = words[~(values.isin([0, 1]) | words.isin(UNKNOWN))]
+        if len(wrong):
+            raise ValueError(f"{path} has other values than 0 and 1 in the column {name!r}, as "
+                             f"{wrong.iloc[0]!r:.40} for {wrong.index[0]!r:.60}.")
         table[name] = values
     return table.astype(float)
 
@@ -83,16 +89,16 @@ def plain_name(name: str) -> str:
 def match(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """Name in the source -> name in the labels, for images that are in both.
 
-    A label that gives a whole name is for that image alone; one without its suffix or its folder,
-    or with its accents stored otherwise, for the only image that has such a name. ValueError: there
-    are several, or no image has a label.
+    A label that gives a whole name is for that image alone; one without its suffix, its folder or
+    both, or with its accents stored otherwise or spaces around it, for the only image that has such
+    a name. ValueError: there are several, or no image has a label.
     """
     if not (len(names) and len(labels)):
         raise ValueError("There is no image, or no label, to find the other of.")
     known = set(labels.index)
     pairs = {name: name for name in names if name in known}
     rest = [name for name in names if name not in pairs]
-    for short in (str, without_suffix, lambda name: PurePosixPath(name).name):
+    for short in (str, without_suffix, bare, lambda name: bare(without_suffix(name))):
         claimed, free = defaultdict(list), composed(known.difference(pairs.values()))
         for name in rest:
             if (label := free.get(accents(short(name)))) is not None:
@@ -114,19 +120,25 @@ def composed(labels: set[str]) -> dict[str, str]:
     found = {accents(label): label for label in labels}
     if len(found) < len(labels):
         twice = next(label for label in labels if found[accents(label)] != label)
-        raise ValueError(f"The table has two labels {twice!r} that look alike, whose accents are "
-                         "stored in different ways: leave one of them out.")
+        raise ValueError(f"The table has two labels {twice!r} that look alike, but for spaces, or "
+                         "accents stored in different ways: leave one of them out.")
     return found
 
 
 def accents(name: str) -> str:
-    """A name with each accent in one with its letter; some systems store both apart."""
-    return unicodedata.normalize("NFC", name)
+    """A name without spaces around it, with each accent in one with its letter; some systems store
+    both apart."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def without_suffix(name: str) -> str:
     """A name without its suffix."""
     return str(PurePosixPath(name).with_suffix(""))
+
+
+def bare(name: str) -> str:
+    """A name without its folder."""
+    return PurePosixPath(name).name
 
 
 def encoded_codes(encoder: nn.Module, source: Source, names: Sequence[str], batch: int = 32,
@@ -172,8 +184,10 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
 
 
 def own_code(folder: Path, row: pd.Series) -> np.ndarray:
-    """The code [L, D] of a row's image; MixedError: its file is of another image."""
+    """The code [L, D] of a row's image; MixedError: its file is missing, or of another image."""
     path = folder / "codes" / f"{row['file']}.npz"
+    if not path.exists():
+        raise MixedError(f"{path} is missing: `idinvert invert` into that folder makes it again.")
     with np.load(path, allow_pickle=False) as found:
         for key in ("image", "sha256"):
             if key in row and key in found and str(found[key]) != row[key]:
