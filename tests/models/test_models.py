@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -466,3 +467,19 @@ def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted):
     with pytest.raises(ValueError, match="names"):
         models.save_boundaries("face-tiny", fitted)
     assert not models.companions("face-tiny", "boundaries")
+
+
+def test_what_is_saved_is_found_beside_a_checkout_that_cannot_be_written_to(
+        saved, tmp_path, monkeypatch):
+    """As where an administrator has put the checkout: its models came before the new ones."""
+    age = boundaries.Boundary("age", torch.ones(4, 4), 0.0, (0,))
+    models.save_boundaries("face-tiny", [age])
+    monkeypatch.delenv("IDINVERT_MODELS")
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cards, "CHECKOUT", tmp_path)
+    assert models.folders()[0] == models.folder() == tmp_path
+    monkeypatch.setattr(cards, "writable", lambda path: path != tmp_path)
+    models.save_boundaries("face-tiny", [replace(age, name="smile")], add=True)
+    models.save("face-tiny", saved, seed=4)
+    assert list(models.load_boundaries("face-tiny")) == ["age", "smile"]
+    assert models.card("face-tiny")["seed"] == 4 and models.folder().parent == tmp_path / "cache"

@@ -45,12 +45,16 @@ class ModelsError(ValueError):
 
 def folders() -> list[Path]:
     """Where models are looked for, the first one first: `$IDINVERT_MODELS` (or, as it was called,
-    `$IDINVERT_WEIGHTS`); without it the checkout's results/weights, then the cache. Last come the
-    models inside an installed package."""
+    `$IDINVERT_WEIGHTS`); without it the checkout's results/weights, then the cache, the other way
+    round if the checkout cannot be written to, so that what is saved is found. Last come the models
+    inside an installed package."""
     named = os.environ.get("IDINVERT_MODELS") or os.environ.get("IDINVERT_WEIGHTS")
     if named:
         return [Path(named).expanduser().resolve(), SHIPPED]
-    return [*([CHECKOUT] if CHECKOUT.is_dir() else []), cache_folder("models"), SHIPPED]
+    cache = cache_folder("models")
+    if not CHECKOUT.is_dir():
+        return [cache, SHIPPED]
+    return [*([CHECKOUT, cache] if writable(CHECKOUT) else [cache, CHECKOUT]), SHIPPED]
 
 
 def folder() -> Path:
