@@ -11,7 +11,7 @@ import torch
 from idinvert import boundaries, models
 from idinvert.inversion import InDomain, Networks
 from idinvert.models import pretrained, store
-from idinvert.nn import classifier
+from idinvert.nn import classifier, encoder
 
 
 @pytest.fixture
@@ -132,6 +132,22 @@ def test_another_companion_can_be_chosen(model, images):
     other = idinvert.Model("own", "cpu", encoder="other")
     assert other.name_of("encoder") == "other" and model.name_of("encoder") == "own-base"
     assert other.encode(images).shape == (5, 4, 4)
+
+
+def test_companions_that_do_not_fit_are_named(model, images):
+    """A network of another size, and a generator in the place of the model's own."""
+    models.save("wide-base", encoder.Encoder(resolution=8, w_dim=6, channel_base=4, channel_max=8))
+    other = idinvert.Model("own", "cpu", encoder="wide-base")
+    for use in (other.encode, other.invert):
+        with pytest.raises(ValueError, match=r"wide-base is for .* \(8, 4, 6\), own has \(8, 4, 4"):
+            use(images)
+    models.save("other", models.load("own"))
+    with pytest.raises(ValueError, match="the generator is own: to take 'other', load that"):
+        idinvert.load("own", "cpu", generator="other")
+    boundaries.save([boundaries.Boundary("age", torch.ones(6, 4), 0.0, (0,))],
+                    models.folder() / "other-boundaries.safetensors")
+    with pytest.raises(ValueError, match=r"'age' is for codes of \(6, 4\) .* other takes \(4, 4\)"):
+        idinvert.load("other", "cpu").edit(torch.zeros(1, 4, 4), age=1)
 
 
 @pytest.mark.parametrize("images, message", [

@@ -66,6 +66,8 @@ class Model:
         models.card(name)
         for role, other in companions.items():
             models.companion_name(name, role)  # refuses unknown roles
+            if role == "generator":
+                raise ValueError(f"the generator is {name}: to take {other!r:.60}, load that.")
             alike = ENCODERS if role in ENCODERS else (role,)
             if not isinstance(other, str) or models.card(other)["role"] not in alike:
                 raise ValueError(f"{other!r:.60} is no {role}, and cannot be that of {name}.")
@@ -119,12 +121,21 @@ class Model:
     @cached_property
     def encoder(self) -> Encoder:
         """E, the domain-guided encoder of Eq. (2)."""
-        return self.network("encoder")
+        return self.fitting("encoder")
 
     @cached_property
     def conventional(self) -> Encoder:
         """The conventional encoder of Eq. (1)."""
-        return self.network("conventional")
+        return self.fitting("conventional")
+
+    def fitting(self, role: str) -> Encoder:
+        """The encoder in a role; ValueError: it is of another size than the generator."""
+        found = self.network(role)
+        theirs, own = ((x.resolution, x.num_layers, x.w_dim) for x in (found, self.generator))
+        if theirs != own:
+            raise ValueError(f"{self.name_of(role)} is for (px, layers, dimensions) {theirs}, "
+                             f"{self.name} has {own}: take another encoder, or another method.")
+        return found
 
     @cached_property
     def discriminator(self) -> Discriminator:
@@ -252,7 +263,7 @@ class Model:
 
         A strength is a number or one for each code [N]; positive adds the attribute. Its unit is
         that of `codes.manipulate`. ValueError: an attribute without a boundary (the nearest are
-        named).
+        named), or with one for codes of another size.
 
         >>> model = Model("face-stylegan-layerwise", "cpu")
         >>> codes = model.sample(1)
@@ -269,7 +280,13 @@ class Model:
             if attribute not in self.boundaries:
                 raise ValueError(f"{self.name} has no boundary {attribute!r}: "
                                  f"{nearest(attribute, self.boundaries)}")
-            codes = manipulate(codes, self.boundaries[attribute].direction,
+            boundary = self.boundaries[attribute]
+            if boundary.normal.shape != codes.shape[1:]:
+                raise ValueError(f"the boundary {attribute!r} is for codes of "
+                                 f"{tuple(boundary.normal.shape)} layers and dimensions, but "
+                                 f"{self.name} takes {tuple(codes.shape[1:])}: fit or import it "
+                                 "again.")
+            codes = manipulate(codes, boundary.direction,
                                finite(f"the strength of {attribute}", strength))
         return codes
 
