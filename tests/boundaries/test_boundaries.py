@@ -257,6 +257,16 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
         boundaries.save([dataclasses.replace(first, name="__metadata__")], tmp_path / "b")
 
 
+def test_files_note_the_generator(tmp_path):
+    noted = dataclasses.replace(random_boundary("a", 1), generator="12ab")
+    both = condition(noted, random_boundary("b", 2))
+    boundaries.save([noted, both, random_boundary("b", 2)], tmp_path / "b.safetensors")
+    found = boundaries.load(tmp_path / "b.safetensors").values()
+    assert [boundary.generator for boundary in found] == ["12ab", "12ab", None]
+    with pytest.raises(ValueError, match="the generator is noted by its SHA-256, not by 3"):
+        dataclasses.replace(noted, generator=3)
+
+
 def test_a_file_that_is_replaced_while_it_is_read_is_not_damaged(tmp_path, monkeypatch):
     """Notes and normals are of one file."""
     path, plain = tmp_path / "b.safetensors", Path.read_bytes

@@ -8,7 +8,7 @@ import idinvert
 import numpy as np
 import pytest
 import torch
-from idinvert import models, read_image, write_image
+from idinvert import boundaries, models, read_image, write_image
 from idinvert.boundaries import Boundary
 from idinvert.cli import check_image, main
 from idinvert.inversion import results
@@ -118,6 +118,24 @@ def test_what_is_off_stays_off_beside_other_edits(photo, monkeypatch):
     age = models.load_boundaries("own")["age"]
     samples = age.distance(idinvert.load("own", "cpu").sample(1000))
     torch.testing.assert_close(age.distance(rendered[-1])[0], samples.quantile(0.05))
+
+
+def test_boundaries_of_another_generator_are_told(photo, capsys):
+    """Those of a file without a note of the generator are taken, which older versions wrote."""
+    np.save("code.npy", np.zeros((4, 4)))
+    edit = ["edit", "code.npy", "age=1", *HERE]
+    smile = dataclasses.replace(photo, name="smile", normal=photo.normal.clone())
+    assert main(edit) == 0 and "warning" not in capsys.readouterr().err
+    generator = models.load("own")
+    for value in generator.parameters():
+        value.normal_()
+    models.save("own", generator)
+    models.save_boundaries("own", [smile], add=True)
+    assert main(edit) == 0
+    assert ("warning: age: boundaries of another generator than own is now"
+            in capsys.readouterr().err)
+    boundaries.save([photo], models.folder() / "own-boundaries.safetensors")
+    assert main(edit) == 0 and "warning" not in capsys.readouterr().err
 
 
 def test_words_and_steps_at_the_ends_of_their_range(photo, capsys):

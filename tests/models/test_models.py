@@ -469,6 +469,14 @@ def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted):
     assert not models.companions("face-tiny", "boundaries")
 
 
+def test_boundaries_are_those_of_a_model(saved, tmp_path):
+    age = boundaries.Boundary("age", torch.ones(4, 4), 0.0, (0,))
+    with pytest.raises(models.ModelsError, match="Unknown model 'face-tini': did you mean face-ti"):
+        models.save_boundaries("face-tini", [age])
+    models.save_boundaries("face-tiny", [age])
+    assert models.load_boundaries("face-tiny")["age"].generator == models.digest("face-tiny")
+
+
 def test_what_is_saved_is_found_beside_a_checkout_that_cannot_be_written_to(
         saved, tmp_path, monkeypatch):
     """As where an administrator has put the checkout: its models came before the new ones."""

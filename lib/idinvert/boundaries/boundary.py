@@ -31,6 +31,7 @@ class Boundary:
     layers: those that a manipulation moves.
     accuracy: share of validation codes on their own side, in [0, 1]; NaN if not measured.
     space: "whole" or "layer".
+    generator: SHA-256 of the weights of the generator that it is for; None if that is not noted.
 
     ValueError: another shape or type, numbers that are not finite, layers that there are not, or a
     normal that moves none of them.
@@ -42,6 +43,7 @@ class Boundary:
     layers: tuple[int, ...]
     accuracy: float = math.nan
     space: str = "whole"
+    generator: str | None = None
 
     def __post_init__(self):
         normal, at = self.normal, f"Boundary {self.name!r}"
@@ -63,6 +65,9 @@ class Boundary:
         if self.space not in SPACES:
             raise ValueError(f"{at}: unknown space {self.space!r}: expected one of "
                              f"{', '.join(SPACES)}.")
+        if not isinstance(self.generator, str | None):
+            raise ValueError(f"{at}: the generator is noted by its SHA-256, not by "
+                             f"{self.generator!r:.60}.")
 
     def distance(self, codes: Tensor) -> Tensor:
         """Signed distance [N] of codes [N, L, D] to the hyperplane, in units of codes.
@@ -129,7 +134,8 @@ def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Bound
         normal[group] = (rest / rest.norm()).unflatten(0, normal[group].shape)
     intercept = -float((normal * meeting_point([primary, *others])).sum())
     name = f"{primary.name} | {names}"
-    return Boundary(name, normal.float(), intercept, primary.layers, space=primary.space)
+    return Boundary(name, normal.float(), intercept, primary.layers, space=primary.space,
+                    generator=primary.generator)
 
 
 def remainder(vector: Tensor, *others: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def save(boundaries: Iterable[Boundary], path: str | Path) -> None:
     # The format takes no tensors that share memory
     tensors = {name: b.normal.detach().cpu().contiguous().clone() for name, b in named.items()}
     notes = {name: {"intercept": b.intercept, "layers": b.layers, "accuracy": b.accuracy,
-                    "space": b.space} for name, b in named.items()}
+                    "space": b.space, "generator": b.generator} for name, b in named.items()}
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(serialised(tensors, {"boundaries": json.dumps(notes)}))
 
@@ -68,4 +68,4 @@ def load(path: str | Path) -> dict[str, Boundary]:
 def boundary(name: str, normal: Tensor, note: dict[str, Any]) -> Boundary:
     """A boundary of its normal and notes; ValueError, TypeError, KeyError: they do not fit."""
     return Boundary(name, normal.float(), float(note["intercept"]), tuple(note["layers"]),
-                    float(note["accuracy"]), note["space"])
+                    float(note["accuracy"]), note["space"], note.get("generator"))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -115,11 +115,13 @@ def fit_unsupervised(options: Command) -> list[Boundary]:
 
 
 def save(options: Command, fitted: list[Boundary]) -> None:
-    """Add boundaries to those of the model; errors as `check_names`, for another command may have
-    added some meanwhile."""
+    """Add boundaries of the generator that was loaded to those of the model; errors as
+    `check_names`, for another command may have added some meanwhile."""
+    made_for = models.loaded[options.model]
     with importing.adding():
         check_names(options, [boundary.name for boundary in fitted])
-        models.save_boundaries(options.model, fitted, add=True)
+        models.save_boundaries(
+            options.model, [replace(found, generator=made_for) for found in fitted], add=True)
 
 
 def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.DataFrame]:

@@ -154,8 +154,16 @@ class Model:
 
     @cached_property
     def boundaries(self) -> dict[str, Boundary]:
-        """The boundaries of attributes in the space of codes; empty if none are known."""
-        return models.load_boundaries(self.name) if self.has("boundaries") else {}
+        """The boundaries of attributes in the space of codes; empty if none are known. A warning
+        names those that were fitted to another generator, where that is noted."""
+        fitted = models.load_boundaries(self.name) if self.has("boundaries") else {}
+        others = [name for name, boundary in fitted.items()
+                  if boundary.generator not in (None, self.digest("generator"))]
+        if others:
+            warnings.warn(f"{', '.join(others)}: boundaries of another generator than {self.name} "
+                          "is now, where they mean something else: fit or import them again.",
+                          stacklevel=3)
+        return fitted
 
     @cached_property
     def features(self) -> FeatureNetwork:

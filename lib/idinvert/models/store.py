@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -362,9 +363,15 @@ def store_whole(name: str) -> None:
 def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],
                     add: bool = False) -> str:
     """Write the boundaries of a generator; returns the name of their file. They replace those that
-    it has or, with `add`, only those of the same attributes. ValueError: as
-    `boundaries.by_name`."""
+    it has or, with `add`, only those of the same attributes. Those that note no generator note this
+    one, as it is now.
+
+    ModelsError: unknown generator. ValueError: as `boundaries.by_name`.
+    """
     named = boundaries.by_name(fitted)
+    card(generator)  # names the nearest models if there is no such generator
+    own = digest(generator)
+    named = {key: b if b.generator else replace(b, generator=own) for key, b in named.items()}
     name = companion_name(generator, "boundaries")
     path = folder() / f"{name}.safetensors"
     with locked(path.parent):
