@@ -137,6 +137,8 @@ def test_no_image_is_encoded_in_vain(folder, monkeypatch, labels, options, messa
 
 @pytest.mark.parametrize("text, message", [
     ("", "no readable CSV file"),
+    ("image,old\n1.png,0\na, b.png,1\n", "(Expected 2 fields in line 3, saw 3): save the table"),
+    ("image" + "," * (1 << 20) + "\n", "labels.csv has more than 32768 columns"),
     ("name,old\n1.png,0\n", "needs a column 'image'"),
     ("image;old\n1.png;0\n", "with commas in between, but has 'image;old'"),
     ("image\n1.png\n", "needs a column 'image' and one for each attribute"),

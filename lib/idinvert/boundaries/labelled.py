@@ -8,6 +8,7 @@ as 0, empty fields are left out.
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from .boundary import Boundary
 from .svm import fit
 
 LARGEST_TABLE = 1 << 27  # bytes
+WIDEST_TABLE = 1 << 15  # columns, twice as many as spreadsheets have; each takes a millisecond
 UNKNOWN = ("", "na", "n/a", "nan", "null", "none")  # fields without a label
 TRUTH = {"true": "1", "false": "0"}  # as spreadsheets and pandas write them
 
@@ -44,13 +46,16 @@ def read_labels(path: str | Path) -> pd.DataFrame:
         content = file.read(LARGEST_TABLE + 1)
     if len(content) > LARGEST_TABLE:
         raise ValueError(f"{path} has more than {LARGEST_TABLE >> 20} MB.")
+    if re.split(rb"[\r\n]", content.lstrip(), maxsplit=1)[0].count(b",") >= WIDEST_TABLE:
+        raise ValueError(f"{path} has more than {WIDEST_TABLE} columns.")
     try:
         # Without a header, for of equal names pandas makes others
         table = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False,
                             skipinitialspace=True)
     except Exception as error:  # pandas raises many types on damaged files
-        raise ValueError(f"{path} is no readable CSV file: save the table with commas between its "
-                         "columns, in UTF-8.") from error
+        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        raise ValueError(f"{path} is no readable CSV file ({reason:.100}): save the table with "
+                         "commas between its columns and nowhere else, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
     table.columns = [str(name).strip() for name in header]
     # Programs write commas alone where the table once was wider, or longer
