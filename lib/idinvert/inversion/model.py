@@ -32,6 +32,7 @@ Made = TypeVar("Made")
 Device = Annotated[str, BeforeValidator(str)]
 
 ENCODERS = ("encoder", "conventional")  # roles that an encoder can have
+NAMED = 9  # boundaries of another generator
 LARGEST = 1.5  # beyond this, images are not in [-1, 1]; rendered ones go a little beyond 1
 
 
@@ -160,9 +161,10 @@ class Model:
         others = [name for name, boundary in fitted.items()
                   if boundary.generator not in (None, self.digest("generator"))]
         if others:
-            warnings.warn(f"{', '.join(others)}: boundaries of another generator than {self.name} "
-                          "is now, where they mean something else: fit or import them again.",
-                          stacklevel=3)
+            more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+            warnings.warn(f"{', '.join(others[:NAMED])}{more}: boundaries of another generator "
+                          f"than {self.name} is now, where they mean something else: fit or import "
+                          "them again.", stacklevel=3)
         return fitted
 
     @cached_property
