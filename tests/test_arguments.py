@@ -5,6 +5,7 @@ from typing import Annotated
 
 import idinvert
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from idinvert import boundaries, data, models
@@ -99,7 +100,7 @@ def test_a_model_refuses_what_it_cannot_use(model):
     refused(model.edit, wrong_codes(codes))
     refused(lambda x: model.edit(codes, age=x),
             [NAN, INF, -INF, None, "3", torch.ones(3), torch.tensor([1, NAN]), np.ones((2, 2)), 1j,
-             torch.tensor([1j, 2])])
+             torch.tensor([1j, 2]), np.float64(1e39), pd.Series([1, 1], ["a", "b"]).astype(str)])
     refused(model.sample, [x for x in NO_COUNT if x != 0])
     refused(lambda x: model.sample(1, seed=x), NO_SEED)
     refused(lambda x: model.invert(images, batch=x, **fast), [x for x in NO_COUNT if x is not None])
@@ -171,8 +172,8 @@ def test_boundaries_refuse_what_they_cannot_use():
     scores = codes[:, 0, 0].clone()
     refused(lambda x: Boundary("x", x, 0.0, (0,)),
             [normal * 0, torch.ones(4, 4).tril(-1), normal * NAN, normal.int(), normal[0],
-             normal[None], normal.numpy(), None])
-    refused(lambda x: Boundary("x", normal, x, (0,)), [NAN, INF, None, "x"])
+             normal[None], normal.numpy(), None, *not_dense(normal)])
+    refused(lambda x: Boundary("x", normal, x, (0,)), [NAN, INF, None, "x", torch.tensor(0.0)])
     refused(lambda x: Boundary("x", normal, 0.0, x), [(4,), (-1,), (1.5,), ("a",)])
     refused(lambda x: Boundary("x", normal, 0.0, (0,), space=x), ["W", None])
     refused(good.distance, [x for x in wrong_codes(codes) if not isinstance(x, torch.Tensor)

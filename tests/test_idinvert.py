@@ -6,6 +6,7 @@ import sys
 import idinvert
 import idinvert.devices
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from idinvert import boundaries, models
@@ -50,6 +51,8 @@ def test_edits_add_up_and_may_differ_between_codes(model):
     torch.testing.assert_close(both[1], codes[1] + 2 * age)
     torch.testing.assert_close(both[2], codes[2] + 2 * age - smile)
     assert torch.equal(model.edit(codes), codes)
+    rows_of_a_table = pd.Series([1.0, 0.0, -1.0], index=[7, 5, 6])
+    assert torch.equal(model.edit(codes, age=2, smile=rows_of_a_table), both)
 
 
 def test_inversion_is_that_of_the_method_in_every_batch(model, images):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,7 +121,7 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
                          f"direction is, not {list(codes.shape)}.")
     if not codes.is_floating_point():
         raise ValueError(f"codes must be floats, not {codes.dtype}.")
-    alpha = finite("alpha", alpha).to(codes)
+    alpha = finite("alpha", alpha, codes)
     if alpha.ndim > 1 or alpha.ndim == 1 and len(alpha) != len(codes):
         raise ValueError(f"alpha must be a number or [{len(codes)}], not {list(alpha.shape)}.")
     return codes + alpha.reshape(-1, 1, 1) * direction.to(codes)
@@ -167,16 +168,19 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
 # --- what the above share -------------------------------------------------------------------------
 
 
-def finite(name: str, strength: float | Tensor) -> Tensor:
-    """A strength, or one for each code, as a tensor; ValueError: they are no finite numbers."""
+def finite(name: str, strength: float | Tensor, codes: Tensor) -> Tensor:
+    """A strength, or one for each code, as a tensor like the codes; ValueError: they are no finite
+    numbers."""
     try:
+        if hasattr(strength, "__array__") and not isinstance(strength, Tensor):
+            strength = np.asarray(strength)  # of a column of pandas torch takes rows by their names
         values = torch.as_tensor(strength)
-        if values.isfinite().all() and not values.is_complex():
-            return values
+        if not values.is_complex() and values.to(codes).isfinite().all():
+            return values.to(codes)
     except (TypeError, ValueError, RuntimeError):
         pass
-    raise ValueError(f"{name} is {strength!r:.60}, but should be a finite number, or one for each "
-                     "code.")
+    raise ValueError(f"{name} is {' '.join(repr(strength).split()):.60}, but should be a finite "
+                     "number, or one for each code.")
 
 
 @contextmanager

@@ -47,11 +47,14 @@ class Boundary:
 
     def __post_init__(self):
         normal, at = self.normal, f"Boundary {self.name!r}"
+        check_dense(f"{at}: the normal", normal)
         if not isinstance(normal, Tensor) or normal.ndim != 2 or not normal.is_floating_point():
             raise ValueError(f"{at}: the normal must be a tensor of floats [L, D].")
-        if not (normal.isfinite().all() and isinstance(self.intercept, Real)
-                and math.isfinite(self.intercept)):
-            raise ValueError(f"{at} has numbers that are not finite.")
+        if not normal.isfinite().all():
+            raise ValueError(f"{at}: the normal has numbers that are not finite.")
+        if not isinstance(self.intercept, Real) or not math.isfinite(self.intercept):
+            raise ValueError(f"{at}: the intercept is {self.intercept!r:.60}, but should be a "
+                             "finite number.")
         if not isinstance(self.accuracy, Real) or self.accuracy < 0 or self.accuracy > 1:
             raise ValueError(f"{at}: the accuracy is {self.accuracy!r:.60}, but should be a share "
                              "from 0 to 1, or NaN.")

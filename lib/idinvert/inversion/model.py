@@ -297,7 +297,7 @@ class Model:
                                  f"{self.name} takes {tuple(codes.shape[1:])}: fit or import it "
                                  "again.")
             codes = manipulate(codes, boundary.direction,
-                               finite(f"the strength of {attribute}", strength))
+                               finite(f"the strength of {attribute}", strength, codes))
         return codes
 
     def render(self, codes: Tensor, of: Inversion | None = None) -> Tensor:
