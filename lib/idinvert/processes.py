@@ -30,9 +30,15 @@ class Share:
         return items[self.rank :: self.world]
 
     def device(self, name: str = "auto") -> str:
-        """The device of this process: with "auto", its own GPU if there are GPUs."""
+        """The device of this process: with "auto", its own GPU if there are GPUs. ValueError: this
+        machine does not have it, as where more processes are started than it has GPUs."""
         picked = devices.pick(name)
-        return f"cuda:{self.local}" if picked == "cuda" and self.world > 1 else picked
+        if picked != "cuda" or self.world == 1:
+            return picked
+        if self.local >= (count := torch.cuda.device_count()):
+            raise ValueError(f"Process {self.local + 1} of this machine has no GPU of its own, of "
+                             f"which there are {count}: start as many processes as GPUs.")
+        return f"cuda:{self.local}"
 
 
 ALONE = Share()
@@ -81,7 +87,12 @@ def connect(own: Share, device: str) -> None:
                                  "start the processes with torchrun, or unset WORLD_SIZE.")
         if device.startswith("cuda"):
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        try:
+            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        except (ValueError, RuntimeError) as error:
+            place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+            raise ValueError(f"The processes cannot meet at {place}, where MASTER_ADDR and "
+                             "MASTER_PORT say: start all of them with torchrun.") from error
 
 
 def any_of(condition: bool) -> bool:

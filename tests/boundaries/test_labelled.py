@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from idinvert import models
-from idinvert.boundaries import labelled
+from idinvert.boundaries import Boundary, labelled
 from idinvert.cli import main
 from idinvert.data import write_image
 from idinvert.nn import pooled
@@ -97,6 +97,44 @@ def test_boundaries_are_not_overwritten_unless_told(folder, capsys):
     assert boundary.layers == (1, 2) and boundary.space == "layer"
 
 
+def test_a_boundary_that_came_meanwhile_is_not_overwritten(folder, monkeypatch, capsys):
+    """As of another command, while the first one encoded images."""
+    fit, other = labelled.fit_labels, Boundary("bright", torch.eye(4), 0.0, (0,))
+
+    def slowly(*arguments):
+        models.save_boundaries("own", [other], add=True)
+        return fit(*arguments)
+
+    monkeypatch.setattr(labelled, "fit_labels", slowly)
+    assert main(command(folder)) == 1
+    assert "own has a boundary 'bright': name the column" in capsys.readouterr().err
+    assert torch.equal(models.load_boundaries("own")["bright"].normal, other.normal)
+
+
+def test_attributes_that_few_images_have_stop_no_others(folder, capsys):
+    table = pd.read_csv(folder / "labels.csv")
+    table["rare"], table["unknown"] = [1, 1, *[0] * 38], np.nan
+    table.to_csv(folder / "labels.csv", index=False)
+    assert main(command(folder)) == 0
+    captured = capsys.readouterr()
+    assert "left out: Attribute 'rare' has 2 positive and 38 negative images" in captured.err
+    assert "left out: Attribute 'unknown' has 0 positive and 0 negative images" in captured.err
+    assert captured.out.startswith("bright") and list(models.load_boundaries("own")) == ["bright"]
+
+
+@pytest.mark.parametrize("labels, options, message", [
+    ([1] * 40, [], "Attribute 'old' has 40 positive and 0 negative images"),
+    ([0, 1] * 20, ["--layers", "1", "1"], "--layers: layers are [1, 1], but each should be named"),
+    ([0, 1] * 20, ["--layers", "4"], "--layers: layers are [4], but should be within 0 to 3"),
+])
+def test_no_image_is_encoded_in_vain(folder, monkeypatch, labels, options, message, capsys):
+    monkeypatch.delattr(labelled, "encoded_codes")
+    rows = [f"{i}.png,{label}" for i, label in enumerate(labels)]
+    (folder / "labels.csv").write_text("\n".join(["image,old", *rows]))
+    assert main([*command(folder), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text, message", [
     ("", "no readable CSV file"),
     ("name,old\n1.png,0\n", "needs a column 'image'"),
@@ -117,6 +155,20 @@ def test_bad_labels_are_one_sentence(folder, text, message, capsys):
     assert main(command(folder)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("idinvert boundaries: error: ") and message in error
+
+
+def test_codes_that_are_damaged_are_named(folder, tmp_path, capsys):
+    """One of many: the folder as a whole is sound."""
+    (tmp_path / "out" / "codes").mkdir(parents=True)
+    names = [str(i) for i in range(40)]
+    pd.DataFrame({"image": [f"{name}.png" for name in names], "file": names, "state": "ok"}).to_csv(
+        tmp_path / "out" / "losses.csv", index=False)
+    for name in names:
+        np.savez(tmp_path / "out" / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
+    (tmp_path / "out" / "codes" / "3.npz").write_bytes(b"PK")
+    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
+    assert ("3.npz is damaged: `idinvert invert` into that folder makes it again"
+            in capsys.readouterr().err)
 
 
 def test_codes_are_of_the_images_of_their_rows(tmp_path):

@@ -56,5 +56,6 @@ def test_command_adds_directions_once(own_registry, capsys):
     assert main(command) == 0
     found = models.load_boundaries("own")
     assert list(found) == ["sefa-1", "sefa-2"] and found["sefa-1"].layers == (1,)
-    assert main(command) == 1 and "has a boundary 'sefa-1'" in capsys.readouterr().err
+    assert main(command) == 1
+    assert "own has a boundary 'sefa-1': take --replace." in capsys.readouterr().err
     assert main([*command, "--replace"]) == 0

@@ -236,6 +236,14 @@ def test_a_link_to_nothing_is_told(own_registry, words, tmp_path, monkeypatch, c
     assert "gone is a link to nothing, where a folder is to be: rem" in capsys.readouterr().err
 
 
+def test_the_home_folder_is_that_of_the_user(monkeypatch, tmp_path):
+    """Where an option and its value are one word, no shell puts it in the place of ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.at_home("--out=~/a") == f"--out={tmp_path}/a"
+    for word in ("--out=a~", "age=~", "~", "--paste", "--out=./~", "~/a=b"):
+        assert cli.at_home(word) == word
+
+
 def test_the_place_of_logs_is_tried_before_a_training(tmp_path, monkeypatch, capsys):
     """They lie beside the registry, in a folder that may be another's."""
     (tmp_path / "logs").touch()  # below a file nobody can write
@@ -258,6 +266,12 @@ def test_the_list_of_models_shows_files_of_any_name_and_content(own_registry, tm
     assert f"{place / 'list.json'} is no card of a model" in found
     names = [line.split()[0] for line in found.splitlines()]
     assert names == sorted(names) == ["bare", "ffhq", "list", "own", "own-base", "red", "two"]
+
+
+def test_a_model_is_shown_by_the_name_of_its_file(own_registry, tmp_path, capsys):
+    (tmp_path / "weights" / "own.json").rename(tmp_path / "weights" / "new.json")
+    assert main(["models", "new"]) == 0
+    assert capsys.readouterr().out.startswith("name: new\n")
 
 
 def test_what_no_image_can_be_called_is_told_before_the_work(own_registry, capsys):

@@ -4,12 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import idinvert
 import numpy as np
 import pytest
 import torch
 from idinvert import models, read_image, write_image
 from idinvert.boundaries import Boundary
-from idinvert.cli import main
+from idinvert.cli import check_image, main
 from idinvert.inversion import results
 from idinvert.nn import encoder
 
@@ -105,6 +106,30 @@ def test_codes_and_encoders_of_another_model_are_told(photo, tmp_path, capsys):
     assert "other-base was trained for the codes of other, of which own" in capsys.readouterr().err
 
 
+def test_what_is_off_stays_off_beside_other_edits(photo, monkeypatch):
+    """Also where another attribute goes with it, and is named after it."""
+    smile = Boundary("smile", (photo.normal + photo.normal.flip(0)), 0.0, tuple(range(4)))
+    models.save_boundaries("own", [smile], add=True)
+    np.save("code.npy", np.zeros((4, 4)))
+    rendered, plain = [], idinvert.Model.render
+    monkeypatch.setattr(idinvert.Model, "render",
+                        lambda *given: rendered.append(given[1]) or plain(*given))
+    assert main(["edit", "code.npy", "age=off", "smile=5", *HERE]) == 0
+    age = models.load_boundaries("own")["age"]
+    samples = age.distance(idinvert.load("own", "cpu").sample(1000))
+    torch.testing.assert_close(age.distance(rendered[-1])[0], samples.quantile(0.05))
+
+
+def test_words_and_steps_at_the_ends_of_their_range(photo, capsys):
+    """A name that is too long for a file; a boundary that hardly moves what it measures."""
+    name, normal = "x" * 300, torch.zeros(4, 4)
+    normal[0, 0], normal[1, 1] = 1.0, 1e-6
+    models.save_boundaries("own", [Boundary(name, normal, 0.0, (1,))])
+    np.save("code.npy", np.full((4, 4), -1000.0))
+    for strength in ("1", "on"):
+        assert main(["edit", "code.npy", f"{name}={strength}", *HERE]) == 0, capsys.readouterr().err
+
+
 def test_several_photographs_go_into_a_folder(photo, tmp_path, capsys):
     write_image("more/2.png", torch.zeros(3, 8, 8))
     (tmp_path / "more" / "broken.png").write_bytes(b"none")
@@ -182,6 +207,18 @@ def test_photographs_are_never_replaced(photo, tmp_path, words, capsys):
     assert main([*words, *FAST]) == 2
     assert "would replace a file that is there: name another one" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_an_edit_does_not_pass_for_an_inversion(photo, tmp_path, capsys):
+    main(["invert", "photo.png", *FAST])
+    before = Path("inverted/images/photo.png").read_bytes()
+    edit = ["edit", "inverted/codes/photo.npz", "age=1", *HERE, "--out"]
+    for out in ("inverted/images/photo.png", "inverted/comparison.png"):
+        assert main([*edit, out]) == 2
+        assert f"{out} would replace a file that is there" in capsys.readouterr().err
+    assert Path("inverted/images/photo.png").read_bytes() == before
+    for _ in range(2):  # among the results, and over an earlier edit
+        assert main([*edit, "inverted/older.png"]) == 0
 
 
 def test_results_do_not_go_among_the_photographs(photo, tmp_path, capsys):
@@ -325,3 +362,68 @@ def test_sheets_that_are_too_high_are_told_before_the_work(photo, monkeypatch, c
     assert main(words) == 2
     assert "a sheet of 2 images would be too high: edit at most 1 at" in capsys.readouterr().err
     assert not Path("edited").exists()
+
+
+def test_a_photograph_that_changes_meanwhile_is_not_mixed_with_the_new_one(photo, tmp_path,
+                                                                           monkeypatch, capsys):
+    """Neither does the edit of the old one stand beside the new one, nor is it put into it."""
+    write_image("more/1.png", torch.zeros(3, 8, 8))
+    monkeypatch.setattr("idinvert.cli.edit.step",
+                        lambda *_: write_image("more/1.png", torch.ones(3, 8, 8)) or 1.0)
+    assert main(["edit", "more", "photo.png", "age=1", "--sheet", "sheet.png", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert "left out: 1.png has changed meanwhile: edit" in captured.err.replace("more/", "")
+    assert read_image("sheet.png", 8, crop=False).shape and "edited/photo.png" in captured.out
+
+
+def test_codes_are_known_by_their_content(photo, capsys):
+    main(["invert", "photo.png", *FAST])
+    Path("inverted/codes/photo.npz").rename("zipped.npy")
+    Path("inverted/codes.npy").rename("bare.npz")
+    for name in ("zipped.npy", "bare.npz"):
+        assert main(["edit", name, "age=-2", "--out", f"{name}.png", *HERE]) == 0
+    assert Path("zipped.npy.png").read_bytes() == Path("bare.npz.png").read_bytes()
+
+
+def test_folders_of_edits_may_have_a_dot(photo, tmp_path, capsys):
+    write_image("more.png", torch.zeros(3, 8, 8))
+    (tmp_path / "old.png").mkdir()
+    for out in ("v1.2", "old.png"):
+        assert main(["edit", "photo.png", "more.png", "age=1", "--out", out, *FAST]) == 0
+        assert (tmp_path / out / "more.png").exists()
+    assert main(["edit", "photo.png", "more.png", "age=1", "--out", "new.png", *FAST]) == 2
+    assert "--out new.png should be a folder, for there are 2" in capsys.readouterr().err
+
+
+def test_places_of_many_photographs_are_looked_up_once(tmp_path, monkeypatch):
+    """For each of a thousand edits, all thousand photographs were: for half a minute."""
+    paths, seen, resolve = [tmp_path / f"{i}.png" for i in range(20)], [], Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path: seen.append(path) or resolve(path))
+    check_image(*(tmp_path / "out" / path.name for path in paths), read=paths)
+    assert len(seen) == 40
+
+
+def test_results_do_not_go_beside_photographs(photo, tmp_path, capsys):
+    """The folder would be left out from then on, and its photographs with it."""
+    write_image("album/2.png", torch.zeros(3, 8, 8))
+    for words in (["photo.png", "--out", "."], ["photo.png", "--out", "album"]):
+        assert main(["invert", *words, *FAST]) == 2
+        assert "holds the photographs: name another folder" in capsys.readouterr().err
+    assert not Path("settings.json").exists() and not Path("album/settings.json").exists()
+    for _ in range(2):
+        assert main(["invert", "photo.png", "--out", "inverted", *FAST]) == 0
+        write_image("inverted/older.png", torch.zeros(3, 8, 8))  # by the second time
+
+
+def test_results_among_the_words_of_a_shell_are_left_out(photo, tmp_path, capsys):
+    """`idinvert invert *` goes on when it is called again, and finds its own folder there."""
+    for count in (1, 2):
+        write_image(f"{count}.png", torch.zeros(3, 8, 8))
+        words = sorted(path.name for path in tmp_path.glob("*.png"))
+        words += ["inverted"] * Path("inverted").exists()
+        assert main(["invert", *words, *FAST]) == 0
+        captured = capsys.readouterr()
+        assert captured.out.startswith(f"{count + 1} ok")
+    assert "left out: inverted/ (results)." in captured.err
+    assert main(["edit", *words, "age=1", *FAST]) == 0
+    assert "left out: inverted/ (results)." in capsys.readouterr().err

@@ -120,6 +120,19 @@ def test_diffusion_keeps_the_box_of_the_first_image_in_the_second(codes, capsys)
     assert error[2:6, 2:6].mean() < 0.5 * error.mean()
     assert main([*words[:3], *FAST, "--box", "0.5,0,0.4,1"]) == 2
     assert "--box is 0.5,0,0.4,1, but should be" in capsys.readouterr().err
+    assert main([*words[:3], *FAST, "--box", "0.5,0,0.51,1"]) == 2
+    assert "--box is 0.5,0,0.51,1, less than a pixel of 8" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_is_told(codes, capsys):
+    """A diffusion that diverged passed for one, a film showed a grey picture."""
+    write_image("a.png", torch.zeros(3, 8, 8))
+    assert main(["diffuse", "a.png", "a.png", *FAST, "--learning-rate", "1e30"]) == 0
+    assert "1 of 1 images diverged by In-domain inversion and kept the" in capsys.readouterr().err
+    np.save("large.npy", np.full((1, 4, 4), 3e38, np.float32))
+    for out in ("between.gif", "between.png"):
+        assert main(["interpolate", "a.npy", "large.npy", "--out", out, *HERE]) == 1
+        assert "so large that an image is not finite: take others." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["mix", "interpolate"])

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,3 +266,15 @@ def test_a_database_can_be_opened_twice(tmp_path, database):
     first, second = open_source(tmp_path / "sound"), open_source(tmp_path / "sound" / "data.mdb")
     assert list(first.names) == list(second.names) and len(first.names) == 50
     assert torch.equal(first.read("000", 8), second.read("000", 8))
+
+
+def test_a_database_may_be_asked_after_a_long_time(tmp_path, database, monkeypatch):
+    """While a batch was inverted, its reader ended: the first image of each batch was left out."""
+    program = Path(sources.__file__).with_name("lmdb_reader.py").read_text()
+    assert "SECONDS = 20" in program
+    (tmp_path / "lmdb_reader.py").write_text(program.replace("SECONDS = 20", "SECONDS = 1"))
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "sources.py"))
+    source = open_source(tmp_path / "sound")
+    first = source.read("000", 8)
+    time.sleep(1.5)
+    assert torch.equal(source.read("000", 8), first)

@@ -54,14 +54,26 @@ def test_codes_that_unpack_to_much_are_damaged(tmp_path, monkeypatch):
     assert results.read_row(tmp_path / "a.npz") is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+def array_file(_):
+    """A code by itself, which is no archive."""
+    file = io.BytesIO()
+    np.save(file, np.zeros((4, 4), np.float32))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: b"PK\x03\x04", lambda data: data[:700],
+    array_file,
+], ids=["empty", "began", "cut", "array"])  # fmt: skip
 def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, capsys):
-    """As a full disk leaves them."""
+    """As a full disk leaves them, or somebody's hand."""
     out = tmp_path / "out"
     main(command(images, out))
     before = everything(out)
     path = out / "codes" / "2.npz"
-    path.write_bytes(path.read_bytes()[:700] if damage is None else damage)
+    damaged = damage(path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
     assert main(command(images, out)) == 0
     assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
     assert everything(out) == before
@@ -70,16 +82,36 @@ def test_damaged_codes_are_made_again(own_registry, images, tmp_path, damage, ca
     assert "settings.json is damaged" in capsys.readouterr().err
 
 
-def test_code_that_says_it_is_enormous_is_made_again(own_registry, images, tmp_path, capsys):
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_code_that_says_it_is_enormous_is_made_again(own_registry, images, tmp_path, version,
+                                                     capsys):
     out = tmp_path / "out"
     main(command(images, out))
     with zipfile.ZipFile(out / "codes" / "2.npz", "w") as archive:
         header = io.BytesIO()
         shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 44,)}
-        np.lib.format.write_array_header_1_0(header, shape)
-        archive.writestr("code.npy", header.getvalue())
+        write = getattr(np.lib.format, f"write_array_header_{min(version, 2)}_0")
+        write(header, shape)  # the third version differs from the second in its number alone
+        content = header.getvalue().replace(b"NUMPY\2", b"NUMPY" + bytes([version]))
+        archive.writestr("code.npy", content)
     assert main(command(images, out)) == 0
     assert "2.npz was damaged, and its image is inverted again" in capsys.readouterr().err
+
+
+def test_codes_that_another_process_removes_stop_none(tmp_path, monkeypatch):
+    """Several find a damaged one at once."""
+    path, load = tmp_path / "codes" / "2.npz", np.load
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr(np, "load", lambda path, **_: path.unlink() or load(path))
+    assert results.Results(tmp_path, []).damaged == [path]
+
+
+def test_a_folder_of_photographs_may_be_called_like_a_code(own_registry, images, tmp_path):
+    (images / "sub").rename(images / "sub.npz")
+    for _ in range(2):
+        assert main(command(images, tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "codes" / "sub.npz" / "1.npz").exists()
 
 
 @pytest.mark.parametrize("change", [

@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import tracemalloc
 import unicodedata
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -137,24 +140,25 @@ def test_processes_share_the_images(own_registry, images, tmp_path, monkeypatch)
 
 
 class Poisoned(torch.nn.Module):
-    """An encoder whose code is not finite for a white image."""
+    """An encoder whose code for a white image is `code`."""
 
     resolution, num_layers, w_dim = 8, 4, 4
 
-    def __init__(self):
+    def __init__(self, code):
         super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.scale, self.code = torch.nn.Parameter(torch.ones(())), code
 
     def forward(self, images):
         mean = images.mean((1, 2, 3)) * self.scale
-        code = torch.where(mean > 0.99, torch.inf, mean)
+        code = torch.where(mean > 0.99, self.code, mean)
         return code[:, None, None].expand(-1, 4, 4)
 
 
+@pytest.mark.parametrize("code", [torch.inf, 3e38])  # of the second the image is not finite
 def test_a_diverging_image_is_reported_and_the_others_are_not_touched(
-        own_registry, images, tmp_path, capsys):
+        own_registry, images, tmp_path, code, capsys):
     model, method = Model("own", "cpu"), InDomain(iterations=3, lambda_vgg=0)
-    model.encoder = Poisoned()
+    model.encoder = Poisoned(code)
 
     def run(out):
         return files.run(files.Job(model, method, open_source(images), out, batch=6),
@@ -187,6 +191,22 @@ def test_names_of_results():
     assert all(len(file) < 2100 for file in files.file_names(deep).values())
     # later images take none of the names that earlier ones have
     assert files.file_names(["x.jpg", "x.png"], {"x.png": "x"}) == {"x.png": "x", "x.jpg": "x.jpg"}
+    # as disks of Windows take them
+    assert files.file_names(["10:30?.png", "10_30_.png"]) == {
+        "10:30?.png": "10_30_", "10_30_.png": "10_30_.png"}
+
+
+def test_names_in_a_zip_take_little_memory_and_few_folders(own_registry, images, tmp_path):
+    tracemalloc.start()
+    files.file_names([f"{'x/' * 30_000}{name}" for name in ("a.png", "b.png")])
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(images / "0.png", f"{'x/' * 900}a.png")
+        archive.write(images / "2.png", "b.png")
+    for _ in range(2):
+        assert main(command(tmp_path / "a.zip", tmp_path / "out")) == 0
+    assert len(np.load(tmp_path / "out" / "codes.npy")) == 2
 
 
 def table_of(out):
@@ -259,6 +279,9 @@ def test_results_without_their_settings_take_no_others(own_registry, images, tmp
     assert main(command(images, out, iterations=4)) == 1
     assert "settings.json, which says what results were made with" in capsys.readouterr().err
     assert everything(out) == before
+    main(command(images / "0.png", tmp_path / "one"))
+    shutil.copy(tmp_path / "one" / "settings.json", out)  # as the sentence goes on
+    assert main(command(images, out)) == 0 and everything(out)[Path("codes.npy")]
 
 
 def test_no_vgg_is_needed_without_its_term(own_registry, images, tmp_path, monkeypatch):

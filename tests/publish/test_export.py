@@ -23,7 +23,7 @@ from idinvert.nn import encoder, mobilestylegan, stylegan, stylegan2
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from idinvert.publish import compact, export, preview  # noqa: E402 (they import these packages)
+from idinvert.publish import compact, export, live, preview  # noqa: E402 (they import these packages)
 
 # Each with the size of its images; those of 16 px are inverted at 8 px
 FAMILIES = {"stylegan": (stylegan, 8), "stylegan2": (stylegan2, 8),
@@ -265,6 +265,18 @@ def test_what_export_cannot_write_or_read_is_told_before_the_work(own_registry, 
     assert "own-boundaries.safetensors" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"format": "layers-model"}'])
+def test_export_replaces_nothing_that_is_not_its_own(own_registry, tmp_path, capsys, content):
+    """TensorFlow.js has a model.json too; and in the folder of models it would be a card."""
+    (tmp_path / "model.json").write_text(content)
+    assert main(["export", "own", "--to", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'model.json'} was not written by an export" in capsys.readouterr().err
+    assert (tmp_path / "model.json").read_text() == content
+    assert main(["export", "own", "--to", str(tmp_path / "weights")]) == 2
+    assert "is the folder of models" in capsys.readouterr().err
+    assert models.names() == ["own", "own-base"]
+
+
 def test_a_folder_never_describes_networks_of_two_models(own_registry, tmp_path, monkeypatch,
                                                          capsys):
     """Neither where an export is stopped, nor of two exports at once."""
@@ -290,7 +302,23 @@ def test_a_folder_never_describes_networks_of_two_models(own_registry, tmp_path,
     assert export.told(folder) == {"encoder", "mapping"}
 
 
-def test_the_folder_may_have_any_name(own_registry, tmp_path):
+def test_a_page_is_not_made_of_an_export_that_was_stopped(own_registry, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(live, "cache_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(export, "export", lambda _, folder, *__: made.append(folder))
+    folder = live.exported_files(Model("own", "cpu"), export.networks)
+    folder.mkdir(parents=True)
+    for described in ({"networks": {"generator": None}}, {"networks": {}, "resolution": 8}):
+        (folder / "model.json").write_text(json.dumps(described))
+        live.exported_files(Model("own", "cpu"), export.networks)
+    assert made == [folder, folder]
+
+
+def test_the_folder_may_have_any_name(own_registry, tmp_path, capsys):
     to = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    os.mkdir(to)
+    with open(os.path.join(to, b"other.onnx"), "wb"):  # is none of the networks
+        pass
     assert main(["export", "own", "--to", os.fsdecode(to), "--codes", "2"]) == 0
+    assert ": 4 networks" in capsys.readouterr().err
     assert b"model.json" in os.listdir(to)

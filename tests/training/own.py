@@ -2,7 +2,8 @@
 
 from idinvert.cli import main
 
-NETWORK = ["--channel-base", "64", "--channel-max", "8", "--batch", "8", "--device", "cpu"]
+SIZE = ["--channel-base", "64", "--channel-max", "8"]
+NETWORK = [*SIZE, "--batch", "8", "--device", "cpu"]
 
 
 def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
@@ -11,6 +12,7 @@ def gan(folder, *extra, kimg=0.016, judge="--no-projected", resolution=8):
                  "--kimg", str(kimg), judge, *NETWORK, *extra])
 
 
-def encoder(folder, *extra, kimg=0.016):
+def encoder(folder, *extra, kimg=0.016, size=SIZE):
     return main(["train", "encoder", "--generator", "own", "--images", str(folder / "photos"),
-                 "--kimg", str(kimg), "--lambda-vgg", "0", *NETWORK, *extra])
+                 "--kimg", str(kimg), "--lambda-vgg", "0", "--batch", "8", "--device", "cpu",
+                 *size, *extra])

@@ -234,3 +234,20 @@ def test_an_encoder_with_a_closed_form_begins_with_eq_1(efficientnet):
     training.fit_to_samples(encoder, generator, "cpu", count=200)
     error = losses.squared_error(codes, encode(encoder, images)).mean()
     assert error < 0.5 * losses.squared_error(codes, statistics.mean.expand_as(codes)).mean()
+
+
+def test_no_more_images_are_taken_at_once_than_in_a_step():
+    """Memory that suffices for the steps suffices for the checkpoints."""
+    task, counts = make(batch=4), []
+    task.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).eval()
+    render = task.generator.synthesis
+
+    def counted(codes, *noise):
+        counts.append(len(codes))
+        return render(codes, *noise)
+
+    task.generator.synthesis = counted
+    task.encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    task.evaluate()
+    task.sample()
+    assert len(counts) > 4 and set(counts) == {4}

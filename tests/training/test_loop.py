@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -235,7 +236,8 @@ def test_damaged_lines_of_a_log_are_left_out(tmp_path):
     run(Walk(), tmp_path, kimg=0.2)
     sound = log(tmp_path)
     with open(tmp_path / "log.jsonl", "ab") as file:
-        file.write(b'3\n{}\n\xff\n{"kimg": "1"}\n{"kimg": 0.1')
+        file.write(b'3\n{}\n\xff\n{"kimg": "1"}\n' + b"[" * 100_000)
+        file.write(b'\n{"kimg": 0.1, "seconds": 1, "loss": 1' + b"0" * 400 + b'}\n{"kimg": 0.1')
     run(Walk(), tmp_path, kimg=0.3)
     assert log(tmp_path)[:len(sound)] == sound and log(tmp_path)[-1]["kimg"] == 0.3
 
@@ -257,3 +259,49 @@ def test_figures_need_no_device_that_knows_double_precision(tmp_path, monkeypatc
     monkeypatch.setattr(torch.Tensor, "double", refuse)
     assert run(Walk(), tmp_path)
     assert loop.exact(torch.tensor(0.1, requires_grad=True)) == torch.tensor(0.1).item()
+
+
+def test_the_rate_is_that_of_the_steps_alone(tmp_path, monkeypatch):
+    """A step takes a second here, a checkpoint a hundred, also one between two log lines."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    class Timed(Walk):
+        def step(self, step):
+            clock[0] += 1
+            return super().step(step)
+
+        def evaluate(self):
+            clock[0] += 100
+            return {}
+
+    run(Timed(), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["images_per_second"] for line in lines] == [10.0] * 8
+
+
+def test_a_clock_that_stands_still_stops_no_training(tmp_path, monkeypatch):
+    """As one that ticks every 16 milliseconds, in which some steps fit."""
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 0.0)
+    assert run(Walk(), tmp_path)
+
+
+def test_processes_begin_with_the_same_step(tmp_path, monkeypatch):
+    """Else they would wait for one another, and average gradients of different networks."""
+    monkeypatch.setattr(loop.processes, "same", lambda step: step == 0)
+    run(Walk(), tmp_path, kimg=0.1)
+    with pytest.raises(ValueError, match="do not find the same checkpoint in .*: let them share"):
+        run(Walk(), tmp_path)
+
+
+def test_a_folder_that_is_removed_meanwhile_loses_nothing_that_is_trained(tmp_path, whole):
+    class Sweeper(Walk):
+        def step(self, step):
+            if step == 24:
+                shutil.rmtree(tmp_path / "run")
+            return super().step(step)
+
+    task = Sweeper()
+    assert run(task, tmp_path / "run")
+    assert torch.equal(task.place, whole[0]) and log(tmp_path / "run") == whole[1][4:]
+    assert (tmp_path / "run" / "checkpoint.pt").exists()

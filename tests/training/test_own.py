@@ -52,7 +52,7 @@ def test_a_discriminator_that_looks_through_vgg_trains_generator_and_encoder(fol
 
 def test_a_backbone_is_found_by_its_name(folder, capsys):
     gan(folder)
-    assert encoder(folder, "--backbone", "backbones.MobileNet") == 0
+    assert encoder(folder, "--backbone", "backbones.MobileNet", size=[]) == 0
     assert models.card("own-base")["architecture"] == "backbones.MobileNet"
     assert models.load("own-base")(torch.rand(2, 3, 8, 8)).shape == (2, 4, 4)
     assert encoder(folder, "--backbone", "backbones.ResNt") == 1
@@ -182,8 +182,8 @@ def test_a_classifier_says_that_its_learning_rate_rises_again(capsys):
     assert not capsys.readouterr().err
     task.continue_schedule(0.5)
     assert capsys.readouterr().err == (
-        "The learning rate fell to 0 over 0.5 thousand images; in this longer run it rises again, "
-        "to fall to 0 at 2.\n")
+        "The learning rate was to fall to 0 over 0.5 thousand images; in this longer run it rises "
+        "again, to fall to 0 at 2.\n")
 
 
 def test_paths_are_compared_as_places(folder, monkeypatch):
@@ -288,9 +288,13 @@ def test_images_of_a_run_cannot_change_on_the_way(folder, capsys):
 
 def test_settings_of_another_type_are_another_value(folder, capsys):
     gan(folder)
-    (folder / "runs" / "own" / "settings.json").write_text('{"path": 3}')
+    path = folder / "runs" / "own" / "settings.json"
+    path.write_text('{"path": 3}')
     assert gan(folder, kimg=0.032) == 1
     assert "was made with path 3, not " in capsys.readouterr().err
+    path.write_text('{"path": "\\u0000"}')  # no path at all
+    assert gan(folder, kimg=0.032) == 1
+    assert "was made with path \\x00, not " in capsys.readouterr().err
 
 
 def test_a_generator_without_discriminator_gets_a_new_one(folder):

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 from idinvert import models
+from idinvert.nn import stylegan, stylegan2
 from idinvert.training import runs
-from own import gan
+from own import encoder, gan
 
 
 def change_card(**changes):
@@ -102,3 +103,31 @@ def test_damaged_settings_of_a_run_are_named_and_lose_nothing(folder, capsys, co
     assert f"error: {path} is damaged: remove it if you know" in capsys.readouterr().err
     path.unlink()
     assert gan(folder, kimg=0.032) == 0 and models.card("own")["kimg"] == 0.032
+
+
+@pytest.mark.parametrize("family, resolution", [(stylegan2, 16), (stylegan, 8)])
+def test_a_model_of_other_settings_is_not_gone_on_from(folder, capsys, family, resolution):
+    """As one of the same name that was trained elsewhere, beside what is left of a run of here."""
+    gan(folder)
+    (folder / "runs" / "own" / "checkpoint.pt").unlink()
+    card = models.card("own")
+    facts = {key: card[key] for key in ("kind", "role", "images_used", "kimg", "seconds")}
+    network = family.Generator(resolution, 4, 4, 64, 8)
+    models.save("own", network, **facts)
+    before = models.digest("own")
+    status = gan(folder, kimg=0.032)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert status == 1 and "a model 'own' already, which this training does not go on" in error
+    assert models.digest("own") == before
+
+
+@pytest.mark.parametrize("schedule", ["5", -1, [1], math.inf])
+def test_a_damaged_schedule_of_a_card_is_told(folder, capsys, schedule):
+    gan(folder)
+    encoder(folder)
+    (folder / "runs" / "own-base" / "checkpoint.pt").unlink()
+    path = models.folder() / "own-base.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"recipe": {"schedule_kimg": schedule}}))
+    assert encoder(folder, kimg=0.032) == 1
+    assert "The card of own-base is damaged, for the schedule_kimg" in capsys.readouterr().err

@@ -182,3 +182,18 @@ def test_synced_norm_keeps_names_and_tensors():
     synchronise(network)
     assert sorted(network.state_dict()) == sorted(names) and network.norm.running_var is weight
     assert isinstance(network.blocks[0].body[0].norm, SyncedNorm)
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [Share(i, 2, i).device() for i in range(2)] == ["cuda:0", "cuda:1"]
+    with pytest.raises(ValueError, match="Process 3 of this machine has no GPU of its own, of"):
+        Share(2, 3, 2).device()
+
+
+def test_a_place_where_processes_cannot_meet_is_told(monkeypatch):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "x")
+    with pytest.raises(ValueError, match="The processes cannot meet at 127.0.0.1:x, where MASTER"):
+        processes.connect(Share(0, 2), "cpu")

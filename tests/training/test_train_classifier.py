@@ -136,6 +136,16 @@ def test_unknown_labels_count_for_nothing():
     assert torch.isfinite(classifier_task.sample()).all()
 
 
+def test_an_attribute_may_be_called_mean(monkeypatch):
+    """Its accuracy is then its own."""
+    table = pd.DataFrame({"mean": [0.0, 1.0] * 12, "b": [1.0, 0.0] * 12})
+    trained = ClassifierTask(Classifier(16, 2, channels=(4, 6)), split(count=24).images, table,
+                             table, TINY)
+    monkeypatch.setattr(trained, "judge", lambda: (torch.tensor([[1.0, 1.0], [1.0, -1.0]]),
+                                                   torch.tensor([[1.0, 0.0], [1.0, 1.0]])))
+    assert trained.evaluate() == {"accuracy_mean": 1.0, "accuracy_b": 0.0}
+
+
 def test_the_average_follows_the_weights():
     classifier_task = task(Recipe(schedule_kimg=1, batch=8, holdout=8, ema_steps=1))
     classifier_task.step(0)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from idinvert import data, models
-from idinvert.boundaries import svm
+from idinvert.boundaries import Boundary, svm
 from idinvert.cli import main
 from idinvert.cli import train as train_command
 from idinvert.models import pretrained
@@ -353,15 +353,30 @@ def test_encoder_of_the_zoo_is_trained_and_listed(tiny_zoo, capsys):
 
 @pytest.mark.parametrize("content", [
     "{", '{"architecture": "stylegan.Generator", "settings": {}, "sha256": "0", "kind": "gan"}',
-    '{"sha256": "0", "kind": "gan", "kimg": 1, "evaluation": {"fd": null, "kid": "0.1"}}'])
+    '{"sha256": "0", "kind": "gan", "kimg": 1, "evaluation": {"fd": null, "kid": "0.1"}}',
+    '{"sha256": "0", "kind": "gan", "evaluation": {"\\u001b[2J": 1, "fd": 1' + "0" * 400 + "}}",
+    '{"sha256": "0", "kind": "gan", "evaluation": {"\\u001b[2J": 1}}'])
 def test_a_damaged_card_hides_no_other_model_of_the_list(tiny_zoo, capsys, content):
     models.folder().mkdir(parents=True)
     (models.folder() / "tiny.json").write_text(content)
     (models.folder() / "tiny.safetensors").write_bytes(b"")
     assert main(["train", "--list"]) == 0
     damaged, sound = capsys.readouterr().out.splitlines()
+    assert "\x1b" not in damaged
     assert damaged.startswith("tiny ") and ("tiny.json is no card" in damaged) == (content == "{")
     assert sound == f"{'tiny-conventional':40} not trained"
+
+
+def test_all_goes_on_with_what_was_stopped_before_its_end(tiny_zoo, capsys):
+    """Though it is published. One that came without its run is complete as it is."""
+    assert main(["train", "--all", "--device", "cpu", "--budget-minutes", "1e-9"]) == 130
+    assert models.card("tiny")["kimg"] == 0.004 and not models.exists("tiny-conventional")
+    assert main(["train", "--all", "--device", "cpu"]) == 0
+    assert models.card("tiny")["kimg"] == models.card("tiny-conventional")["kimg"] == 0.016
+    tiny_zoo.listed["tiny"] = GAN | {"kimg": 0.02}
+    shutil.rmtree(tiny_zoo.folder / "runs")
+    assert main(["train", "--all", "--device", "cpu"]) == 0
+    assert models.card("tiny")["kimg"] == 0.016
 
 
 def test_a_budget_is_that_of_all_models(tiny_zoo, capsys, monkeypatch):
@@ -434,7 +449,11 @@ def test_every_model_is_trained_by_one_command(own_folders, monkeypatch, capsys)
     monkeypatch.setattr(svm, "score", lambda g, judge, codes, progress: codes.flatten(1))
     assert main(["train", "--all", "--device", "cpu"]) == 0, capsys.readouterr().err
     assert all(models.exists(name) for name in tiny)
+    own = Boundary("own", torch.ones(6, 4), 0.0, (0,))
+    models.save_boundaries("face-stylegan", [own], add=True)
+    before = models.load_boundaries("face-stylegan")
     assert main(["train", "face-stylegan-boundaries", "--device", "cpu"]) == 0  # fitted anew
+    assert list(models.load_boundaries("face-stylegan")) == list(before)  # somebody else's stay
     x = torch.rand(2, 3, 16, 16)
     for name, entry in tiny.items():
         if entry.kind in ("domain_guided", "conventional", "e4e"):

@@ -50,7 +50,7 @@ class UsageError(ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    arguments = [word for word in argv if word != "--traceback"]
+    arguments = [at_home(word) for word in argv if word != "--traceback"]
     name = next(iter(arguments), "")
     prepare_output()
     with warnings.catch_warnings():
@@ -71,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             again = shlex.join(["idinvert", "--traceback", *arguments])
             print(f"{command}: error: {shown(explained(error, name, again))}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1
+
+
+def at_home(word: str) -> str:
+    """A word of the command line, with the home folder for the ~ of --out=~/results, which shells
+    leave as it is: results went into a folder called ~."""
+    option, equals, value = word.partition("=")
+    return f"{option}={os.path.expanduser(value)}" if option.startswith("--") and equals else word
 
 
 def prepare_output() -> None:
@@ -257,7 +264,7 @@ def explained(error: Exception, command: str, again: str) -> str:
     if isinstance(error, UnicodeEncodeError):  # a name, of a file to be written
         return (f"{error.object[error.start]!r} cannot be written in the character set of this "
                 "system: set the environment variable PYTHONUTF8=1.")
-    if isinstance(error, OverflowError) or "without overflow" in text:
+    if isinstance(error, OverflowError) or "without overflow" in text or "overflowed" in text:
         return "a number among the options is too large to compute with."
     if isinstance(error, Warning):  # which PYTHONWARNINGS makes an error
         return text
@@ -311,30 +318,43 @@ def remedy(error: OSError) -> str:
     return ""
 
 
-def check_image(path: Path, read: Sequence[Path]) -> None:
+def check_image(*paths: Path, read: Sequence[Path]) -> None:
     """UsageError, before work whose result would be lost, if no image can have a file's name; other
     errors as `check_target`."""
     from idinvert.data.images import ImageError, format_of
 
-    try:
-        format_of(path)
-    except ImageError as error:
-        raise UsageError(str(error)) from None
-    check_target(path, read)
+    for path in paths:
+        try:
+            format_of(path)
+        except ImageError as error:
+            raise UsageError(str(error)) from None
+    check_target(*paths, read=read)
 
 
-def check_target(path: Path, read: Sequence[Path] = ()) -> None:
+def check_target(*paths: Path, read: Sequence[Path] = ()) -> None:
     """UsageError if a file to be written would replace one of those that are read, or another one
-    in a folder of those, or what is no file, as a folder or a device; OSError as `check_writable`.
-    """
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a file is "
-                         "to be written: name another one.")
-    place, taken = path.resolve(), {other.resolve() for other in read}
-    if place in taken or (place.exists() and not taken.isdisjoint(place.parents)):
-        raise UsageError(f"{path} would replace a file that is there: name another one, outside of "
-                         "the folders of the photographs.")
-    check_writable(path.parent)
+    in a folder of those, or of results of an inversion, or what is no file, as a folder or a
+    device; OSError as `check_writable`."""
+    taken = {other.resolve() for other in read}
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'no file'}, where a "
+                             "file is to be written: name another one.")
+        place = path.resolve()
+        if place in taken or place.exists() and (
+                is_result(place) or not taken.isdisjoint(place.parents)):
+            raise UsageError(f"{path} would replace a file that is there: name another one, "
+                             "outside of the folders of photographs and of results.")
+    check_writable(*{path.parent for path in paths})
+
+
+def is_result(place: Path) -> bool:
+    """Whether a file is one that `idinvert invert` made, or makes, in a folder of its results."""
+    from idinvert.data.sources import holds_results
+    from idinvert.inversion.results import PLACES
+
+    return any(place.is_relative_to(folder / own) for folder in place.parents
+               if holds_results(folder) for own in (*PLACES, "settings.json"))
 
 
 def check_writable(*folders: Path) -> None:

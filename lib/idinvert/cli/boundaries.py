@@ -27,12 +27,15 @@ from tyro.conf import create_mutex_group
 
 from idinvert import boundaries, devices, models
 from idinvert.boundaries import Boundary, labelled, sefa
+from idinvert.boundaries.boundary import check_layers
 from idinvert.data import open_source
-from idinvert.data.sources import text
+from idinvert.data.sources import is_added, text
 from idinvert.inversion.model import Model
+from idinvert.inversion.results import read_row
 from idinvert.models import importing
 from idinvert.photographs import faces_of
 from idinvert.settings import Seed, Whole
+from idinvert.training.images import FEWEST_LABELS
 
 from . import UsageError, check_writable, given, read_options
 from ._origins import warn_of_codes, warn_of_encoder
@@ -91,13 +94,14 @@ def refuse_unused(options: Command) -> None:
 
 
 def fit_labels(options: Command) -> list[Boundary]:
-    """A boundary for each column of the labels."""
+    """A boundary for each column of the labels that enough images have, and lack."""
     labels = labelled.read_labels(options.labels)
-    check(options, list(labels))
-    codes, names = codes_of(options, labels)
-    fitted = labelled.fit_labels(codes, labels.loc[names], options.space, options.layers or None,
+    check_layers(options.layers, models.load_working(options.model).num_layers, "--layers")
+    check_names(options, list(labels))
+    codes, labels = codes_of(options, labels)
+    fitted = labelled.fit_labels(codes, enough(labels), options.space, options.layers or None,
                                  options.seed)
-    models.save_boundaries(options.model, fitted, add=True)
+    save(options, fitted)
     return fitted
 
 
@@ -106,32 +110,66 @@ def fit_unsupervised(options: Command) -> list[Boundary]:
     generator = models.check_generator(options.model, models.load(options.model))
     layers = options.layers or range(len(generator.layers))
     fitted = sefa.fit(generator, layers, options.unsupervised)
-    check(options, [boundary.name for boundary in fitted])
-    models.save_boundaries(options.model, fitted, add=True)
+    save(options, fitted)
     return fitted
 
 
-def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, list[str]]:
-    """Codes [N, L, D] of the labelled images, and their names in the labels."""
+def save(options: Command, fitted: list[Boundary]) -> None:
+    """Add boundaries to those of the model; errors as `check_names`, for another command may have
+    added some meanwhile."""
+    with importing.adding():
+        check_names(options, [boundary.name for boundary in fitted])
+        models.save_boundaries(options.model, fitted, add=True)
+
+
+def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.DataFrame]:
+    """Codes [N, L, D] of the labelled images, and their labels; images are only encoded if there
+    are `enough`."""
     if options.inverted:
+        check_files(options.inverted)
         codes, names = labelled.inverted_codes(options.inverted)
         check_codes(codes, options)
         pairs = matched(labels, names)
         kept = [i for i, name in enumerate(names) if name in pairs]
-        return codes[kept], [pairs[names[i]] for i in kept]
+        return codes[kept], labels.loc[[pairs[names[i]] for i in kept]]
     source = faces_of(open_source(options.images), options.model)
     if source.others:
         print(f"idinvert boundaries: {source.left_out()}", file=sys.stderr)
     pairs = matched(labels, source.names)
     chosen = {} if options.encoder is None else {"encoder": options.encoder}
     model = Model(options.model, devices.pick(options.device), **chosen)
-    importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
+    importing.check_fits({model.name_of("encoder"): model.encoder}, options.model)
     if options.encoder is not None:
         warn_of_encoder(options.encoder, options.model)
+    labels = enough(labels.loc[list(pairs.values())])
     codes, names, errors = labelled.encoded_codes(model.encoder, source, list(pairs))
     for error in errors:
         print(f"idinvert boundaries: left out: {text(str(error))}", file=sys.stderr)
-    return codes, [pairs[name] for name in names]
+    return codes, labels.loc[[pairs[name] for name in names]]
+
+
+def enough(labels: pd.DataFrame) -> pd.DataFrame:
+    """The attributes that enough images have, and lack; says which others are left out.
+    ValueError: there are no such attributes."""
+    few = {}
+    for name in labels:
+        positive, known = int(labels[name].sum()), int(labels[name].count())
+        if min(positive, known - positive) < FEWEST_LABELS:
+            few[name] = (f"Attribute {name!r} has {positive} positive and {known - positive} "
+                         f"negative images: {FEWEST_LABELS} of each are needed.")
+    if len(few) == len(labels.columns):
+        raise ValueError(next(iter(few.values())))
+    for sentence in few.values():
+        print(f"idinvert boundaries: left out: {sentence}", file=sys.stderr)
+    return labels.drop(columns=list(few))
+
+
+def check_files(folder: Path) -> None:
+    """ValueError if a code in a folder of inversions is damaged, or unpacks to more than one."""
+    for path in sorted((folder / "codes").rglob("*.npz")):
+        if not is_added(path.name) and read_row(path) is None:
+            raise ValueError(f"{path} is damaged: `idinvert invert` into that folder makes it "
+                             "again.")
 
 
 def check_codes(codes: torch.Tensor, options: Command) -> None:
@@ -156,15 +194,12 @@ def matched(labels: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def check(options: Command, names: list[str]) -> None:
-    """ValueError if a boundary would be overwritten, or has no name, or a layer does not exist."""
-    depth = models.load_working(options.model).num_layers
-    if any(not 0 <= layer < depth for layer in options.layers):
-        raise ValueError(f"--layers must be from 0 to {depth - 1}.")
+def check_names(options: Command, names: list[str]) -> None:
+    """ValueError if a boundary would be overwritten, or has no name."""
     fitted = models.companions(options.model, "boundaries")
     known = models.load_boundaries(options.model) if fitted else {}
     for name in names:
         importing.check_attribute(name)
         if name in known and not options.replace:
-            raise ValueError(f"{options.model} has a boundary {name!r}: name the column "
-                             "differently, or --replace.")
+            other = "name the column differently, or take " if options.labels else "take "
+            raise ValueError(f"{options.model} has a boundary {name!r}: {other}--replace.")

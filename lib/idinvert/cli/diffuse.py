@@ -18,6 +18,7 @@ from tyro.conf import Positional
 
 from idinvert.data import write_image
 from idinvert.inversion import Settings, diffuse, files, stitch
+from idinvert.inversion.cache import told
 from idinvert.inversion.methods.in_domain import InDomain
 from idinvert.settings import names
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
     options, method = read_method(Command, arguments, __name__, __doc__)
     check_pair(options.pair, "diffuse")
     model, start = options.loaded_here(), time.monotonic()
-    check_image(options.out, options.pair)
+    check_image(options.out, read=options.pair)
     model.name_of("encoder")  # is there one?
     if not isinstance(method, InDomain):
         raise UsageError("this is an in-domain inversion of a part: leave out --method.")
@@ -53,14 +54,14 @@ def main(arguments: list[str]) -> None:
     stitched, mask = stitch(target[None], context[None], box)
     settings = Settings(**{name: getattr(method, name) for name in names(Settings)
                            if hasattr(method, name)})
-    found = diffuse(model, stitched, mask, settings, progress=True)
+    found = told(method, diffuse(model, stitched, mask, settings, progress=True))
     write_image(options.out, model.render(found.codes)[0].clamp(-1, 1))
     print(options.out)
     print(f"idinvert diffuse: {time.monotonic() - start:.0f} s.", file=sys.stderr)
 
 
 def pixels(text: str, side: int) -> tuple[int, int, int, int]:
-    """The box in px; UsageError: it is none."""
+    """The box in px; UsageError: it is none, or has none."""
     try:
         left, top, right, bottom = (float(part) for part in text.split(","))
     except ValueError:
@@ -68,4 +69,7 @@ def pixels(text: str, side: int) -> tuple[int, int, int, int]:
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise UsageError(f"--box is {text}, but should be left, top, right and bottom from 0 to 1, "
                          f"as {FACE}.")
-    return round(left * side), round(top * side), round(right * side), round(bottom * side)
+    left, top, right, bottom = (round(share * side) for share in (left, top, right, bottom))
+    if left == right or top == bottom:
+        raise UsageError(f"--box is {text}, less than a pixel of {side}: take a larger one.")
+    return left, top, right, bottom

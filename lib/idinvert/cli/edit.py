@@ -15,14 +15,13 @@ model has.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +35,7 @@ from tyro.conf import Positional
 import idinvert
 from idinvert.boundaries import Boundary
 from idinvert.data import ImageError, Source, grid, write_image
+from idinvert.data.formats import suffixes
 from idinvert.data.sources import from_root, text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
     paths, strengths = sorted_words(options.words)
     model, start = options.loaded_here(), time.monotonic()
     model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
-    source = None if are_codes(paths) else options.source(*paths)
+    source = None if are_codes(paths) else steady(options.source(*paths))
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")
     if options.paste and options.squeeze:
@@ -90,19 +90,21 @@ def main(arguments: list[str]) -> None:
     else:
         names, found = source.names, inverted(source, model, method, options)
     places = dict(zip(names, targets(names, options.out)))
-    for path in (*places.values(), *[options.sheet] * bool(options.sheet)):
-        check_image(path, paths)
+    check_image(*places.values(), *[options.sheet] * bool(options.sheet), read=paths)
     if options.sheet and options.sheet.resolve() in {path.resolve() for path in places.values()}:
         raise UsageError(f"{options.sheet} is to hold an edited image: name another --sheet.")
     most = WIDEST // min(model.whole.resolution, SHOWN_SIZE)
     if options.sheet and len(names) > most:
         raise UsageError(f"a sheet of {len(names)} images would be too high: edit at most {most} "
                          "at a time, or leave out --sheet.")
-    moves = {name: (model.boundaries[name], value) for name, value in strengths.items()}
+    moves = {name: (model.boundaries[name], strengths[name])  # how far to "on", the others tell
+             for name in sorted(strengths, key=lambda name: strengths[name] in SWITCH)}
     rows = []
     for name, part in found:
-        steps = {attribute: step(model, part.codes, *move) for attribute, move in moves.items()}
-        image, = model.render(model.edit(part.codes, **steps), part).clamp(-1, 1)
+        code = part.codes
+        for attribute, move in moves.items():
+            code = model.edit(code, **{attribute: step(model, code, *move)})
+        image, = model.render(code, part).clamp(-1, 1)
         try:
             write_image(places[name], source.pasted(name, image) if options.paste else image)
             print(places[name], flush=True)
@@ -126,7 +128,7 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, Strength]]
     paths, strengths = [], {}
     for word in words:
         name, is_edit, value = word.rpartition("=")
-        if not is_edit or Path(word).exists():
+        if not is_edit or os.path.exists(word):  # Path.exists raises where a word is too long
             paths.append(Path(word))
             continue
         try:
@@ -152,9 +154,24 @@ def step(model: idinvert.Model, code: Tensor, boundary: Boundary, strength: Stre
         return float(strength)
     samples = boundary.distance(model.sample(SAMPLES))
     missing = float(samples.quantile(SWITCH[strength]) - boundary.distance(code))
-    gain = boundary.distance(code + boundary.direction.to(code)) - boundary.distance(code)
+    # By how much a step of 1 moves the distance: not as a difference of distances, which may be 0
+    gain = boundary.direction.double().square().sum() / boundary.normal.double().norm()
     wanted = max if strength == "on" else min
     return max(-LARGEST, min(LARGEST, wanted(0.0, missing) / float(gain)))
+
+
+def steady(source: Source) -> Source:
+    """A source that is read several times: an image that has changed meanwhile is an ImageError."""
+    seen: dict[str, bytes] = {}
+
+    def encoded(name: str) -> bytes:
+        content = source.encoded(name)
+        digest = hashlib.sha256(content).digest()
+        if seen.setdefault(name, digest) != digest:
+            raise ImageError(f"{name} has changed meanwhile: edit it again.")
+        return content
+
+    return replace(source, encoded=encoded)
 
 
 def are_codes(paths: Sequence[Path]) -> bool:
@@ -172,15 +189,17 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         try:
             check_unpacked(path)
             found = np.load(path, mmap_mode="r", allow_pickle=False)  # no more than there is
-            values = found if path.suffix.lower() == ".npy" else found["code"]
+            alone = isinstance(found, np.ndarray)  # whatever its name says
+            values = found if alone else found["code"]
             if values.dtype.kind not in "fiu" or not values.size:
                 raise ValueError("no numbers")
             values = values.astype(np.float32).reshape(-1, *values.shape[-2:])
-            weights = {} if path.suffix.lower() == ".npy" else {
+            weights = {} if alone else {
                 key.removeprefix(files.TUNED): torch.from_numpy(found[key])
                 for key in found if key.startswith(files.TUNED)}
-        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RuntimeError,
-                zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: of a zip with a password
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile and NumPy raise many types on damaged files
             if getattr(error, "errno", None):  # it cannot be read, which says nothing of it
                 raise
             raise ValueError(f"{path} holds no codes.") from error
@@ -312,7 +331,7 @@ def targets(names: Sequence[str], out: Path | None) -> list[Path]:
     if len(names) == 1:
         return [out or Path("edited.png")]
     folder = out or Path("edited")
-    if folder.suffix:
+    if folder.suffix.lower() in suffixes() and not folder.is_dir():
         raise UsageError(f"--out {folder} should be a folder, for there are {len(names)} images.")
     own = files.file_names(names)
     if len(own) < len(names):

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from idinvert import models
 from idinvert.files import locked
 from idinvert.inversion.model import Model
 from idinvert.publish import export
 from idinvert.publish.compact import Storage
 from idinvert.settings import Count
 
-from . import check_writable, read_options
+from . import UsageError, check_writable, read_options
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ def main(arguments: list[str]) -> None:
     """Export, and show what was measured."""
     options = read_options(Command, arguments, __name__, __doc__)
     check_writable(options.to)
+    if options.to.resolve() in models.folders():
+        raise UsageError(f"{options.to} is the folder of models, where model.json would be taken "
+                         "for the card of one: name another --to.")
+    if (about := options.to / "model.json").is_file() and not export.told(options.to):
+        raise UsageError(f"{about} was not written by an export, and would be replaced: name "
+                         "another --to.")
     model = Model(options.model, "cpu")
     with locked(options.to, wait=False):
         measured = export.export(model, options.to, options.storage, options.codes)
     print(measured.to_string(index=False, float_format=lambda value: f"{value:.2g}", na_rep=""))
-    print(f"{options.to}: {len(list(options.to.glob('*.onnx')))} networks", file=sys.stderr)
+    print(f"{options.to}: {measured['network'].nunique()} networks", file=sys.stderr)

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     model, start = options.loaded_here(), time.monotonic()
     write = {".gif": write_gif, ".mp4": write_mp4}.get(options.out.suffix.lower(), write_strip)
     steps = options.steps or (STRIP if write is write_strip else FILM)
-    (check_image if write is write_strip else check_target)(options.out, options.pair)
+    (check_image if write is write_strip else check_target)(options.out, read=options.pair)
     side = min(model.whole.resolution, SHOWN_SIZE)
     width, most = steps * side, LARGEST_FILM // (3 * side**2)
     if write is not write_strip and steps > most:
@@ -75,9 +75,12 @@ def main(arguments: list[str]) -> None:
 
 
 def shown(model: idinvert.Model, codes: Tensor) -> Iterator[Tensor]:
-    """The images of codes [N, L, D], each [3, r, r] of at most SHOWN_SIZE px."""
+    """The images of codes [N, L, D], each [3, r, r] of at most SHOWN_SIZE px; ValueError: they have
+    values that are not finite."""
     for code in codes:
         image = model.render(code[None]).clamp(-1, 1)
+        if not image.isfinite().all():
+            raise ValueError("codes are so large that an image is not finite: take others.")
         yield F.adaptive_avg_pool2d(image, min(image.shape[-1], SHOWN_SIZE))[0]
 
 

@@ -34,7 +34,8 @@ from tyro.conf import Positional
 import idinvert
 from idinvert import devices, processes
 from idinvert.data import ImageError, Source, grid, open_source, read_image, write_image
-from idinvert.data.sources import holds_results
+from idinvert.data.formats import suffixes
+from idinvert.data.sources import holds_results, text
 from idinvert.inversion import files
 from idinvert.inversion.methods import METHODS, Method
 from idinvert.inversion.results import PLACES
@@ -82,14 +83,19 @@ class Common:
         return self.loaded(devices.pick(self.device))
 
     def source(self, *paths: Path) -> Source:
-        """The images of paths; of a model of photographs, their faces. UsageError: a path holds
+        """The images of paths; of a model of photographs, their faces. Results of inversions, which
+        a shell names where somebody writes *, are left out. UsageError: the paths hold nothing but
         results, among which there are images of several kinds, --face chooses among none, or
         --squeeze has nothing to squeeze."""
-        for path in paths:
-            if holds_results(path):
-                raise UsageError(f"{path} holds results of an inversion: name images, as those in "
-                                 f"{path / 'images'}; `idinvert edit` takes {path / 'codes.npy'}.")
-        found = faces_of(open_source(*paths), self.model, face=self.face, align=self.align)
+        results = [path for path in paths if holds_results(path)]
+        if results == [*paths]:
+            raise UsageError(f"{paths[0]} holds results of an inversion: name images, as those in "
+                             f"{paths[0] / 'images'}; `idinvert edit` takes "
+                             f"{paths[0] / 'codes.npy'}.")
+        opened = open_source(*(path for path in paths if path not in results))
+        others = [*opened.others, *(text(f"{path}/ (results)") for path in results)]
+        found = faces_of(replace(opened, others=others), self.model, face=self.face,
+                         align=self.align)
         if self.face > 1 and not (self.align and isinstance(found, Photographs)):
             why = f"{self.model} takes whole images" if self.align else "--no-align searches none"
             raise UsageError(f"--face {self.face} chooses among faces that are found, but {why}.")
@@ -115,7 +121,8 @@ def main(arguments: list[str]) -> int:
     options, method = read_method(Command, arguments, __name__, __doc__)
     if not options.paths:
         raise UsageError("name at least one image: idinvert invert photo.jpg.")
-    if any(takes_place(path.resolve(), options.out) for path in options.paths):
+    if is_album(options.out) or any(takes_place(path.resolve(), options.out)
+                                    for path in options.paths if not holds_results(path)):
         raise UsageError(f"{options.out} holds the photographs: name another folder for --out.")
     check_writable(options.out)
     share, start = processes.share(), time.monotonic()
@@ -143,6 +150,14 @@ def takes_place(path: Path, out: Path) -> bool:
     """Whether results in the folder `out` would go among the images of a path, or over it."""
     return path == out.resolve() or any(
         path.is_relative_to((out / place).resolve()) for place in PLACES)
+
+
+def is_album(folder: Path) -> bool:
+    """Whether a folder has photographs beside one another, and no results: with results among them,
+    commands would leave it out."""
+    return folder.is_dir() and not holds_results(folder) and any(
+        path.suffix.lower() in suffixes() and path.name not in PLACES and path.is_file()
+        for path in folder.iterdir())
 
 
 def read_method(kind: type, arguments: Sequence[str], module: str, described: str

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     model, start = options.loaded_here(), time.monotonic()
     layers = (fine(model.whole) if options.layers is None
               else chosen(options.layers, model.generator))
-    check_image(options.out, options.pair)
+    check_image(options.out, read=options.pair)
     content, style = codes_of(options.pair, model, method, options)
     image, = model.render(mix(content[None], style[None], layers)).clamp(-1, 1)
     write_image(options.out, image)

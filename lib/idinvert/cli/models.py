@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> None:
     if options.name is None:
         print("\n".join(map(line, sorted({*models.names(), *SOURCES}))))
     else:
-        card = {"name": options.name, **models.card(options.name)}
+        named = {"name": options.name}  # the card may say another, of files that were renamed
+        card = named | models.card(options.name) | named
         print(yaml.safe_dump(card, sort_keys=False, allow_unicode=True), end="")
 
 

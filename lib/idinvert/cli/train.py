@@ -17,7 +17,9 @@ torchrun --nproc-per-node 4 -m idinvert train NAME.
 
 from __future__ import annotations
 
+import inspect
 import time
+import warnings
 from dataclasses import KW_ONLY, replace
 from typing import Annotated, Literal
 
@@ -26,13 +28,14 @@ from tyro.conf import Positional
 
 from idinvert import models, processes
 from idinvert.models import store
+from idinvert.nn.architecture import NETWORKS
 from idinvert.settings import Count, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, runs, train, zoo
 from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
-from . import UsageError, check_writable, read_options
+from . import UsageError, check_writable, read_options, shown
 
 Side = Annotated[int, Field(ge=1, le=store.LIMITS["resolution"])]  # of images, px
 
@@ -55,7 +58,7 @@ class Models(Budget):
     names: Positional[tuple[str, ...]] = ()  # models of the study, see --list
     _: KW_ONLY
     list: bool = False  # show every model and its state
-    all: bool = False  # train what is missing, in order
+    all: bool = False  # train what is missing, or was stopped before its end, in order
     kimg: Positive | None = None  # thousand images; as the study has them if not given
     # repeat a training with this seed and keep its log alone, results/logs/NAME-seedSEED.jsonl:
     # the study compares such logs where it asks what another seed gives
@@ -91,7 +94,7 @@ class Gan(OfImages):
     channel_max: Count = 128  # most channels of a layer
     dimensions: Count = 64  # of a layer's code
     # a discriminator with the features of VGG-16: convincing samples after a tenth of the images;
-    # else one that mirrors the generator
+    # else, and for images of 8 px, one that mirrors the generator
     projected: bool = True
     recipe: gan.Recipe = gan.Recipe(augment=True)  # how it is trained
 
@@ -101,8 +104,27 @@ class Gan(OfImages):
         size = {"resolution": self.resolution, "z_dim": self.dimensions, "w_dim": self.dimensions,
                 "channel_base": self.channel_base, "channel_max": self.channel_max,
                 "layerwise": self.layerwise}
+        self.warn_of_unused()
         judge = {} if self.projected else {"discriminator": mirror(architecture)}
         return gan.GanEntry(architecture, size, name=self.name, **judge, **self.common())
+
+    def warn_of_unused(self) -> None:
+        """Warn of settings that are given and change nothing."""
+        unused = {"teacher_weight": "there is no teacher"}
+        if self.projected:
+            unused |= dict.fromkeys(("r1_gamma", "r1_every"),
+                                    "a projected discriminator has no penalty")
+        for name, reason in unused.items():
+            if getattr(self.recipe, name) != getattr(gan.Recipe, name):
+                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {reason}.",
+                              stacklevel=2)
+
+
+@settings
+class EncoderRecipe(encoder.Recipe):
+    """As `encoder.Recipe`, whose batch depends on the generator unless told."""
+
+    batch: Count | None = None  # images of a step; 16, of photographs 4 if not given
 
 
 @settings
@@ -114,24 +136,31 @@ class Encoder(OfImages):
     name: str | None = None  # of the new encoder, GENERATOR-base unless told
     kimg: Positive = 100  # thousand images; more continues
     average: bool = False  # predict the offset from the average code (section 5.2)
-    # its network, also backbones.ResNet or one of a plug-in; for photographs pooled.Encoder
-    backbone: str = "encoder.Encoder"
-    channel_base: Count = 32  # channels of the first layer, of the default network
-    channel_max: Count = 64  # most channels of a layer, of the default network
-    recipe: encoder.Recipe = encoder.Recipe()  # how it is trained
+    # its network: encoder.Encoder, for photographs pooled.Encoder if not given; also
+    # backbones.ResNet or one of a plug-in
+    backbone: str | None = None
+    # channels of the first layer, of networks that have this setting; 32 if not given
+    channel_base: Count | None = None
+    channel_max: Count | None = None  # most channels of a layer, likewise; 64 if not given
+    recipe: encoder.Recipe = EncoderRecipe()  # how it is trained
 
     def entry(self) -> encoder.DomainGuidedEntry:
         """What is to be trained."""
+        of_photographs = models.advice(self.generator).get("backbone")
+        backbone = self.backbone or of_photographs or encoder.EncoderEntry.architecture
         size = {"channel_base": self.channel_base, "channel_max": self.channel_max}
-        own = models.advice(self.generator).get("backbone", self.backbone)
-        backbone = own if self.backbone == Encoder.backbone else self.backbone
-        common = self.common()
-        if backbone != self.backbone and self.recipe.batch == Encoder.recipe.batch:
-            common["recipe"] = replace(self.recipe, batch=4)  # 16 at 1024 px would take 20 GB
+        size = {name: value for name, value in size.items() if value is not None}
+        for name in size:
+            if name not in inspect.signature(NETWORKS[backbone]).parameters:
+                raise UsageError(f"{backbone} does not use --{name.replace('_', '-')}: leave it "
+                                 "out.")
+        if backbone == encoder.EncoderEntry.architecture:
+            size = {"channel_base": 32, "channel_max": 64} | size
+        batch = self.recipe.batch or (4 if of_photographs else 16)  # 16 at 1024 px would take 20 GB
         return encoder.DomainGuidedEntry(
-            self.generator, backbone, size if backbone == Encoder.backbone else {},
-            self.average or backbone != self.backbone,
-            name=self.name or models.companion_name(self.generator, "encoder"), **common)
+            self.generator, backbone, size, self.average or backbone == of_photographs,
+            name=self.name or models.companion_name(self.generator, "encoder"),
+            **self.common() | {"recipe": replace(self.recipe, batch=batch)})
 
 
 @settings
@@ -162,25 +191,32 @@ def state(entry: Entry) -> str:
     """One line on a model: trained or not, what was spent, last figures, or what is damaged."""
     try:
         return sound_state(entry)
-    except (ValueError, OSError) as error:
-        return f"{entry.name:40} {error}"
+    except (ValueError, OSError, OverflowError) as error:
+        return f"{entry.name:40} {shown(str(error))}"
 
 
 def sound_state(entry: Entry) -> str:
-    """As `state`; ValueError and OSError: a file cannot be read."""
+    """As `state`; ValueError and OSError: a file cannot be read. OverflowError: a number in it."""
     name = entry.name
     if not models.exists(name):
         return f"{name:40} not trained"
     if entry.role == "boundaries":
         fitted = models.load_boundaries(entry.generator).values()
-        return f"{name:40} accuracy  " + " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted)
+        return f"{name:40} accuracy  " + shown(
+            " ".join(f"{b.name}={b.accuracy:.3f}" for b in fitted))
     card = models.card(name)
     if not train.is_same(entry):
         return f"{name:40} another model of this name"
     figures = " ".join(f"{k}={v:.4g}" for k, v in card.get("evaluation", {}).items()
                        if isinstance(v, int | float))
     return (f"{name:40} {card.get('kimg', 0):8.0f} kimg {card.get('seconds', 0) / 60:7.0f} min  "
-            f"{figures}")
+            f"{shown(figures)}")
+
+
+def unfinished(entry: Entry, kimg: float | None) -> bool:
+    """Whether a model is missing, or was published by a run that stopped before its end."""
+    return not models.exists(entry.name) or (
+        runs.begun(entry.name) and models.card(entry.name).get("kimg", 0) < (kimg or entry.kimg))
 
 
 def train_one(entry: Entry, kimg: float | None, seed: int | None, budget: Budget,
@@ -224,10 +260,19 @@ def main(arguments: list[str]) -> None:
         if not options.names and not options.all:
             raise UsageError("name at least one model, or use --all or --list.")
         if options.names and options.all:
-            raise UsageError("name models, or take --all, which trains every one that is missing.")
+            raise UsageError("name models, or take --all, which trains every one that is missing "
+                             "or unfinished.")
+        if options.all and options.seed is not None:
+            raise UsageError("name the models whose training is to be repeated with another seed: "
+                             "--all trains what is missing or unfinished.")
+        for kind in OWN.keys() & set(options.names):
+            raise UsageError(f"{kind} comes first: idinvert train {kind}, then its options.")
         kimg, seed = options.kimg, options.seed
-        names = [name for name in zoo.entries() if not models.exists(name)]
-        names = names if options.all else options.names
+        known = zoo.entries(share.device(options.device))
+        names = options.names or [
+            name for name, entry in known.items() if unfinished(entry, kimg)]
+        if not names and share.first:
+            print("Every model of the study is trained.")
         entries = [zoo.entry(name, share.device(options.device)) for name in names]
     device = share.device(options.device)
     processes.warn_if_crowded(share, device)

@@ -89,7 +89,8 @@ def run_share(job: Job, share: Share, progress: bool) -> Counter:
     notes, path = loaded_notes(job), job.out / "settings.json"
     if (found := first_result(job.out)) and not path.exists():
         raise ValueError(f"{found} is there without {path}, which says what results were made "
-                         "with: take another folder.")
+                         "with: take another folder, or copy that file from one that the same "
+                         "command has made.")
     check_notes(path, notes, {"crop": "--squeeze"})
     results = Results(job.out, job.source.names)
     for damaged in results.damaged:
@@ -197,8 +198,9 @@ def invert(job: Job, batch: list[str], results: Results) -> None:
     targets = torch.stack([images[name][0] for name in names]).to(device_of(job.model.generator))
     found = job.model.inverted(targets, job.method, fast=job.fast, progress=job.steps)
     errors = squared_error(found.images, targets)
-    # In full size; an encoder's code may not be finite, and its image has diverged
-    rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found).clamp(-1, 1)
+    # In full size; of an image that has diverged, the code or what it shows may not be finite
+    rendered = job.model.render(found.codes.nan_to_num(0, 0, 0), found)
+    rendered = rendered.nan_to_num(0, 0, 0).clamp(-1, 1)
     for i, name in enumerate(names):
         if name in wanted:
             losses = {f"loss_{term}": values[i] for term, values in found.losses.items()}

@@ -6,11 +6,12 @@ never pass for those of another one of the same name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import re
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
@@ -34,6 +35,8 @@ SUFFIXES = (".npz", ".png", ".txt")
 LARGEST = 1 << 30  # bytes of a file of a code
 LONGEST = 200  # bytes of a part of a file's name, to which suffixes are added
 LONGEST_WHOLE = 2000  # bytes of all parts; systems take 4,095 of a path
+DEEPEST = 100  # parts; making and listing folders takes a call of a function for each
+RESERVED = r'[<>:"|?*\\]'  # characters that Windows, and its disks elsewhere, have in no name
 
 
 class Found(NamedTuple):
@@ -59,18 +62,18 @@ class Results:
         self.found: dict[str, Found] = {}  # by the names of images
         known = {}
         for path in sorted((out / "codes").rglob("*.npz")):
-            if is_added(path.name):
+            if is_added(path.name) or path.is_dir():  # of images that lie in a folder "a.npz"
                 continue
             row = read_row(path)
             if row is None:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 self.damaged.append(path)
                 continue
             if "image" not in row:
                 raise ValueError(f"{out} was made by an older version, which did not note the "
                                  "images: take another folder.")
             name = str(row["image"])
-            known[name] = path.relative_to(out / "codes").with_suffix("").as_posix()
+            known[name] = path.relative_to(out / "codes").as_posix().removesuffix(".npz")
             self.found[name] = Found(int(row["bytes"]), str(row["sha256"]),
                                      str(row.get("view", "")), row["code"].shape)
         self.files = file_names(names, known)
@@ -111,18 +114,21 @@ def identity(name: str, content: bytes, view: str = "") -> dict[str, np.ndarray]
 
 
 def read_row(path: Path) -> dict[str, Any] | None:
-    """What is known of an image, without tuned weights; None if the file is damaged. OSError: it
-    cannot be read, as of another user or on a disk that is not there, which says nothing of it."""
+    """What is known of an image, without tuned weights; None if the file is damaged, or if another
+    process has found it so and removed it. OSError: it cannot be read, as of another user or on a
+    disk that is not there, which says nothing of it."""
     try:
         check_unpacked(path)
         with np.load(path, allow_pickle=False) as file:
             row = {key: file[key] for key in file.files if not key.startswith(TUNED)}
         return row if "image" not in row or is_whole(row) else None
-    except (EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return None  # RuntimeError: of a zip with a password
+    except MemoryError:
+        raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.ENOENT):
             raise
+        return None
+    except Exception:  # zipfile and NumPy raise many types on damaged files
         return None
 
 
@@ -141,11 +147,13 @@ def check_unpacked(path: Path) -> None:
 
 def claimed(file: IO[bytes]) -> int:
     """The bytes of the numbers that a file of an array says it holds; 0 of another file.
-    ValueError: it is damaged."""
-    read = {MAGIC_PREFIX + b"\1\0": read_array_header_1_0,
-            MAGIC_PREFIX + b"\2\0": read_array_header_2_0}.get(file.read(MAGIC_LEN))
-    if read is None:
+    ValueError: it is damaged, or of a version that holds no numbers."""
+    begins = file.read(MAGIC_LEN)
+    if not begins.startswith(MAGIC_PREFIX):
         return 0
+    read = {b"\1\0": read_array_header_1_0, b"\2\0": read_array_header_2_0}.get(begins[-2:])
+    if read is None:
+        raise ValueError("this version is for arrays whose columns have names")
     shape, _, kind = read(file)
     return math.prod(shape) * kind.itemsize
 
@@ -165,14 +173,14 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
     """For each image the name of its results: without its suffix unless others share it.
 
     known: names that images have already. No two are alike, on systems that do not tell upper from
-    lower case either; none has a part that is too long for a file system, and none is that of a
-    folder of others.
+    lower case either; each is `portable`, and none is that of a folder of others.
     """
     files = dict(known or {})
     everything = list(dict.fromkeys([*files, *names]))
     stems = Counter(place(stem(name)) for name in everything)
     whole = {place(name) for name in everything}
-    folders = {place(str(parent)) for name in everything for parent in PurePosixPath(name).parents}
+    folders = {place(str(parent)) for name in everything
+               for parent in PurePosixPath(portable(name)).parents}
     used = {place(file) for file in files.values()}
 
     def free(file: str) -> bool:
@@ -184,7 +192,7 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
             shared = stems[place(stem(name))] > 1 or (
                 stem(name) != name and place(stem(name)) in whole)
             numbered = (f"{name}-{number}" for number in count(2))
-            tried = map(shortened, chain([] if shared else [stem(name)], [name], numbered))
+            tried = map(portable, chain([] if shared else [stem(name)], [name], numbered))
             files[name] = next(filter(free, tried))
             used.add(place(files[name]))
     return files
@@ -192,7 +200,7 @@ def file_names(names: Sequence[str], known: Mapping[str, str] | None = None) -> 
 
 def stem(name: str) -> str:
     """A name without its suffix."""
-    return str(PurePosixPath(name).with_suffix("")) if "." in name else name
+    return name.removesuffix(PurePosixPath(name).suffix)
 
 
 def place(name: str) -> str:
@@ -200,16 +208,16 @@ def place(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def shortened(name: str) -> str:
-    """A name that no file system finds too long, nor a part of it; what is cut off is told by a
-    hash."""
-    parts = name.split("/")
+def portable(name: str) -> str:
+    """A name that every file system takes: characters that some do not are "_", and what is cut off
+    of a name, or of a part of it, that is too long or too deep is told by a hash."""
+    parts = re.sub(RESERVED, "_", name).split("/")
     for i, part in enumerate(parts):
         data = part.encode()
         if len(data) > LONGEST:
             kept = data[:LONGEST - 18].decode(errors="ignore")
             parts[i] = f"{kept}~{hashlib.sha256(data).hexdigest()[:16]}"
     whole = "/".join(parts)
-    if len(data := whole.encode()) > LONGEST_WHOLE:
+    if len(data := whole.encode()) > LONGEST_WHOLE or len(parts) > DEEPEST:
         return f"{hashlib.sha256(data).hexdigest()[:16]}/{parts[-1]}"
     return whole

@@ -7,20 +7,24 @@ formats are in `importers`.
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from idinvert.files import locked, present
+from idinvert.devices import is_out_of_memory
+from idinvert.files import locked, present, stamp
 
 from . import cards, store
 from .cards import ModelsError
 from .importers import File, Importer, Normals, formats, importers, strangers
 from .roles import ROLES, companion_name
+
+ENCODERS = ("encoder", "conventional")
 
 
 def import_file(path: str | Path, name: str, attribute: str | None = None,
@@ -35,39 +39,85 @@ def import_file(path: str | Path, name: str, attribute: str | None = None,
     file = File(Path(path))
     importer = importer_of(file)
     networks = contents(importer, file)
+    sha256 = cards.file_sha256(file.path)
+    if stamp(file.path) != file.stamp:
+        raise ModelsError(f"{file.path} has changed while it was read: import it again when it is "
+                          "whole.")
     normals = networks.pop("boundaries", None)
+    if attribute is not None and normals is None:
+        raise ModelsError(f"{file.path} holds no boundary, which alone has an attribute: leave "
+                          "--attribute out.")
     targets = {role: companion_name(name, role) for role in networks}
     saved = list(targets.values())
-    with locked(cards.folder() / ".importing"):  # another import waits until it sees this one's
-        for role, target in targets.items():
-            cards.check_name(target)
-            if not replace and cards.exists(target):
-                raise ModelsError(f"A model {target} exists: take another name, or --replace.")
-            if role in ("encoder", "conventional"):
-                check_fits(target, networks[role], name)
+    for target in saved:
+        cards.check_name(target)
+    with adding():
+        if not replace:
+            check_free(targets, sha256)
+        encoders = {targets[role]: networks[role] for role in ENCODERS if role in networks}
+        check_fits(encoders, name, networks.get("generator"))
         with watched(name):
             for role, target in targets.items():
                 generator = {} if role == "generator" else {"generator": name}
                 store.save(target, networks[role], dtype=torch.float32, role=role, kind=role,
                            **generator, imported=file.path.name, format=importer.title,
-                           imported_sha256=cards.file_sha256(file.path))
+                           imported_sha256=sha256)
         if normals is not None:
             saved.append(import_boundary(normals, name, attribute or file.path.stem, replace))
     return saved
 
 
+def check_free(targets: Mapping[str, str], sha256: str) -> None:
+    """ModelsError if there is a model of one of these names, by role, unless it is a part of what
+    an import of the file with this hash has saved before it was stopped."""
+    there = {role: target for role, target in targets.items() if cards.exists(target)}
+    begun = len(there) < len(targets) and all(
+        cards.card(target).items() >= {"role": role, "imported_sha256": sha256}.items()
+        for role, target in there.items())
+    if there and not begun:
+        raise ModelsError(f"A model {min(there.values())} exists: take another name, or --replace.")
+
+
+def adding() -> AbstractContextManager[None]:
+    """Hold a lock while what the registry lacks is added to it: another command that does waits
+    until it sees what this one has added."""
+    return locked(cards.folder() / ".importing")
+
+
 @contextmanager
-def watched(name: str) -> Iterator[None]:
+def watched(name: str, trained: bool = False) -> Iterator[None]:
     """Warn if the generator `name` has other weights after the block than before, and there is
-    what was made for its codes as they were: encoders and boundaries."""
-    before = None if cards.fetched(name) else cards.digest(name)
+    what was made for it as it was, such as encoders and boundaries for its codes.
+
+    trained: the block makes the generator, so that what is there without it is of another one;
+    files are imported in any order.
+    """
+    before = weights(name)
+    known = before is not None or trained
+    made = made_for(name) if known else {}
     yield
-    if before not in (None, cards.digest(name)):
-        others = [other for role in ("encoder", "conventional", "boundaries")
-                  for other in cards.companions(name, role).values()]
+    if known and before != weights(name):
+        now = made_for(name)
+        others = [other for other, unchanged in made.items() if now.get(other) == unchanged]
         if others:
             warnings.warn(f"{name} is another generator now: train, fit or import again what was "
                           f"made for the one before, {', '.join(others)}.", stacklevel=2)
+
+
+def weights(name: str) -> str | None:
+    """SHA-256 of the weights of a model; None if there is none but one to be fetched, or one whose
+    card is damaged."""
+    with suppress(ModelsError):
+        return None if cards.fetched(name) else cards.digest(name)
+    return None
+
+
+def made_for(name: str) -> dict[str, tuple]:
+    """The stamps of the files of a generator's own companions, by name."""
+    found = [other for role in ROLES if role != "generator"
+             for other in cards.companions(name, role).values()
+             if role != "classifier" or "generator" in cards.card(other)]  # not its domain's
+    return {other: stamp(path) for other in found if (path := cards.weights_path(other))}
 
 
 def importer_of(file: File) -> Importer:
@@ -101,6 +151,8 @@ def contents(importer: Importer, file: File) -> dict[str, nn.Module | Normals]:
     except (MemoryError, FileNotFoundError):
         raise
     except Exception as error:  # importers, plug-ins too, meet anything
+        if is_out_of_memory(error):
+            raise
         text = " ".join(str(error).split())
         if isinstance(error, ValueError) and text.endswith("."):
             raise
@@ -122,17 +174,27 @@ def import_missing(paths: Sequence[Path], name: str) -> None:
             import_file(present(path, "published weights"), name)
 
 
-def check_fits(target: str, network: nn.Module, name: str) -> None:
-    """ModelsError if an encoder does not fit the generator `name`, or that is none, where it is
-    there."""
-    if not cards.exists(name):
-        return
-    generator = store.check_generator(name, store.load(name))
-    own, theirs = ((size, n.num_layers, n.w_dim) for n, size in (
-        (network, network.resolution),
-        (generator, cards.advice(name).get("resolution", generator.resolution))))
-    if own != theirs:
-        raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has {theirs}.")
+def check_fits(encoders: Mapping[str, nn.Module], name: str, generator: nn.Module | None = None
+               ) -> None:
+    """ModelsError if an encoder, by its name, does not fit a generator: the one that is to be saved
+    as `name`, else the one that is there, if any. Nor may a new generator, unless it replaces one,
+    be of another size than its encoders that came before it."""
+    encoders, size = dict(encoders), None
+    if generator is None:
+        if not encoders or not cards.exists(name):
+            return
+        generator = store.check_generator(name, store.load(name))
+        size = cards.advice(name).get("resolution")
+    elif weights(name) is None and not cards.fetched(name):
+        for other in (x for role in ENCODERS for x in cards.companions(name, role).values()):
+            with suppress(ModelsError):  # damaged
+                encoders.setdefault(other, store.load(other))
+    theirs = size or generator.resolution, generator.num_layers, generator.w_dim
+    for target, network in encoders.items():
+        own = network.resolution, network.num_layers, network.w_dim
+        if own != theirs:
+            raise ModelsError(f"{target} is for (px, layers, dimensions) {own}, {name} has "
+                              f"{theirs}: take another name.")
 
 
 def check_attribute(name: str) -> None:
@@ -147,6 +209,7 @@ def check_attribute(name: str) -> None:
 
 def import_boundary(normals: Normals, name: str, attribute: str, replace: bool) -> str:
     """Add a boundary to those of a generator; returns the name of their file."""
+    attribute = unicodedata.normalize("NFC", attribute)  # macOS takes names of files apart
     check_attribute(attribute)
     cards.card(name)  # names the nearest models if there is no such generator
     known = store.load_boundaries(name) if cards.companions(name, "boundaries") else {}

@@ -218,6 +218,12 @@ def loss(made: dict) -> str:
     return f'<span data-of="{made["file"]}">{text}</span>'
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether an export into a folder has ended: until then its model.json tells no sizes."""
+    about = folder / "model.json"
+    return about.exists() and "resolution" in json.loads(about.read_text())
+
+
 def exported_files(model: Model, choose: Choose) -> Path:
     """The folder of the cache to which the model is exported, unless that was done before."""
     roles = [role for role in ("generator", "encoder", "classifier", "boundaries")
@@ -227,7 +233,7 @@ def exported_files(model: Model, choose: Choose) -> Path:
                      without=["idinvert.inversion", "idinvert.models"])
     key = digest(code, [model.digest(role) for role in roles])
     folder = cache_folder("exported") / f"{model.name}-{key}"
-    if not (folder / "model.json").exists():  # which is written last
+    if not is_whole(folder):
         from . import export
 
         export.export(model, folder, "int8", MEASURED, choose)

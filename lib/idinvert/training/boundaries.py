@@ -47,7 +47,7 @@ class BoundariesEntry(Entry):
         scores = svm.score(generator, models.load(self.classifier, device), codes, progress=True)
         fitted = [svm.fit(codes.cpu(), scores[:, i], self.recipe.share, name=attribute)
                   for i, attribute in enumerate(models.card(self.classifier)["attributes"])]
-        models.save_boundaries(self.generator, fitted)
+        models.save_boundaries(self.generator, fitted, add=True)
         return fitted
 
 
@@ -97,5 +97,5 @@ class PhotographBoundariesEntry(BoundariesEntry):
         fitted = regression.fit(found.codes, scores, LAYERS)
         seen_to_change = changes(generator, fitted, found.every_second().codes[:self.people])
         fitted = [*regression.apart(fitted, seen_to_change, found.codes, scores), *seen(generator)]
-        models.save_boundaries(self.generator, fitted)
+        models.save_boundaries(self.generator, fitted, add=True)
         return fitted

@@ -76,10 +76,10 @@ class ClassifierTask(NetworkTask):
             classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)]
 
     def continue_schedule(self, kimg: float | None) -> None:
-        """A schedule cannot be continued after its learning rate fell to 0: it is stretched."""
+        """A schedule whose learning rate falls to 0 cannot be continued: it is stretched."""
         if kimg and kimg < self.recipe.schedule_kimg:
-            print(f"The learning rate fell to 0 over {kimg:g} thousand images; in this longer run "
-                  f"it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
+            print(f"The learning rate was to fall to 0 over {kimg:g} thousand images; in this "
+                  f"longer run it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
                   file=sys.stderr)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
@@ -121,8 +121,8 @@ class ClassifierTask(NetworkTask):
         logits, truth = self.judge()
         right = ((logits > 0) == (truth > 0.5)).float()
         right = right.where(truth.isfinite(), torch.nan).nanmean(0)
-        figures = {f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
-        figures |= {"accuracy_mean": float(right.nanmean())}
+        figures = {"accuracy_mean": float(right.nanmean())} | {  # one may be called "mean"
+            f"accuracy_{name}": float(x) for name, x in zip(self.names, right, strict=True)}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def sample(self) -> Tensor:
@@ -134,7 +134,7 @@ class ClassifierTask(NetworkTask):
     def judge(self) -> tuple[Tensor, Tensor]:
         """Logits of the averaged network on the held-out images and their labels, [holdout, A]."""
         logits = [self.average(to_float(x.to(self.device))).cpu()
-                  for x in self.images[self.count :].split(250)]
+                  for x in self.images[self.count :].split(self.batch)]
         return torch.cat(logits), self.labels[0, self.count :]
 
 

@@ -102,6 +102,7 @@ class OffsetEntry(encoder.EncoderEntry):
 
     several_processes: ClassVar[bool] = True
     trains: ClassVar[type[encoder.EncoderTask]] = OffsetTask
+    uses_offsets: ClassVar[bool] = True
 
     def guides(self, generator: nn.Module, device: str) -> tuple[nn.Module, ...]:
         return LatentDiscriminator(*code_statistics(generator)), pretrained.load_vgg16()

@@ -27,6 +27,7 @@ from idinvert.metrics import features, kid, pixel, swd
 from idinvert.models import pretrained
 from idinvert.nn import noise_encoder
 from idinvert.nn.architecture import NETWORKS
+from idinvert.nn.e4e import OffsetEncoder
 from idinvert.nn.protocols import Encoder
 from idinvert.nn.stylegan import Noise
 from idinvert.processes import ALONE, Share
@@ -34,7 +35,7 @@ from idinvert.settings import Count, NotNegative, Positive, settings
 from idinvert.settings import Share as Fraction
 
 from .discriminators import discriminator_of, penalised
-from .entries import Entry, Published, task, untrained
+from .entries import Entry, Published, content, task, untrained
 from .parallel import synchronise
 from .runs import curve, is_new
 from .steps import ScheduledTask, autocast, descend, detached, draw_batch, first_share, freeze
@@ -92,6 +93,9 @@ class EncoderTask(ScheduledTask):
     def __init__(self, encoder: nn.Module, generator: nn.Module, images: Tensor,
                  recipe: ConventionalRecipe, device: str = "cpu", held_out: int = 200,
                  judge: nn.Module | None = None, share: Share = ALONE):
+        if recipe.batch == 1 and any(isinstance(x, nn.BatchNorm1d) for x in encoder.modules()):
+            raise ValueError("batch is 1, but the encoder's batch norm compares the images of a "
+                             "batch: it must be 2 or more.")
         super().__init__(images[:-held_out], recipe, device, share, encoder=encoder)
         self.held_out = images[-held_out:]
         self.judge = None if judge is None else freeze(judge, device)
@@ -116,17 +120,25 @@ class EncoderTask(ScheduledTask):
         latents = torch.randn(self.batch, self.generator.z_dim, device=self.device)
         return self.generator.mapping(self.part(latents))
 
+    @property
+    def at_once(self) -> int:
+        """Images that this process takes at once in a step, and so can take where it evaluates."""
+        return self.batch // self.share.world
+
     def reconstruct(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Held-out images, their codes and reconstructions, encoder in eval mode, on the CPU."""
         x = to_float(self.held_out[:count].to(self.device))
-        codes, noise = encode_with_noise(self.encoder, x)
-        return x.cpu(), codes.cpu(), render_with_noise(self.generator, codes, noise).cpu()
+        codes, noise = encode_with_noise(self.encoder, x, self.at_once)
+        found = render_with_noise(self.generator, codes, noise, self.at_once)
+        return x.cpu(), codes.cpu(), found.cpu()
 
     def halfway(self) -> Tensor:
         """Images halfway between each held-out image and the one before, on the CPU."""
-        codes, noise = encode_with_noise(self.encoder, to_float(self.held_out.to(self.device)))
+        x = to_float(self.held_out.to(self.device))
+        codes, noise = encode_with_noise(self.encoder, x, self.at_once)
         other = torch.arange(len(codes), device=self.device).roll(1)
-        return render_with_noise(self.generator, *middle(codes, noise, other)).cpu()
+        between = middle(codes, noise, other)
+        return render_with_noise(self.generator, *between, self.at_once).cpu()
 
     def evaluate(self) -> dict[str, float]:
         """Of held-out images: MSE of reconstructions, distance of codes to sampled ones.
@@ -310,6 +322,13 @@ class EncoderEntry(Entry):
     role: ClassVar[str] = "encoder"
     published: ClassVar[tuple[Published, ...]] = (Published("encoder", 4.5, 4.5),)
     trains: ClassVar[type[EncoderTask]]
+    uses_offsets: ClassVar[bool] = False  # of an e4e encoder, one after the other
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if issubclass(NETWORKS[self.architecture], OffsetEncoder) and not self.uses_offsets:
+            raise ValueError(f"{self.architecture} has offsets that only a training of the kind "
+                             "'e4e' puts in use, one after the other: name another network")
 
     def lasting(self, kimg: float) -> EncoderEntry:
         schedule = self.recipe.schedule_kimg or min(self.kimg, kimg)
@@ -335,6 +354,9 @@ class EncoderEntry(Entry):
     def made_for(self) -> dict:
         sha256 = models.digest(self.generator)
         return {"a generator of the hash": sha256[:16]} if sha256 else {}
+
+    def fixed(self, task: EncoderTask) -> dict:
+        return super().fixed(task) | {"held-out images of the hash": content(task.held_out)}
 
     def facts(self, task: EncoderTask) -> dict:
         return {"average": self.average, "curve": curve(self.name)}

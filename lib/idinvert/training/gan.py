@@ -310,7 +310,8 @@ class GanTask(NetworkTask):
         """Sheet of 8 x 8 samples of the averaged generator, always of the same latents."""
         z = torch.randn(64, self.average.z_dim, generator=torch.Generator().manual_seed(0))
         lod = level(self.lod(self.step_count))
-        images = torch.cat([self.average(x.to(self.device), **lod) for x in z.split(16)])
+        parts = z.split(self.batch // self.share.world)  # as many as a step can take
+        images = torch.cat([self.average(x.to(self.device), **lod) for x in parts])
         return grid(images.cpu(), columns=8)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from idinvert.boundaries import labelled
 from idinvert.data import load_images, open_source
-from idinvert.data.sources import split
+from idinvert.data.sources import split, text
 from idinvert.models.importing import check_attribute
 from idinvert.processes import ALONE, Share
 from idinvert.settings import settings
@@ -45,7 +45,7 @@ class OwnImages:
         images, kept, errors = load_images(source, size, names, progress=share.first)
         if errors and share.first:
             for error in errors:
-                print(f"left out: {error}", file=sys.stderr)
+                print(f"left out: {text(str(error))}", file=sys.stderr)
             print(f"{len(errors)} images left out, {len(kept)} used", file=sys.stderr)
         if len(images) < FEWEST:
             raise ValueError(f"{self.path} has {len(images)} readable images, but at least "
@@ -67,12 +67,17 @@ class OwnImages:
             if name not in labels:
                 raise ValueError(f"{self.labels} has no column {name!r}.")
 
+        pairs: dict[str, str] = {}
+
         def shuffled(names: list[str]) -> list[str]:  # the last ones are held out: none of a kind
-            names = list(labelled.match(labels, names))
-            return random.Random(seed).sample(names, len(names))
+            pairs.update(labelled.match(labels, names))
+            for everything, what, lack in ((names, "images", "label"), (labels, "labels", "image")):
+                if left := len(everything) - len(pairs):
+                    print(f"{left} of {len(everything)} {what} have no {lack} and are left out.",
+                          file=sys.stderr)
+            return random.Random(seed).sample(list(pairs), len(pairs))
 
         images, kept = self.load(size, seed, share, shuffled)
-        pairs = labelled.match(labels, kept)
         labels = labels.loc[[pairs[name] for name in kept]]
         for name in labels:
             check_attribute(name)

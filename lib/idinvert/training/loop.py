@@ -50,10 +50,14 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
     Writes `log.jsonl`, `checkpoint.pt` and `sample-KIMG.png` into the folder. Ctrl-C, SIGTERM,
     SIGHUP and the end of `schedule.minutes` finish the step, save and return False; True means
     finished. Of several processes that train one task together, one `writes`.
-    ValueError: the checkpoint is of another architecture, or the training diverges.
+    ValueError: the checkpoint is of another architecture, or another one than the other processes
+    have, or the training diverges.
     """
     folder.mkdir(parents=True, exist_ok=True)
     step, spent, sums = resume(task, folder, start, writes)
+    if not processes.same(step):
+        raise ValueError(f"The processes do not find the same checkpoint in {folder}: let them "
+                         "share that folder, or copy it to each machine.")
     steps = math.ceil(schedule.kimg * 1000 / task.batch)
     if writes and step >= max(steps, 1):
         end_log(folder, step, task.batch, spent)
@@ -72,7 +76,7 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
             now, done = time.monotonic(), step == steps
             stop = processes.any_of(stopped() or now - begun > schedule.minutes * 60)
             if writes and (done or crossed(step, task.batch, schedule.tick_kimg)):
-                rate = (step - tick_step) * task.batch / (now - tick_start)
+                rate = (step - tick_step) * task.batch / max(now - tick_start, 1e-9)
                 means = {name: float(total) / count for name, (total, count) in sums.items()}
                 check_finite(folder, means)
                 append(folder, step, task.batch, spent + now - begun,
@@ -84,7 +88,7 @@ def train(task: NetworkTask, folder: Path, schedule: Schedule, progress: bool = 
                 sums = {name: (float(total), count) for name, (total, count) in sums.items()}
                 check_finite(folder, {name: total for name, (total, _) in sums.items()})
                 keep(task, folder, step, spent - begun, sums)
-                tick_start = time.monotonic()
+                tick_start += time.monotonic() - now  # what took no steps does not count
             if stop and not done:
                 if writes:
                     end_log(folder, step, task.batch, spent + now - begun)
@@ -105,7 +109,8 @@ def check_finite(folder: Path, figures: dict[str, float]) -> None:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise ValueError(f"{folder.name} has diverged, for its {name} is {value}: what was "
-                             "saved before is kept; begin anew with lower learning rates.")
+                             "saved before is kept; begin anew with lower learning rates, and "
+                             "other settings nearer to their defaults.")
 
 
 def crossed(step: int, batch: int, kimg: float) -> bool:
@@ -211,7 +216,7 @@ def complete(line: str, kimg: float) -> bool:
         found = json.loads(line)
         return (found["kimg"] <= kimg + 1e-6 and found["seconds"] >= 0
                 and all(map(math.isfinite, found.values())) and not found.keys() <= ENDING)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return False
 
 
@@ -252,6 +257,7 @@ def append(folder: Path, step: int, batch: int, seconds: float, figures: dict) -
     """Add one line to the log: step, thousand images, seconds and the figures."""
     line = {"step": step, "kimg": step * batch / 1000, "seconds": round(seconds, 3),
             **{name: float(f"{value:.6g}") for name, value in figures.items()}}
+    folder.mkdir(parents=True, exist_ok=True)  # it may have been moved, or removed, meanwhile
     with open(folder / "log.jsonl", "a") as f:
         f.write(json.dumps(line) + "\n")
 

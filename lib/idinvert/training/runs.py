@@ -54,7 +54,7 @@ def is_here(name: str) -> bool:
 
 def log_folder() -> Path:
     """Where the logs of published models are kept, beside the models."""
-    return models.folder().with_name("logs")
+    return models.folder().parent / "logs"
 
 
 def kept_log(name: str) -> Path:
@@ -130,12 +130,13 @@ def compare_settings(name: str, settings: dict, moved: bool = False) -> dict:
     """The settings that a run depends on, nested ones side by side.
 
     moved: do not compare places, for what is there will be compared.
-    ValueError: the run was begun with another value of one. Names that only one of both has do not
-    count: another version wrote the file. Nor does a place where the same content now lies.
+    ValueError: a run that goes on was begun with another value of one. Names that only one of both
+    has do not count: another version wrote the file. Nor does a place where the same content now
+    lies, nor what a run was begun with of which neither a checkpoint nor a model is left.
     """
     path = run_folder(name) / "settings.json"
     now = {key: value for key, value in flat(settings).items() if key not in CHANGING}
-    if path.exists():
+    if path.exists() and not is_new(name):  # else nothing is left that was made with others
         before = read_notes(path)
         before.setdefault("path", before.get("images"))  # as older versions called it
         known = now.keys() & before.keys()
@@ -159,5 +160,5 @@ def flat(settings: dict) -> dict:
 
 def place(key: str, value: object) -> object:
     """A setting as it is compared: a path as the place that it names."""
-    named = key in PLACES and value and isinstance(value, str)
+    named = key in PLACES and value and isinstance(value, str) and "\0" not in value
     return str(Path(value).resolve()) if named else value

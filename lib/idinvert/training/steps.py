@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -138,8 +139,14 @@ class ScheduledTask(NetworkTask):
                 group["lr"] = self.recipe.learning_rate * self.recipe.decay**(4 * done) * relative
 
     def continue_schedule(self, kimg: float | None) -> None:
-        """The decay goes on as it began: in a longer run the learning rate does not rise again."""
-        self.recipe = replace(self.recipe, schedule_kimg=kimg or self.recipe.schedule_kimg)
+        """The decay goes on as it began: in a longer run the learning rate does not rise again.
+        That another one was asked for is said, as the steps of a much longer run move nothing."""
+        asked = self.recipe.schedule_kimg
+        self.recipe = replace(self.recipe, schedule_kimg=kimg or asked)
+        if asked and asked != (kept := self.recipe.schedule_kimg) and self.share.first:
+            print(f"The learning rate goes on to decay over {kept:g} thousand images, as this run "
+                  f"began, not over {asked:g}: only a run that begins anew has another schedule.",
+                  file=sys.stderr)
 
 
 def place(network: nn.Module, device: str) -> nn.Module:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from idinvert import models, processes
+from idinvert import devices, models, processes
 from idinvert.files import locked
 from idinvert.models import importing
 from idinvert.processes import ALONE, Share
-from idinvert.settings import NotNegative, Positive, Seed, checked, resolved
+from idinvert.settings import LARGEST, NotNegative, Positive, Seed, checked, resolved
 
 from . import loop, runs
 from .boundaries import BoundariesEntry
@@ -139,9 +140,20 @@ def begin(entry: Entry, task: NetworkTask, writes: bool = True) -> tuple[int, fl
         return 0, 0.0
     if not models.exists(entry.name):
         return 0, 0.0
-    entry.adopt(task)
     card = models.card(entry.name)
-    task.continue_schedule(card.get("recipe", {}).get("schedule_kimg"))
+    try:
+        entry.adopt(task)
+    except (KeyError, RuntimeError, ValueError) as error:
+        if isinstance(error, models.ModelsError) or devices.is_out_of_memory(error):
+            raise
+        raise ValueError(f"There is a model {entry.name!r} already, which this training does not "
+                         f"go on from, being a {card['architecture']} with other settings: take "
+                         "another name.") from error
+    schedule = card.get("recipe", {}).get("schedule_kimg")
+    if schedule is not None and not (isinstance(schedule, int | float) and 0 < schedule <= LARGEST):
+        raise ValueError(f"The card of {entry.name} is damaged, for the schedule_kimg of its "
+                         f"recipe is {schedule!r:.40}: put it right, or take another name.")
+    task.continue_schedule(schedule)
     if writes:
         runs.restore_log(entry.name)
     return round(card.get("kimg", 0) * 1000 / task.batch), card.get("seconds", 0.0)
@@ -162,7 +174,7 @@ def publish(entry: Entry, task: NetworkTask) -> None:
     """Save the networks of a task in the registry, with a card of their cost.
 
     Models of the study are stored in few bits, `relative_to` another model if their entry names
-    one; models of images of one's own in float16.
+    one; models of images of one's own in float16, or float32 where that is too small.
     """
     name, other = entry.name, entry.relative_to
     facts = {"kind": entry.kind, "role": entry.role, "seed": entry.seed,
@@ -170,11 +182,11 @@ def publish(entry: Entry, task: NetworkTask) -> None:
              "domain": entry.domain, "data": "worlds, training split", **entry.needs(),
              **entry.facts(task)}
     if entry.images:
-        facts |= {"data": Path(entry.images.path).name, "images_used": len(task.images)}
+        facts |= {"data": Path(entry.images.path).resolve().name, "images_used": len(task.images)}
         del facts["domain"]
     if entry.notes:
         facts["notes"] = entry.notes
-    with importing.watched(name):
+    with importing.watched(name, trained=True):
         for part in reversed(entry.published):  # the model itself, which is first, at last
             described, saved, base, bits = facts, name, other, entry.bits or part.bits
             if part.role:
@@ -183,5 +195,15 @@ def publish(entry: Entry, task: NetworkTask) -> None:
                 base, bits = other and models.companion(other, part.role), part.bits
             stored = {} if entry.images else {
                 "bits": bits, "difference_bits": part.difference_bits, "relative_to": base}
-            models.save(saved, getattr(task, part.network), **stored, **described)
+            network = getattr(task, part.network)
+            models.save(saved, network, dtype=precision(network), **stored, **described)
     runs.keep_log(name)
+
+
+def precision(network: nn.Module) -> torch.dtype:
+    """float16, or float32 if a number of the network is too large for that, as the scale of noise
+    maps for a generator that ignores its noise."""
+    most = torch.finfo(torch.float16).max
+    large = any(value.abs().max() > most for value in network.state_dict().values()
+                if value.is_floating_point() and value.numel())
+    return torch.float32 if large else torch.float16

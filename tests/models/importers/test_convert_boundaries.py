@@ -43,6 +43,13 @@ def test_any_order_of_numbers_and_bytes_is_read(path, values):
     assert np.array_equal(reader.read_file(path).values, NORMAL)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200, 1e300])
+def test_the_length_of_a_normal_does_not_matter(scale):
+    """Its squares are zero or infinite even in float64."""
+    boundary = reader.Normals(NORMAL.astype(np.float64) * scale, (0, 1, 2)).boundary(AVERAGE)
+    torch.testing.assert_close(boundary.normal[:3], torch.from_numpy(NORMAL[0, :3]))
+
+
 @pytest.mark.parametrize("values, layers, message", [
     (NORMAL[:, :5], None, r"shape \[1, 5, 4\], the codes have \[6, 4\]"),
     (NORMAL, (2, 6), r"layers \[2, 6\] of 6"),
@@ -76,6 +83,8 @@ def test_code_in_a_file_is_not_run(path, tmp_path):
     ({"normal": NORMAL}, "no dictionary with a boundary"),
     ({"boundary": [1, 2]}, "something else where an array"),
     ({"boundary": NORMAL, "meta_data": {"manipulate_layers": ["x"]}}, "no numbers"),
+    ({"boundary": NORMAL, "meta_data": {"manipulate_layers": [1.7]}}, "no numbers"),
+    ({"boundary": NORMAL, "meta_data": {"manipulate_layers": [np.inf]}}, "no numbers"),
     (np.array(["a"]), "no array of some numbers"),
 ])  # fmt: skip
 def test_other_content_is_refused(path, content, message):

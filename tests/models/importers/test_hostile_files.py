@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from idinvert import models
 from idinvert.models import importing, pretrained
-from idinvert.models.importers import boundaries, nvidia
+from idinvert.models.importers import boundaries, nvidia, states
 from idinvert.nn.architecture import build
 from test_nvidia import trace, write  # noqa: F401
 
@@ -172,6 +172,41 @@ def test_small_files_that_ask_for_much(tmp_path, registry, changes, message):
     torch.save(test_rosinality.generator() | changes, path)
     with pytest.raises(ValueError, match=r"\.$"):
         importing.import_file(path, "new")
+
+
+def test_files_for_which_memory_is_short_are_not_damaged(tmp_path, registry, monkeypatch,
+                                                         write):  # noqa: F811
+    def short(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    torch.save({"g_ema": test_rosinality.generator()}, tmp_path / "network.pt")
+    pickled = write(G_ema=test_nvidia.generator())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", short)
+        for path in (tmp_path / "network.pt", pickled):
+            with pytest.raises(ValueError, match="it asks for more memory than there is"):
+                importing.import_file(path, "new")
+    monkeypatch.setattr("idinvert.models.importers.states.convert", short)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        importing.import_file(tmp_path / "network.pt", "new")
+
+
+def test_one_tensor_under_many_names_is_not_a_large_network(tmp_path, registry, monkeypatch):
+    """A file of 150 MB could hold a network of 3 GB."""
+    shared = {}
+    state = {key: shared.setdefault(value.shape, value)
+             for key, value in test_rosinality.generator().items()}
+    torch.save({"g_ema": state}, tmp_path / "network.pt")
+    monkeypatch.setattr(states, "MOST", 1000)
+    with pytest.raises(ValueError, match="The generator has 7.*e.03 numbers, more than the 1e.03 "):
+        importing.import_file(tmp_path / "network.pt", "new")
+
+
+def test_long_names_are_not_told_in_full(tmp_path, registry):
+    state = test_rosinality.generator() | {"x" * 10**5: torch.zeros(1)}
+    torch.save({"g_ema": state}, tmp_path / "network.pt")
+    with pytest.raises(ValueError, match="Unknown key 'x{80}' of shape"):
+        importing.import_file(tmp_path / "network.pt", "new")
 
 
 def test_half_precision_is_read(tmp_path, registry):

@@ -1,5 +1,6 @@
 """Files of other projects become models of the registry: `idinvert import`."""
 
+import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,58 @@ def test_nothing_is_overwritten_unless_told(checkpoint, registry, capsys):
     torch.save(content, checkpoint)
     assert main(["import", str(checkpoint), "own", "--replace"]) == 0
     assert "made for the one before, own-boundaries." in capsys.readouterr().err
+    del content["d"]
+    content["g_ema"]["input.input"] += 1
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own", "--replace"]) == 0
+    assert "made for the one before, own-d, own-boundaries." in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_where_an_import_was_stopped(checkpoint, monkeypatch, capsys):
+    """As the message of a full disk says; the generator is saved, its discriminator is not."""
+    def save(name, *arguments, real=models.store.save, **options):
+        if name.endswith("-d"):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        return real(name, *arguments, **options)
+
+    with monkeypatch.context() as full:
+        full.setattr(models.store, "save", save)
+        assert main(["import", str(checkpoint), "own"]) == 1
+    assert "the same command continues" in capsys.readouterr().err and models.names() == ["own"]
+    content = checkpoint.read_bytes()
+    torch.save({"g_ema": generator(), "d": discriminator()}, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 1  # of another file
+    assert "A model own exists" in capsys.readouterr().err
+    checkpoint.write_bytes(content)
+    assert main(["import", str(checkpoint), "own"]) == 0 and models.names() == ["own", "own-d"]
+    for name in ("own", "own-d"):  # a discriminator, of the same file
+        assert main(["import", str(checkpoint), name]) == 1
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_imported(checkpoint, monkeypatch, capsys):
+    """Its SHA-256 in the card would be that of another content."""
+    def read(*arguments, real=importing.contents):
+        found = real(*arguments)
+        torch.save({"g_ema": generator()}, checkpoint)
+        return found
+
+    monkeypatch.setattr(importing, "contents", read)
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "network.pt has changed while it was read" in capsys.readouterr().err
+    assert not models.names()
+
+
+def test_a_generator_fits_the_encoder_that_came_before_it(tmp_path, checkpoint, capsys):
+    for name, prefix in (("encoder", "E."), ("generator_layerwise", "G.")):
+        torch.save(state(name, prefix), tmp_path / f"{name}.pth")
+    main(["import", str(tmp_path / "encoder.pth"), "face"])
+    assert main(["import", str(checkpoint), "face"]) == 1
+    assert "face-base is for (px, layers, dimensions) (128, 12, 32), face has (16, 6, 6): take" in (
+        capsys.readouterr().err)
+    assert models.names() == ["face-base"]
+    assert main(["import", str(tmp_path / "generator_layerwise.pth"), "face"]) == 0
+    assert main(["import", str(checkpoint), "face", "--replace"]) == 0
+    assert "made for the one before, face-base." in capsys.readouterr().err
 
 
 def test_two_imports_under_one_name_do_not_meet(checkpoint, monkeypatch):
@@ -106,6 +159,9 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
     assert list(known) == ["age", "old"] and known["old"].layers == (0, 2)
     assert main(["import", str(path), "own-d"]) == 1
     assert "own-d is no generator, for it has no" in capsys.readouterr().err
+    path = path.rename(tmp_path / "a\u0308lter.npy")  # as macOS writes it
+    assert main(["import", str(path), "own"]) == 0
+    assert "\u00e4lter" in models.load_boundaries("own")
 
 
 @pytest.mark.parametrize("content, message", [
@@ -113,7 +169,8 @@ def test_boundaries_join_those_of_their_generator(checkpoint, tmp_path, capsys):
     (b"something else", "is of no known format"),
     (b"", "is empty"),
     (b"\x80\x04}.", "holds no network G_ema"),
-    (b"PK\x03\x04", "is not a PyTorch file"),
+    (b"PK\x03\x04", "is not a PyTorch file of plain tensors: it is no whole pickle, as where a "
+                      "download broke off: fetch it again."),
     (b"\x93NUMPY\x01\x00", "is no NumPy file"),
 ])  # fmt: skip
 def test_other_files_are_refused_in_one_sentence(
@@ -170,6 +227,16 @@ def test_weights_that_no_network_computes_with_are_refused(checkpoint, part, cha
     assert message in capsys.readouterr().err and not models.names()
 
 
+def test_a_network_in_few_bits_is_refused_as_such(checkpoint, capsys):
+    """Not for its filters, whose numbers are zero in these."""
+    content = torch.load(checkpoint)
+    content["g_ema"] = {key: value.to(torch.int8) for key, value in content["g_ema"].items()}
+    torch.save(content, checkpoint)
+    assert main(["import", str(checkpoint), "own"]) == 1
+    assert "numbers of the type int8, not floats: import the network as it was before" in (
+        capsys.readouterr().err)
+
+
 def test_a_discriminator_that_has_diverged_is_left_out(checkpoint, capsys):
     content = torch.load(checkpoint)
     content["d"]["final_linear.1.bias"] *= torch.inf
@@ -204,3 +271,10 @@ def test_attributes_have_names_that_can_be_read(checkpoint, tmp_path, attribute,
     np.save(tmp_path / "age.npy", np.ones((1, 6)))
     assert main(["import", str(tmp_path / "age.npy"), "own", "--attribute", attribute]) == 1
     assert "is no name of an attribute" in capsys.readouterr().err
+
+
+def test_networks_have_no_attribute(checkpoint, capsys):
+    assert main(["import", str(checkpoint), "own", "--attribute", "smile"]) == 1
+    assert "holds no boundary, which alone has an attribute: leave --attribute out." in (
+        capsys.readouterr().err)
+    assert not models.names()

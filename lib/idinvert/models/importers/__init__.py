@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from idinvert.boundaries import Boundary
+from idinvert.files import stamp
 from idinvert.registry import Registry, origin
 
 from .states import read_torch
@@ -37,6 +38,7 @@ class File:
         if path.exists() and path.stat().st_size > LARGEST:
             raise ValueError(f"{path} has more than {LARGEST >> 30} GB, which no file of networks "
                              "has.")
+        self.stamp = stamp(path)  # another one: it has changed
         with open(path, "rb") as file:
             self.beginning = file.read(64)  # bytes
 

@@ -57,12 +57,13 @@ class Normals(NamedTuple):
         layers = tuple(range(depth)) if self.layers is None else tuple(sorted(set(self.layers)))
         if not layers or not set(layers) <= set(range(depth)):
             raise ValueError(f"The boundary is for layers {list(layers)} of {depth}.")
-        normal = normal.expand(depth, size)
-        norms = normal.norm(dim=1, keepdim=True)
-        if not normal.isfinite().all() or not (norms[list(layers)] > 0).all():
+        moved = normal.expand(depth, size)[list(layers)]
+        largest = moved.abs().amax(1, keepdim=True)
+        if not normal.isfinite().all() or not (largest > 0).all():
             raise ValueError("The boundary has values that are not finite or layers that are zero.")
+        moved = moved / largest  # else squares may be infinite, or zero
         kept = torch.zeros(depth, size, dtype=torch.float64)
-        kept[list(layers)] = (normal / norms)[list(layers)]
+        kept[list(layers)] = moved / moved.norm(dim=1, keepdim=True)
         intercept = -float((kept * w_avg.double().cpu()).sum())
         return Boundary(name, kept.float(), intercept, layers, space="layer")
 
@@ -84,7 +85,7 @@ def content(file: BinaryIO) -> Normals:
     shape, order, kind = header(file)
     if kind.hasobject:
         return published(read(file))
-    if kind.kind not in "fiu" or math.prod(shape) > LARGEST:
+    if kind.kind not in "fiu" or min(shape, default=0) < 0 or math.prod(shape) > LARGEST:
         raise RecordError("is no array of some numbers")
     data = file.read(math.prod(shape) * kind.itemsize)
     if len(data) < math.prod(shape) * kind.itemsize:
@@ -126,6 +127,9 @@ def layer_numbers(layers: Any) -> tuple[int, ...]:
         if isinstance(layers, str):
             parts = [part.split("-") for part in layers.split(",") if part.strip()]
             layers = [i for ends in parts for i in range(int(ends[0]), min(int(ends[-1]), 99) + 1)]
-        return tuple(int(number(layer)) for layer in layers)
-    except (TypeError, ValueError) as error:
-        raise RecordError("has layers that are no numbers") from error
+        numbers = [number(layer) for layer in layers]
+        if any(int(layer) != float(layer) for layer in numbers):
+            raise ValueError("there is no half a layer")
+        return tuple(map(int, numbers))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError("has layers that are no numbers, or no whole ones") from error

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from idinvert.devices import is_out_of_memory
+
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 TABLES = ("collections.OrderedDict", "dnnlib.util.EasyDict")
 NAMES = (
@@ -202,10 +204,15 @@ def carefully(load: Callable[[], Any]) -> Any:
         return load()
     except RecordError:
         raise
-    except MemoryError as error:
-        raise RecordError("asks for more memory than there is") from error
     except Exception as error:  # damaged pickles raise many types
-        raise RecordError("is no whole pickle") from error
+        raise fault(error, "is no whole pickle, as where a download broke off: fetch it again"
+                    ) from error
+
+
+def fault(error: Exception, what: str) -> RecordError:
+    """The error of a file whose reading raised another one: memory ran out, or `what` is wrong."""
+    short = is_out_of_memory(error.__cause__ or error)
+    return RecordError("asks for more memory than there is" if short else what)
 
 
 def load_torch(content: bytes) -> Any:
@@ -229,7 +236,8 @@ def check_torch(content: bytes) -> None:
         return
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(part.file_size for part in archive.infolist()) > len(content):
-            raise RecordError("is compressed, which PyTorch's files are not")
+            raise RecordError("is compressed, which PyTorch's files are not: take it as it was "
+                              "published")
         if not any(name.endswith("/data.pkl") for name in archive.namelist()):
             raise RecordError("is a zip of something else: unpack it, and import what is in it")
     pickled = torch._C.PyTorchFileReader(io.BytesIO(content)).get_record("data.pkl")
@@ -246,7 +254,7 @@ def tensor(node: Any) -> Tensor:
         if node.name in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
             return view(*node.arguments[:4])
     except (RuntimeError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise RecordError("has a damaged tensor") from error
+        raise fault(error, "has a damaged tensor") from error
     raise RecordError("has something else where a tensor should be")
 
 
@@ -261,7 +269,7 @@ def view(stored: Call, offset: int, size: tuple, stride: tuple) -> Tensor:
         storage = load_torch(as_bytes(stored.arguments[0]))
         flat = torch.empty(0, dtype=storage.dtype).set_(storage)
     except (RecordError, RuntimeError, TypeError, AttributeError) as error:
-        raise RecordError("has a damaged tensor") from error
+        raise fault(error, "has a damaged tensor") from error
     if math.prod(size) > len(flat):
         raise RecordError("has a tensor larger than its numbers")
     return flat.as_strided(size, stride, offset).clone()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from idinvert.nn.architecture import build
 from idinvert.nn.layers import check_resolution
 
+from ..codec import MOST
 from .records import RecordError, load_torch
 
 State = Mapping[str, Tensor]
@@ -88,7 +89,7 @@ def check_plain(state: State) -> None:
         if (value.layout != torch.strided or value.is_quantized or value.is_nested
                 or value.device.type != "cpu"
                 or value.numel() * value.element_size() > value.untyped_storage().nbytes()):
-            raise ValueError(f"Key '{key}' holds no plain tensor of numbers.")
+            raise ValueError(f"Key '{key:.80}' holds no plain tensor of numbers.")
 
 
 def check_numbers(key: str, value: Tensor) -> None:
@@ -96,7 +97,7 @@ def check_numbers(key: str, value: Tensor) -> None:
     ones, which are codes of some compression, and none that are not finite."""
     if not value.is_floating_point():
         raise ValueError(f"Key '{key}' holds numbers of the type {str(value.dtype)[6:]}, not "
-                         "floats.")
+                         "floats: import the network as it was before it was compressed.")
     if not value.is_meta and not value.float().isfinite().all():
         raise ValueError(f"Key '{key}' holds numbers that are not finite in float32: the training "
                          "has diverged, or the file is damaged.")
@@ -104,7 +105,7 @@ def check_numbers(key: str, value: Tensor) -> None:
 
 def check_filters(state: State, ending: str, scaled: bool = False,
                   filter: tuple[int, ...] = (1, 3, 3, 1), axes: int = 2) -> None:
-    """ValueError unless images are resampled by one filter, as in all published networks.
+    """ValueError unless images are resampled by one filter of floats, as in all published networks.
 
     The filters have keys with this ending, and this many axes, of which the last two are theirs.
     scaled: their sum need not be 1.
@@ -112,6 +113,7 @@ def check_filters(state: State, ending: str, scaled: bool = False,
     taps = torch.tensor(filter) / sum(filter)
     for key, value in state.items():
         if key.endswith(ending) and not value.is_meta:
+            check_numbers(key, value)
             found = value.float() / (value.float().sum() if scaled else 1)
             if (found.ndim != axes or found.shape[-2:] != 2 * taps.shape
                     or not torch.allclose(found, torch.outer(taps, taps))):
@@ -168,7 +170,7 @@ def convert(network: nn.Module, state: State, places: dict[str, Place], ignored:
     for key in state:
         if key not in known and not re.fullmatch(ignored, key):
             shape = list(state[key].shape)
-            raise ValueError(f"Unknown key '{key}' of shape {shape} in the published {kind}.")
+            raise ValueError(f"Unknown key '{key:.80}' of shape {shape} in the published {kind}.")
     for name, place in places.items():
         expected = list(place.shape(tuple(own[name].shape)))
         if place.key not in state:
@@ -178,6 +180,10 @@ def convert(network: nn.Module, state: State, places: dict[str, Place], ignored:
             raise ValueError(f"Key '{place.key}' has shape {found}, expected {expected}.")
         check_numbers(place.key, state[place.key])
     if any(value.is_meta for value in own.values()):
+        count = sum(value.numel() for value in own.values())
+        if count > MOST:  # a smaller file may have them, as one tensor under many names
+            raise ValueError(f"The {kind} has {count:.3g} numbers, more than the {MOST:.3g} that a "
+                             "model can have.")
         network = build(network.architecture, network.settings)
         own = network.state_dict()
     own |= {name: place.read(state[place.key].float()) for name, place in places.items()}
