@@ -391,6 +391,8 @@ def test_folders_of_edits_may_have_a_dot(photo, tmp_path, capsys):
     for out in ("v1.2", "old.png"):
         assert main(["edit", "photo.png", "more.png", "age=1", "--out", out, *FAST]) == 0
         assert (tmp_path / out / "more.png").exists()
+    assert main(["edit", "photo.png", "age=1", "--out", "one", *FAST]) == 0  # is there one alone?
+    assert (tmp_path / "one" / "photo.png").exists()
     assert main(["edit", "photo.png", "more.png", "age=1", "--out", "new.png", *FAST]) == 2
     assert "--out new.png should be a folder, for there are 2" in capsys.readouterr().err
 

@@ -327,8 +327,9 @@ def report(sentence: str) -> None:
 
 
 def targets(names: Sequence[str], out: Path | None) -> list[Path]:
-    """Where the edited images go: one to `out`, several into the folder `out`."""
-    if len(names) == 1:
+    """Where the edited images go: one to `out`, several into the folder `out`; one too if `out` has
+    no suffix, for how many photographs a folder has may not be known."""
+    if len(names) == 1 and (out is None or out.suffix):
         return [out or Path("edited.png")]
     folder = out or Path("edited")
     if folder.suffix.lower() in suffixes() and not folder.is_dir():
