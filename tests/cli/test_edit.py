@@ -331,6 +331,20 @@ def test_codes_that_are_none_are_named(photo, content, capsys):
     check_refused(content, capsys)
 
 
+def test_codes_that_are_not_finite_stop_no_others(photo, capsys):
+    """As an encoder may give for an image, which has then diverged."""
+    codes = np.zeros((3, 4, 4))
+    codes[1] = np.nan
+    np.save("codes.npy", codes)
+    np.save("last.npy", codes[1])
+    assert main(["edit", "codes.npy", "last.npy", "age=1", *HERE]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == ["edited/codes-0.png", "edited/codes-2.png"]
+    for name in ("codes-1", "last"):
+        assert f"left out: the code {name} is not finite" in captured.err
+    assert main(["edit", "last.npy", "age=1", *HERE]) == 1
+
+
 def test_small_files_of_codes_that_ask_for_much_are_refused(photo, monkeypatch, capsys):
     monkeypatch.setattr(results, "LARGEST", 1 << 20)
     np.savez_compressed("code.npz", code=np.zeros((1 << 15, 4, 4), np.float32))
@@ -409,6 +423,8 @@ def test_folders_of_edits_may_have_a_dot(photo, tmp_path, capsys):
     for out in ("v1.2", "old.png"):
         assert main(["edit", "photo.png", "more.png", "age=1", "--out", out, *FAST]) == 0
         assert (tmp_path / out / "more.png").exists()
+    assert main(["edit", "photo.png", "age=1", "--out", "one", *FAST]) == 0  # is there one alone?
+    assert (tmp_path / "one" / "photo.png").exists()
     assert main(["edit", "photo.png", "more.png", "age=1", "--out", "new.png", *FAST]) == 2
     assert "--out new.png should be a folder, for there are 2" in capsys.readouterr().err
 

@@ -263,6 +263,10 @@ def test_what_export_cannot_write_or_read_is_told_before_the_work(own_registry, 
     (tmp_path / "weights" / "own-boundaries.safetensors").write_bytes(b"damaged")
     assert main(["export", "own", "--to", str(to)]) == 1
     assert "own-boundaries.safetensors" in capsys.readouterr().err
+    models.save("own-base", encoder.Encoder(resolution=8, w_dim=6, channel_base=4, channel_max=8))
+    assert main(["export", "own", "--to", str(to)]) == 1
+    assert "own-base is for (px, layers, dimensions) (8, 4, 6), own has (8, 4, 4)" in (
+        capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"format": "layers-model"}'])

@@ -153,3 +153,17 @@ def test_what_was_made_for_a_generator_that_is_trained_anew_is_named(folder, cap
     assert "made for the one before, own-base." in capsys.readouterr().err
     assert gan(folder, "--seed", "3") == 0
     assert "made for the one before" not in capsys.readouterr().err
+
+
+def test_a_classifier_of_another_size_than_its_generator_is_told(folder):
+    models.save("own", stylegan.Generator(**SETTINGS | {"resolution": 16}))
+    words = ["own-classifier", "--images", "photos", "--labels", "labels.csv"]
+
+    def entry(*more):
+        train_command.read_options(train_command.Classifier, [*words, *more], "x", "").entry()
+
+    with pytest.warns(UserWarning, match="of 64 px, but own renders 16: take --resolution 16"):
+        entry()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entry("--resolution", "16")

@@ -182,8 +182,8 @@ def are_codes(paths: Sequence[Path]) -> bool:
 def read_codes(paths: Sequence[Path], model: idinvert.Model
                ) -> tuple[list[str], list[Inversion]]:
     """Names of images, and their codes as the files of `idinvert invert` hold them, an inversion
-    for each file; ValueError names a bad one."""
-    names, parts = [], []
+    for each file; those that are not finite are named and left out. ValueError names a bad file."""
+    names, parts, lost = [], [], []
     shape = tuple(model.generator.w_avg.shape)
     for path, own in zip(paths, code_names(paths)):
         try:
@@ -206,13 +206,18 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         if values.shape[1:] != shape:
             raise ValueError(f"{path} has codes of {values.shape[1:]} layers and dimensions, but "
                              f"{model.name} takes {shape}.")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{path} has codes that are not finite.")
         warn_of_codes(path, model.name)
-        several = [f"{own}-{i}" for i in range(len(values))]
-        names += several if len(several) > 1 else [own]
-        codes = torch.from_numpy(values).to(model.device)
-        parts.append(inversion_of(codes, model, weights))
+        several = [f"{own}-{i}" for i in range(len(values))] if len(values) > 1 else [own]
+        finite = np.isfinite(values).all(axis=(1, 2))
+        lost += [name for name, sound in zip(several, finite) if not sound]
+        if finite.any():
+            names += [name for name, sound in zip(several, finite) if sound]
+            codes = torch.from_numpy(values[finite]).to(model.device)
+            parts.append(inversion_of(codes, model, weights))
+    if not names:
+        raise ValueError(f"{paths[0]} has codes that are not finite.")
+    for name in lost:
+        report(f"left out: the code {name} is not finite, as of an image that has diverged.")
     return names, parts
 
 
@@ -327,8 +332,9 @@ def report(sentence: str) -> None:
 
 
 def targets(names: Sequence[str], out: Path | None) -> list[Path]:
-    """Where the edited images go: one to `out`, several into the folder `out`."""
-    if len(names) == 1:
+    """Where the edited images go: one to `out`, several into the folder `out`; one too if `out` has
+    no suffix, for how many photographs a folder has may not be known."""
+    if len(names) == 1 and (out is None or out.suffix):
         return [out or Path("edited.png")]
     folder = out or Path("edited")
     if folder.suffix.lower() in suffixes() and not folder.is_dir():

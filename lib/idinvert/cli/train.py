@@ -27,7 +27,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from idinvert import models, processes
-from idinvert.models import store
+from idinvert.models import roles, store
 from idinvert.nn.architecture import NETWORKS
 from idinvert.settings import Count, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, runs, train, zoo
@@ -177,10 +177,24 @@ class Classifier(OfImages):
 
     def entry(self) -> classifier.ClassifierEntry:
         """What is to be trained."""
+        self.warn_of_size()
         images = OwnImages(self.images, self.split, self.labels, self.sided)
         return classifier.ClassifierEntry(
             name=self.name, settings={"resolution": self.resolution},
             **self.common() | {"images": images})
+
+    def warn_of_size(self) -> None:
+        """Warn if the classifier of a generator would judge images of another size."""
+        generator = self.name.removesuffix(roles.ENDINGS["classifier"])
+        if generator == self.name or not models.exists(generator):
+            return
+        described = models.card(generator)
+        sizes = [part.get("resolution") for part in (
+            described.get("settings", {}), described.get("inversion", {}))]
+        if sizes[0] and self.resolution not in sizes:
+            warnings.warn(f"{self.name} learns to judge images of {self.resolution} px, but "
+                          f"{generator} renders {sizes[0]}: take --resolution {sizes[0]}.",
+                          stacklevel=2)
 
 
 OWN = {"gan": Gan, "encoder": Encoder, "classifier": Classifier}
