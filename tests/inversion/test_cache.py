@@ -1,12 +1,13 @@
 """Kept codes: what is inverted anew, what is not, and that an interruption changes nothing."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 from idinvert import provenance
 from idinvert.inversion import METHODS, InDomain, Inversion
-from idinvert.inversion.cache import cached_codes, key
+from idinvert.inversion.cache import cached_codes, cached_tuning, key
 from idinvert.inversion.model import Model
 from idinvert.models import pretrained
 from idinvert.settings import Count, names, settings
@@ -51,6 +52,21 @@ def test_codes_are_kept_image_by_image(mean, model):
     again = cached_codes(model, mean, images.flip(0), progress=False)
     assert Mean.seen == [16, 2, 16]  # the last four of the flipped ones were known
     assert torch.equal(again.flip(0)[:18], first)
+
+
+@pytest.mark.parametrize("method", ["in-domain", "pivotal-tuning"])
+def test_images_that_diverged_are_told_every_time(model, tmp_path, monkeypatch, method):
+    """Those of the cache passed for inverted ones."""
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    images = torch.rand(2, 3, 8, 8) * 2 - 1
+    kept = cached_tuning if method == "pivotal-tuning" else cached_codes
+    for rate, told in ((0.01, 0), (1e30, 1), (1e30, 1)):
+        settings = METHODS[method](iterations=2, lambda_vgg=0, learning_rate=rate)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            kept(model, settings, images, progress=False)
+        assert [str(one.message) for one in said] == told * [
+            f"2 of 2 images diverged by {settings.title} and kept their start."]
 
 
 def test_damaged_codes_are_made_again(mean, model, tmp_path):

@@ -18,7 +18,7 @@ from tyro.conf import Positional
 
 from idinvert.data import write_image
 from idinvert.inversion import Settings, diffuse, files, stitch
-from idinvert.inversion.cache import told
+from idinvert.inversion.cache import warn_of_diverged
 from idinvert.inversion.methods.in_domain import InDomain
 from idinvert.settings import names
 
@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> None:
     stitched, mask = stitch(target[None], context[None], box)
     settings = Settings(**{name: getattr(method, name) for name in names(Settings)
                            if hasattr(method, name)})
-    found = told(method, diffuse(model, stitched, mask, settings, progress=True))
+    found = diffuse(model, stitched, mask, settings, progress=True)
+    warn_of_diverged(method, int(found.diverged), 1)
     write_image(options.out, model.render(found.codes)[0].clamp(-1, 1))
     print(options.out)
     print(f"idinvert diffuse: {time.monotonic() - start:.0f} s.", file=sys.stderr)

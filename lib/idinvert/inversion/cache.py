@@ -22,13 +22,15 @@ from idinvert.settings import digest
 from .methods import Method, name_of
 from .methods.pivotal_tuning import PivotalTuning, Tuned, tune, tuned_together, with_weights
 from .model import Model
-from .optimiser import Inversion, joined
+from .optimiser import joined
 
 BATCH = 16  # images inverted together where a model says nothing
 # Modules on which no number depends
 APART = ("idinvert.registry", "idinvert.settings", "idinvert.nn.architecture",
          "idinvert.nn.protocols")
-Codes = Mapping[int, Tensor]  # by the number of iterations
+MARK = ".diverged"  # suffix of an empty file beside that of an image that diverged
+# By the number of iterations: codes, and which of them are starts of images that diverged
+Codes = Mapping[int, tuple[Tensor, Tensor]]
 
 
 def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = True) -> Tensor:
@@ -36,9 +38,9 @@ def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = 
 
     Batches are every BATCH images (or as `Model.advice` has it) as they are given, whichever of
     them are known already, so that a run that was interrupted ends with the very codes of one that
-    was not. The bar is over batches, or over the steps of the only one. Images that diverge are
-    counted in a warning. ValueError: the method tunes the generator, so that codes alone do not
-    tell its images.
+    was not. The bar is over batches, or over the steps of the only one. Images that diverged are
+    counted in a warning, every time. ValueError: the method tunes the generator, so that codes
+    alone do not tell its images.
     """
     if getattr(method, "tunes", False):
         raise ValueError(f"{method.title} tunes the generator: `cached_tuning` keeps its weights.")
@@ -46,7 +48,8 @@ def cached_codes(model: Model, method: Method, images: Tensor, progress: bool = 
     alone = progress and len(images) <= batch_size(model)
 
     def invert(batch: Tensor) -> Codes:
-        return {steps: told(method, method.invert(model, batch, progress=alone)).codes}
+        found = method.invert(model, batch, progress=alone)
+        return {steps: (found.codes, found.diverged)}
     return cached(model, {steps: method}, images, invert, progress and not alone)[steps]
 
 
@@ -65,10 +68,11 @@ def cached_along(model: Model, method: Method, images: Tensor, iterations: Seque
         def keep(iteration: int, codes: Tensor, _: Tensor) -> None:
             if iteration in methods:
                 found[iteration] = codes.clone()
-        final = told(method, methods[last].invert(model, batch, on_step=keep)).codes
+        final = methods[last].invert(model, batch, on_step=keep)
         # An image that diverges ends with the code it started from.
         sound = {n: w.isfinite().flatten(1).all(1)[:, None, None] for n, w in found.items()}
-        return {n: torch.where(sound[n], w, final) for n, w in found.items()} | {last: final}
+        return {n: (torch.where(sound[n], w, final.codes), ~sound[n].flatten())
+                for n, w in found.items()} | {last: (final.codes, final.diverged)}
     return cached(model, methods, images, along, progress)
 
 
@@ -84,11 +88,14 @@ def cached(model: Model, methods: Mapping[int, Method], images: Tensor,
         batch = slice(start, start + size)
         parts = model.sparing(invert, images[batch])
         for steps in methods:
-            codes = torch.cat([part[steps] for part in parts]).cpu().numpy()
-            for path, code in zip(paths[steps][batch], codes):
+            codes, diverged = (torch.cat(of).cpu() for of in zip(*(part[steps] for part in parts)))
+            for path, code, failed in zip(paths[steps][batch], codes.numpy(), diverged):
                 if not path.exists():
+                    mark(path, failed)
                     with replacing(path) as temporary, open(temporary, "wb") as file:
                         np.save(file, code)
+    for steps, of in paths.items():
+        warn_of_marked(methods[steps], of)
     return {n: torch.from_numpy(np.stack([np.load(path) for path in of])).to(images.device)
             for n, of in paths.items()}
 
@@ -114,12 +121,24 @@ def batch_size(model: Model) -> int:
     return model.advice.get("batch", BATCH)
 
 
-def told(method: Method, found: Inversion) -> Inversion:
-    """The inversion; a warning counts the images that diverged."""
-    if found.diverged.any():
-        warnings.warn(f"{int(found.diverged.sum())} of {len(found.codes)} images diverged by "
-                      f"{method.title} and kept their start.", stacklevel=2)
-    return found
+def mark(path: Path, diverged: Tensor) -> None:
+    """Note of a file to be written that its image diverged, if it did."""
+    if diverged:
+        with replacing(path.with_suffix(MARK)):
+            pass
+
+
+def warn_of_marked(method: Method, paths: Sequence[Path]) -> None:
+    """As `warn_of_diverged`, of the images of files, also those that were there before."""
+    count = sum(path.with_suffix(MARK).exists() for path in paths)
+    warn_of_diverged(method, count, len(paths))
+
+
+def warn_of_diverged(method: Method, count: int, among: int) -> None:
+    """Warn that so many images diverged, if any did."""
+    if count:
+        warnings.warn(f"{count} of {among} images diverged by {method.title} and kept their "
+                      "start.", stacklevel=2)
 
 
 def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress: bool = True
@@ -127,18 +146,20 @@ def cached_tuning(model: Model, method: PivotalTuning, images: Tensor, progress:
     """Pivotal tuning of images [N, 3, H, W]; pivots and tuned weights from the cache where known.
     """
     pivots = cached_codes(model, method.pivot, images, progress)
-    parts = []
+    parts, paths = [], places(model, method, images, ".safetensors")
     for image, pivot, path in zip(
             tqdm(images, desc=method.title, unit="img", disable=not progress, mininterval=5),
-            pivots, places(model, method, images, ".safetensors")):
+            pivots, paths):
         if not is_sound(path):
             found = tune(model, image[None], pivot[None], method)
+            mark(path, found.diverged)
             with replacing(path) as temporary:
                 save_file({k: v.cpu().contiguous() for k, v in found.weights(0).items()}, temporary)
         weights = {k: v.to(images.device) for k, v in load(path.read_bytes()).items()}
         generator = with_weights(model.generator, weights)
         parts.append(Tuned(pivot[None], generator.synthesis(pivot[None]).detach(), {},
                            torch.zeros(1, dtype=torch.bool), (generator,)))
+    warn_of_marked(method, paths)
     return tuned_together(joined(parts), parts)
 
 
