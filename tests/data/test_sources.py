@@ -260,3 +260,12 @@ def test_paths_without_images_are_left_out_of_several(folder, tmp_path):
         open_source(notes, empty)
     with pytest.raises(FileNotFoundError):
         open_source(folder / "9.png", folder / "missing.png")
+
+
+def test_a_zip_behind_an_image_is_not_read_in_its_place(folder, tmp_path):
+    """Programs hide one there, and two letters at the end of an image look like one."""
+    for end in (zipped(folder / "b", tmp_path / "a.zip").read_bytes(), b"PK\5\6" + bytes(18)):
+        (tmp_path / "both.png").write_bytes((folder / "9.png").read_bytes() + end)
+        source = open_source(tmp_path / "both.png")
+        assert list(source.names) == ["both.png"]
+        assert torch.equal(source.read("both.png", 8), read_image(folder / "9.png", 8))

@@ -141,10 +141,10 @@ def source_at(path: Path) -> Source:
         source = folder_source(path)
     elif not path.is_file():  # a device or a pipe, which may have no end
         raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
+    elif is_image(path.name, lambda: beginning(path)):  # also where a zip follows the image
+        source = Source([text(path.name)], lambda name: file_content(path))
     elif zipfile.is_zipfile(path):
         source = zip_source(path)
-    elif is_image(path.name, lambda: beginning(path)):
-        source = Source([text(path.name)], lambda name: file_content(path))
     else:
         raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
     if not source.names:
