@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
                          "another --to.")
     model = Model(options.model, "cpu")
     if model.has("encoder"):
-        importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
+        importing.check_fits({model.name_of("encoder"): model.encoder}, options.model)
     with locked(options.to, wait=False):
         measured = export.export(model, options.to, options.storage, options.codes)
     print(measured.to_string(index=False, float_format=lambda value: f"{value:.2g}", na_rep=""))
