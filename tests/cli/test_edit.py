@@ -381,6 +381,7 @@ def test_results_stay_in_their_folder_from_wherever(photo, tmp_path, monkeypatch
                      for name in ("photo", "here/1", "here/photo", "here/edited/photo",
                                   "here/edited/here/1")}
     assert main(["edit", "1.png", "../out/codes.npy", "age=1", *FAST]) == 1
+    assert "codes.npy is no photograph, as others are: edit codes by" in capsys.readouterr().err
     names = [f"../out/codes/{tmp_path.name}/photo.npz", f"../out/codes/{tmp_path.name}/here/1.npz"]
     assert main(["edit", *names, "age=1", "--out", "codes", *HERE]) == 0
     assert (here / "codes/here/1.png").exists() and (here / "photo.png").read_bytes() == before

@@ -140,7 +140,6 @@ def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.D
     pairs = matched(labels, source.names)
     chosen = {} if options.encoder is None else {"encoder": options.encoder}
     model = Model(options.model, devices.pick(options.device), **chosen)
-    importing.check_fits({model.name_of("encoder"): model.encoder}, options.model)
     if options.encoder is not None:
         warn_of_encoder(options.encoder, options.model)
     labels = enough(labels.loc[list(pairs.values())])

@@ -76,6 +76,9 @@ def main(arguments: list[str]) -> None:
     paths, strengths = sorted_words(options.words)
     model, start = options.loaded_here(), time.monotonic()
     model.edit(model.generator.w_avg[None], **dict.fromkeys(strengths, 0.0))  # refuses wrong ones
+    codes = [path for path in paths if are_codes([path]) and path.is_file()]
+    if codes and not are_codes(paths):
+        raise ValueError(f"{codes[0]} is no photograph, as others are: edit codes by themselves.")
     source = None if are_codes(paths) else steady(options.source(*paths))
     if options.paste and not isinstance(source, Photographs):
         raise UsageError("--paste needs photographs, and a model of aligned faces such as ffhq.")

@@ -18,7 +18,6 @@ from tyro.conf import Positional
 from idinvert import models
 from idinvert.files import locked
 from idinvert.inversion.model import Model
-from idinvert.models import importing
 from idinvert.publish import export
 from idinvert.publish.compact import Storage
 from idinvert.settings import Count
@@ -49,8 +48,6 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"{about} was not written by an export, and would be replaced: name "
                          "another --to.")
     model = Model(options.model, "cpu")
-    if model.has("encoder"):
-        importing.check_fits(model.name_of("encoder"), model.encoder, options.model)
     with locked(options.to, wait=False):
         measured = export.export(model, options.to, options.storage, options.codes)
     print(measured.to_string(index=False, float_format=lambda value: f"{value:.2g}", na_rep=""))
