@@ -35,7 +35,7 @@ from idinvert.training.discriminators import mirror
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
-from . import UsageError, check_writable, read_options, shown
+from . import UsageError, check_writable, given, read_options, shown
 
 Side = Annotated[int, Field(ge=1, le=store.LIMITS["resolution"])]  # of images, px
 
@@ -114,9 +114,9 @@ class Gan(OfImages):
         if self.projected:
             unused |= dict.fromkeys(("r1_gamma", "r1_every"),
                                     "a projected discriminator has no penalty")
-        for name, reason in unused.items():
-            if getattr(self.recipe, name) != getattr(gan.Recipe, name):
-                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {reason}.",
+        for name in given(self.recipe):
+            if name in unused:
+                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {unused[name]}.",
                               stacklevel=2)
 
 
@@ -263,9 +263,9 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0] in OWN:
         kind, kimg = OWN[arguments[0]], None
         seed = None  # that of the entry
-        given = [word for word in arguments[1:] if kind is not Gan or word not in DEFAULTS]
-        options = read_options(kind, given, f"train {arguments[0]}", kind.__doc__)
-        entries = [options.entry()]
+        words = [word for word in arguments[1:] if kind is not Gan or word not in DEFAULTS]
+        options = read_options(kind, words, f"train {arguments[0]}", kind.__doc__)
+        device, entries = share.device(options.device), [options.entry()]
     else:
         options = read_options(Models, arguments, __name__, __doc__)
         if options.list:
@@ -282,13 +282,12 @@ def main(arguments: list[str]) -> None:
         for kind in OWN.keys() & set(options.names):
             raise UsageError(f"{kind} comes first: idinvert train {kind}, then its options.")
         kimg, seed = options.kimg, options.seed
-        known = zoo.entries(share.device(options.device))
-        names = options.names or [
-            name for name, entry in known.items() if unfinished(entry, kimg)]
+        device = share.device(options.device)
+        names = options.names or [name for name, entry in zoo.entries(device).items()
+                                  if unfinished(entry, kimg)]
         if not names and share.first:
             print("Every model of the study is trained.")
-        entries = [zoo.entry(name, share.device(options.device)) for name in names]
-    device = share.device(options.device)
+        entries = [zoo.entry(name, device) for name in names]
     processes.warn_if_crowded(share, device)
     check_writable(models.folder(), runs.log_folder())
     processes.connect(share, device)
