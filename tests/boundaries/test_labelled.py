@@ -10,6 +10,7 @@ import torch
 from idinvert import models
 from idinvert.boundaries import Boundary, labelled
 from idinvert.cli import main
+from idinvert.cli.boundaries import Command, codes_of
 from idinvert.data import write_image
 from idinvert.nn import pooled
 from idinvert.nn.mobilestylegan import Generator
@@ -176,6 +177,21 @@ def test_codes_that_are_damaged_or_missing_are_named(folder, tmp_path, capsys):
         assert message in error and "`idinvert invert` into that folder makes it again" in error
 
 
+def test_codes_are_read_once_and_no_others(own_registry, tmp_path, monkeypatch):
+    """Images may lie in a folder that is named like a file of codes."""
+    (tmp_path / "codes" / "a.npz").mkdir(parents=True)
+    names = ["a.npz/1.png", "b.png"]
+    pd.DataFrame({"image": names, "file": ["a.npz/1", "b"], "state": "ok"}).to_csv(
+        tmp_path / "losses.csv", index=False)
+    for name in ("a.npz/1", "b"):
+        np.savez(tmp_path / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
+    (tmp_path / "codes" / "not mine.npz").write_bytes(b"PK")
+    read, whole = [], labelled.read_row
+    monkeypatch.setattr(labelled, "read_row", lambda path: read.append(path) or whole(path))
+    assert codes_of(Command("own", inverted=tmp_path), labels_of(*names))[1].index.tolist() == names
+    assert len(read) == 2
+
+
 def test_codes_are_of_the_images_of_their_rows(tmp_path):
     """Files that were renamed, or copied from the results of other images of the same names."""
     (tmp_path / "codes").mkdir()
@@ -184,7 +200,7 @@ def test_codes_are_of_the_images_of_their_rows(tmp_path):
 
     def place(file, image, sha256):
         np.savez(tmp_path / "codes" / f"{file}.npz", code=np.ones((4, 4), np.float32), image=image,
-                 sha256=sha256)
+                 bytes=1, sha256=sha256, mse=0.5, diverged=False)
     place("a", "a.png", "1")
     for wrong in (("b", "a.png", "1"), ("b", "b.png", "3")):
         place(*wrong)
