@@ -66,7 +66,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     rows = pd.DataFrame({"image": names, "state": states})
     bad = pd.DataFrame({"image": ["x.png"], "state": ["unreadable"]})
     pd.concat([bad, rows]).to_csv(tmp_path / "out" / "losses.csv", index=False)
-    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 0
+    assert main(command(folder, images=None, inverted=tmp_path / "out", device=None)) == 0
     assert "1 of 40 labels have no image and are left out" in capsys.readouterr().err
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
@@ -80,7 +80,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     assert all(torch.equal(code, torch.from_numpy(codes[names.index(name)]))
                for code, name in zip(found, by_name))
     rmtree(tmp_path / "out" / "codes")
-    again = [*command(folder, images=None, inverted=tmp_path / "out"), "--replace"]
+    again = [*command(folder, images=None, inverted=tmp_path / "out", device=None), "--replace"]
     np.save(tmp_path / "out" / "codes.npy", codes[:, :3])
     assert main(again) == 1
     assert "codes of (3, 4) layers and dimensions, but own takes (4, 4)" in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_codes_that_are_damaged_or_missing_are_named(folder, tmp_path, capsys):
     for content, message in ((b"PK", "3.npz is damaged"), (None, "3.npz is missing")):
         path = tmp_path / "out" / "codes" / "3.npz"
         path.write_bytes(content) if content else path.unlink()
-        assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
+        assert main(command(folder, images=None, inverted=tmp_path / "out", device=None)) == 1
         error = capsys.readouterr().err
         assert message in error and "`idinvert invert` into that folder makes it again" in error
 
@@ -307,6 +307,8 @@ def test_nothing_to_match(rows, names):
     {"labels": None, "unsupervised": 2, "space": "layer"},
     {"labels": None, "unsupervised": 2, "seed": 1, "images": None},
     {"images": None, "inverted": "out", "encoder": "own-base"},
+    {"images": None, "inverted": "out", "device": "cpu"},
+    {"labels": None, "unsupervised": 2, "images": None, "device": "cpu"},
 ])
 def test_options_without_effect_are_refused(folder, options, capsys):
     assert main(command(folder, **options)) == 2

@@ -84,9 +84,10 @@ def main(arguments: list[str]) -> None:
 
 def refuse_unused(options: Command) -> None:
     """UsageError if an option is given that has no effect beside the others."""
-    unused = {"encoder": "--inverted"} if options.inverted else {}
+    unused = dict.fromkeys(("encoder", "device"), "--inverted") if options.inverted else {}
     if options.unsupervised:
-        unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed"), "--unsupervised")
+        unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed", "device"),
+                               "--unsupervised")
     for name in given(options):
         if name in unused:
             raise UsageError(f"{unused[name]} does not use --{name}: leave it out.")
