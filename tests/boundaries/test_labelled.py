@@ -275,6 +275,11 @@ def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
 
 
+def test_attributes_are_named_as_they_are_typed(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,\u0065\u0301t\u0065\u0301\na.png,1\n")
+    assert list(labelled.read_labels(tmp_path / "labels.csv")) == ["\xe9t\xe9"]
+
+
 def test_tables_are_files_and_have_an_end(tmp_path, monkeypatch):
     """pandas would open an address, and read a device until the memory is full."""
     with pytest.raises(FileNotFoundError):

@@ -59,7 +59,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{path} is no readable CSV file ({reason:.100}): save the table with "
                          "commas between its columns and nowhere else, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
-    table.columns = [str(name).strip() for name in header]
+    table.columns = [accents(str(name)) for name in header]
     # Programs write commas alone where the table once was wider, or longer
     table = table[(table != "").any(axis=1)]
     table = table.loc[:, [bool(name) or table.iloc[:, i].str.strip().any()
