@@ -10,7 +10,7 @@ from idinvert.boundaries import Boundary, save
 from idinvert.models import importing
 from idinvert.nn import classifier
 from idinvert.study import networks
-from idinvert.study.profiles import PROFILES
+from idinvert.study.profiles import PROFILES, load
 from idinvert.study.sections import generators
 
 
@@ -154,6 +154,16 @@ def test_the_profile_of_the_paper_names_its_data():
     assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
     with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):
         networks.load_domains(run, None, ())
+
+
+def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
+    """A copy to try other settings would take the place of the published results."""
+    path = tmp_path / "reference.yml"
+    path.write_text("08_noise: {num_images: 5}")
+    with pytest.raises(ValueError, match="write over the results of the profile 'reference'"):
+        load(str(path))
+    load(str(path.rename(tmp_path / "mine.yml")))
+    assert load(str(PROFILES / "reference.yml")).name == "reference"
 
 
 def test_damaged_profiles_are_refused(tmp_path, monkeypatch):
