@@ -71,6 +71,18 @@ def test_images_and_labels_belong_together(own):
         run.subject("grey").test(m, 12)
 
 
+def test_what_is_inverted_is_not_among_what_it_is_compared_with(own):
+    """The last images of a small set are among the first ones: distances would be too small."""
+    run = study.begin("04_editing", own, "cpu")
+    subject = run.subject("grey")
+    assert len(subject.photos(8, start=-6)) == 6
+    with pytest.raises(ValueError, match="grey has 12 test images, but 7 and 7 others are needed"):
+        subject.photos(8, start=-7)
+    test = subject.test(networks.load(subject, "cpu", ("boundaries",)))
+    with pytest.raises(ValueError, match="There are 11 test images, but more than 11 are needed"):
+        test.floats(11)
+
+
 def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     del described["subjects"]["grey"]["labels"]

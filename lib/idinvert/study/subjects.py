@@ -76,10 +76,16 @@ class Subject:
         return self
 
     def photos(self, size: int, start: int | None = None, stop: int | None = None) -> Tensor:
-        """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1]."""
+        """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1].
+
+        ValueError: -N as the start, where of N last images of a user some are among the N first.
+        """
         if self.images is None:
             return data.to_float(data.load(self.domain, "test", size=size).images[start:stop])
         source, names = self.listed()
+        if -2 * (start or 0) > len(names):
+            raise ValueError(f"{self.domain} has {len(names)} test images, but {-start} and "
+                             f"{-start} others are needed: list more, or lower num_images.")
         return data.to_float(read_named(source, names[start:stop], size)[0])
 
     def test(self, model: StudyModel, count: int | None = None) -> LabelledImages:
@@ -124,8 +130,11 @@ class LabelledImages:
         return len(self.images)
 
     def floats(self, start: int | None = None, stop: int | None = None) -> Tensor:
-        """A part of the images, in [-1, 1]."""
-        return data.to_float(self.images[start:stop])
+        """A part of the images, in [-1, 1]; ValueError: there are none in it."""
+        if not len(part := self.images[start:stop]):
+            raise ValueError(f"There are {len(self)} test images, but more than {start} are "
+                             "needed: list more, or lower num_images.")
+        return data.to_float(part)
 
 
 def of_profile(listed: Any, folder: Path) -> dict[str, Subject]:
