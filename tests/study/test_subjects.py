@@ -83,6 +83,22 @@ def test_what_is_inverted_is_not_among_what_it_is_compared_with(own):
         test.floats(11)
 
 
+def test_other_images_take_the_place_of_damaged_ones(own, tmp_path, capsys):
+    for name in ("0.png", "8.png"):
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    subject = study.begin("02_reconstruction", own, "cpu").subject("grey")
+    test = subject.test(networks.load(subject, "cpu", ("boundaries",)), 8)
+    assert list(test.labels["odd"]) == [i % 2 for i in (1, 2, 3, 4, 6, 7, 9, 10)]
+    assert capsys.readouterr().out.count("left out: ") == 2
+
+
+def test_labels_without_a_boundary_leave_out_no_images(own, tmp_path):
+    rows = [f"{i},{i % 2}," for i in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,odd,other", *rows]))
+    subject = study.begin("02_reconstruction", own, "cpu").subject("grey")
+    assert len(subject.test(networks.load(subject, "cpu", ("boundaries",)))) == 12
+
+
 def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
     described = yaml.safe_load((tmp_path / "mine.yml").read_text())
     del described["subjects"]["grey"]["labels"]
