@@ -52,7 +52,7 @@ for d, m in subjects.items():
     test = run.subject(d).test(m)
     labels[d] = test.labels[: run.settings.num_images]
     targets[d] = test.floats(stop=run.settings.num_images).to(run.device)
-    real[d] = scores.image_set(m, test.floats(-run.settings.num_real).to(run.device))
+    real[d] = scores.image_set(m, test.floats(max(run.settings.num_images, len(test) - run.settings.num_real)).to(run.device))
     codes[d] = networks.invert(m, targets[d], run.settings.methods)
 
 # %% [markdown]

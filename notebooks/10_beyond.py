@@ -58,7 +58,7 @@ test = run.subject(domain).test(m)
 targets = test.floats(stop=run.settings.num_images).to(run.device)
 known = [a for a in test.labels if a in m.boundaries and a in m.attributes]
 labels = test.labels[known].iloc[: len(targets)].reset_index(drop=True)
-real = scores.image_set(m, test.floats(start=-run.settings.num_real).to(run.device))
+real = scores.image_set(m, test.floats(max(run.settings.num_images, len(test) - run.settings.num_real)).to(run.device))
 if run.subject(domain).images is not None and run.subject(domain).labels is None:
     print("There are no exact labels: the classifier's opinion takes their place.")
 samples = sample_codes(m.generator, run.settings.num_sampled, seed=seed + 1)

@@ -214,6 +214,9 @@ def test_conditions_that_leave_nothing_are_refused():
         condition(a, Boundary("b", -a.normal, 0.0, a.layers))
     with pytest.raises(ValueError, match=r"'a' \[4, 8\] and 'c' \[2, 8\] differ"):
         condition(a, Boundary("c", torch.ones(2, 8), 0.0, (0, 1)))
+    for pair in ((a, "age"), ("age", a)):
+        with pytest.raises(ValueError, match="Expected boundaries, not 'a"):
+            condition(*pair)
 
 
 @pytest.mark.parametrize("name", ["b.safetensors", os.fsdecode(b"\xff.safetensors")], ids=ascii)
@@ -240,6 +243,12 @@ def test_files_of_another_kind_are_refused(tmp_path):
         boundaries.load(path)
     with pytest.raises(ValueError, match="different names"):
         boundaries.save([random_boundary("a", 1)] * 2, path)
+
+
+@pytest.mark.parametrize("layers", [(), 3, None, iter([1]), (4,), (1, 1), ("1",)])
+def test_a_boundary_moves_layers_that_there_are(layers):
+    with pytest.raises(ValueError, match="layers are|zero in all layers"):
+        random_boundary("a", 1, layers=layers)
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):

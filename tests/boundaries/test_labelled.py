@@ -10,6 +10,7 @@ import torch
 from idinvert import models
 from idinvert.boundaries import Boundary, labelled
 from idinvert.cli import main
+from idinvert.cli.boundaries import Command, codes_of
 from idinvert.data import write_image
 from idinvert.nn import pooled
 from idinvert.nn.mobilestylegan import Generator
@@ -65,7 +66,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     rows = pd.DataFrame({"image": names, "state": states})
     bad = pd.DataFrame({"image": ["x.png"], "state": ["unreadable"]})
     pd.concat([bad, rows]).to_csv(tmp_path / "out" / "losses.csv", index=False)
-    assert main(command(folder, images=None, inverted=tmp_path / "out")) == 0
+    assert main(command(folder, images=None, inverted=tmp_path / "out", device=None)) == 0
     assert "1 of 40 labels have no image and are left out" in capsys.readouterr().err
     boundary = models.load_boundaries("own")["bright"]
     assert boundary.normal[1, 2] > 0.8 and boundary.accuracy > 0.7
@@ -79,7 +80,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
     assert all(torch.equal(code, torch.from_numpy(codes[names.index(name)]))
                for code, name in zip(found, by_name))
     rmtree(tmp_path / "out" / "codes")
-    again = [*command(folder, images=None, inverted=tmp_path / "out"), "--replace"]
+    again = [*command(folder, images=None, inverted=tmp_path / "out", device=None), "--replace"]
     np.save(tmp_path / "out" / "codes.npy", codes[:, :3])
     assert main(again) == 1
     assert "codes of (3, 4) layers and dimensions, but own takes (4, 4)" in capsys.readouterr().err
@@ -171,9 +172,24 @@ def test_codes_that_are_damaged_or_missing_are_named(folder, tmp_path, capsys):
     for content, message in ((b"PK", "3.npz is damaged"), (None, "3.npz is missing")):
         path = tmp_path / "out" / "codes" / "3.npz"
         path.write_bytes(content) if content else path.unlink()
-        assert main(command(folder, images=None, inverted=tmp_path / "out")) == 1
+        assert main(command(folder, images=None, inverted=tmp_path / "out", device=None)) == 1
         error = capsys.readouterr().err
         assert message in error and "`idinvert invert` into that folder makes it again" in error
+
+
+def test_codes_are_read_once_and_no_others(own_registry, tmp_path, monkeypatch):
+    """Images may lie in a folder that is named like a file of codes."""
+    (tmp_path / "codes" / "a.npz").mkdir(parents=True)
+    names = ["a.npz/1.png", "b.png"]
+    pd.DataFrame({"image": names, "file": ["a.npz/1", "b"], "state": "ok"}).to_csv(
+        tmp_path / "losses.csv", index=False)
+    for name in ("a.npz/1", "b"):
+        np.savez(tmp_path / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
+    (tmp_path / "codes" / "not mine.npz").write_bytes(b"PK")
+    read, whole = [], labelled.read_row
+    monkeypatch.setattr(labelled, "read_row", lambda path: read.append(path) or whole(path))
+    assert codes_of(Command("own", inverted=tmp_path), labels_of(*names))[1].index.tolist() == names
+    assert len(read) == 2
 
 
 def test_codes_are_of_the_images_of_their_rows(tmp_path):
@@ -184,7 +200,7 @@ def test_codes_are_of_the_images_of_their_rows(tmp_path):
 
     def place(file, image, sha256):
         np.savez(tmp_path / "codes" / f"{file}.npz", code=np.ones((4, 4), np.float32), image=image,
-                 sha256=sha256)
+                 bytes=1, sha256=sha256, mse=0.5, diverged=False)
     place("a", "a.png", "1")
     for wrong in (("b", "a.png", "1"), ("b", "b.png", "3")):
         place(*wrong)
@@ -259,6 +275,11 @@ def test_names_in_tables_as_other_programs_write_them(tmp_path, text):
     assert dict(labelled.read_labels(tmp_path / "labels.csv")["old"]) == {"a/b.png": 1, "NA": 0}
 
 
+def test_attributes_are_named_as_they_are_typed(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,\u0065\u0301t\u0065\u0301\na.png,1\n")
+    assert list(labelled.read_labels(tmp_path / "labels.csv")) == ["\xe9t\xe9"]
+
+
 def test_tables_are_files_and_have_an_end(tmp_path, monkeypatch):
     """pandas would open an address, and read a device until the memory is full."""
     with pytest.raises(FileNotFoundError):
@@ -291,6 +312,8 @@ def test_nothing_to_match(rows, names):
     {"labels": None, "unsupervised": 2, "space": "layer"},
     {"labels": None, "unsupervised": 2, "seed": 1, "images": None},
     {"images": None, "inverted": "out", "encoder": "own-base"},
+    {"images": None, "inverted": "out", "device": "cpu"},
+    {"labels": None, "unsupervised": 2, "images": None, "device": "cpu"},
 ])
 def test_options_without_effect_are_refused(folder, options, capsys):
     assert main(command(folder, **options)) == 2

@@ -116,6 +116,14 @@ def test_bad_target_is_one_sentence(tmp_path, capsys):
     assert error.startswith("idinvert book: error: ") and error.count("\n") == 1
 
 
+def test_a_book_without_its_package_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(book, "assemble", lambda *_: None)
+    monkeypatch.setattr(book.sys, "executable", str(tmp_path / "python"))
+    assert main(["book", str(tmp_path / "book")]) == 1
+    error = capsys.readouterr().err
+    assert "this needs the package jupyter-book: install it with pip install" in error
+
+
 def test_every_figure_of_the_paper_is_listed_with_ours():
     rows = book.figure_rows(["06_tradeoff"]).set_index("figure")
     assert list(rows.index) == [str(number) for number in range(1, 21)]

@@ -93,6 +93,13 @@ def test_published_loop_is_timed_in_another_process():
         assert other.submit(os.getpid).result() == other.submit(os.getpid).result() != os.getpid()
 
 
+def test_a_table_is_no_archive_whatever_its_name(tmp_path):
+    table = pd.DataFrame({"network": ["tiny"], "machine": ["this"], "threads": [1]})
+    for _ in range(2):
+        bench.add(table, tmp_path / "bench.csv.gz")
+    pd.testing.assert_frame_equal(bench.measured(tmp_path / "bench.csv.gz"), table)
+
+
 def test_what_cannot_be_measured_is_refused(capsys):
     assert cli.main(["bench", "published", "--minutes", "0"]) == 2
     assert cli.main(["bench", "no-such"]) == 1

@@ -165,6 +165,11 @@ def test_calibration_finds_the_smallest_step_that_suffices():
         edits.calibrate(Steps(), "dark", codes)
 
 
+def test_an_attribute_that_the_classifier_does_not_know_stops_no_other(capsys):
+    assert list(edits.step_sizes(Steps(), ["dark", "bright"], torch.zeros(4, 1, 4))) == ["bright"]
+    assert "dark is left out: Unknown attribute 'dark'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["progress", "notebook"])
 def test_parameters_are_those_of_the_notebook_alone(name):
     with pytest.raises(SettingsError, match=f"06_tradeoff has no parameter '{name}'"):

@@ -10,7 +10,7 @@ from idinvert.boundaries import Boundary, save
 from idinvert.models import importing
 from idinvert.nn import classifier
 from idinvert.study import networks
-from idinvert.study.profiles import PROFILES
+from idinvert.study.profiles import PROFILES, load
 from idinvert.study.sections import generators
 
 
@@ -69,6 +69,34 @@ def test_images_and_labels_belong_together(own):
     assert len(run.subject("grey").photos(8)) == 12
     with pytest.raises(ValueError, match="grey has 11 test images, fewer than 12"):
         run.subject("grey").test(m, 12)
+
+
+def test_what_is_inverted_is_not_among_what_it_is_compared_with(own):
+    """The last images of a small set are among the first ones: distances would be too small."""
+    run = study.begin("04_editing", own, "cpu")
+    subject = run.subject("grey")
+    assert len(subject.photos(8, start=-6)) == 6
+    with pytest.raises(ValueError, match="grey has 12 test images, but 7 and 7 others are needed"):
+        subject.photos(8, start=-7)
+    test = subject.test(networks.load(subject, "cpu", ("boundaries",)))
+    with pytest.raises(ValueError, match="There are 11 test images, but more than 11 are needed"):
+        test.floats(11)
+
+
+def test_other_images_take_the_place_of_damaged_ones(own, tmp_path, capsys):
+    for name in ("0.png", "8.png"):
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    subject = study.begin("02_reconstruction", own, "cpu").subject("grey")
+    test = subject.test(networks.load(subject, "cpu", ("boundaries",)), 8)
+    assert list(test.labels["odd"]) == [i % 2 for i in (1, 2, 3, 4, 6, 7, 9, 10)]
+    assert capsys.readouterr().out.count("left out: ") == 2
+
+
+def test_labels_without_a_boundary_leave_out_no_images(own, tmp_path):
+    rows = [f"{i},{i % 2}," for i in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,odd,other", *rows]))
+    subject = study.begin("02_reconstruction", own, "cpu").subject("grey")
+    assert len(subject.test(networks.load(subject, "cpu", ("boundaries",)))) == 12
 
 
 def test_without_a_table_the_classifier_tells_the_labels(own, tmp_path):
@@ -154,6 +182,16 @@ def test_the_profile_of_the_paper_names_its_data():
     assert "paper" in {path.stem for path in PROFILES.glob("*.yml")}
     with pytest.raises(FileNotFoundError, match="face_generator.pth|ffhq256_generator.pth.*IDINV"):
         networks.load_domains(run, None, ())
+
+
+def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
+    """A copy to try other settings would take the place of the published results."""
+    path = tmp_path / "reference.yml"
+    path.write_text("08_noise: {num_images: 5}")
+    with pytest.raises(ValueError, match="write over the results of the profile 'reference'"):
+        load(str(path))
+    load(str(path.rename(tmp_path / "mine.yml")))
+    assert load(str(PROFILES / "reference.yml")).name == "reference"
 
 
 def test_damaged_profiles_are_refused(tmp_path, monkeypatch):

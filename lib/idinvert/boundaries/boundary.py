@@ -63,7 +63,7 @@ class Boundary:
         object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
         for name in ("intercept", "accuracy"):
             object.__setattr__(self, name, float(getattr(self, name)))
-        if not normal[list(self.layers) or ...].any():
+        if not normal[list(self.layers)].any():
             raise ValueError(f"{at}: the normal is zero in all layers that it is to move.")
         if self.space not in SPACES:
             raise ValueError(f"{at}: unknown space {self.space!r}: expected one of "
@@ -103,6 +103,8 @@ class Boundary:
 
 def check_layers(layers: Sequence[int], count: int, where: str) -> None:
     """ValueError unless these are layers of a code of so many, each once."""
+    if not hasattr(layers, "__len__"):
+        raise ValueError(f"{where}: layers are {layers!r:.60}, but should be a list of numbers.")
     if not all(isinstance(layer, Integral) and not isinstance(layer, bool) and 0 <= layer < count
                for layer in layers):
         raise ValueError(f"{where}: layers are {list(layers)}, but should be within 0 to "
@@ -122,7 +124,9 @@ def condition(primary: Boundary, others: Boundary | Sequence[Boundary]) -> Bound
     ValueError: boundaries of different shapes, or nothing of `primary` is left.
     """
     others = [others] if isinstance(others, Boundary) else list(others)
-    for other in others:
+    for other in (primary, *others):
+        if not isinstance(other, Boundary):
+            raise ValueError(f"Expected boundaries, not {other!r:.60}.")
         if other.normal.shape != primary.normal.shape:
             raise ValueError(f"Boundaries {primary.name!r} {list(primary.normal.shape)} and "
                              f"{other.name!r} {list(other.normal.shape)} differ in shape.")

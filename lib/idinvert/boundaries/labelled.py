@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from idinvert.codes import encode
 from idinvert.data import ImageError, Source
+from idinvert.inversion.results import read_row
 
 from .boundary import Boundary
 from .svm import fit
@@ -34,7 +35,8 @@ TRUTH = {"true": "1", "false": "0"}  # as spreadsheets and pandas write them
 
 
 class MixedError(ValueError):
-    """Files of a folder that are missing, or not of one inversion; the message is one sentence."""
+    """Files of a folder that are missing, damaged, or not of one inversion; the message is one
+    sentence."""
 
 
 def read_labels(path: str | Path) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def read_labels(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{path} is no readable CSV file ({reason:.100}): save the table with "
                          "commas between its columns and nowhere else, in UTF-8.") from error
     header, table = table.iloc[0], table.iloc[1:]
-    table.columns = [str(name).strip() for name in header]
+    table.columns = [accents(str(name)) for name in header]
     # Programs write commas alone where the table once was wider, or longer
     table = table[(table != "").any(axis=1)]
     table = table.loc[:, [bool(name) or table.iloc[:, i].str.strip().any()
@@ -180,7 +182,8 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
             raise ValueError("no codes")
     except MixedError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, EOFError, TypeError,
+            BadZipFile) as error:
         raise ValueError(f"{folder} holds no finished inversions.") from error
     if len(table) != len(codes):
         raise ValueError(f"{folder} is not complete: run the inversion again.")
@@ -189,17 +192,20 @@ def inverted_codes(folder: Path) -> tuple[Tensor, list[str]]:
 
 
 def own_code(folder: Path, row: pd.Series) -> np.ndarray:
-    """The code [L, D] of a row's image; MixedError: its file is missing, or of another image."""
+    """The code [L, D] of a row's image; MixedError: its file is missing, damaged, or of another
+    image. OSError as `read_row`."""
     path = folder / "codes" / f"{row['file']}.npz"
     if not path.exists():
         raise MixedError(f"{path} is missing: `idinvert invert` into that folder makes it again.")
-    with np.load(path, allow_pickle=False) as found:
-        for key in ("image", "sha256"):
-            if key in row and key in found and str(found[key]) != row[key]:
-                raise MixedError(f"{path} is of another image than its row of losses.csv, as where "
-                                 "files were copied or renamed: invert the images again, or into "
-                                 "another folder.")
-        return found["code"]
+    found = read_row(path)
+    if found is None:
+        raise MixedError(f"{path} is damaged: `idinvert invert` into that folder makes it again.")
+    for key in ("image", "sha256"):
+        if key in row and key in found and str(found[key]) != row[key]:
+            raise MixedError(f"{path} is of another image than its row of losses.csv, as where "
+                             "files were copied or renamed: invert the images again, or into "
+                             "another folder.")
+    return found["code"]
 
 
 def fit_labels(codes: Tensor, labels: pd.DataFrame, space: str = "whole",

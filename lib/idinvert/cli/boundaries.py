@@ -29,9 +29,8 @@ from idinvert import boundaries, devices, models
 from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.boundaries.boundary import check_layers
 from idinvert.data import open_source
-from idinvert.data.sources import is_added, text
+from idinvert.data.sources import text
 from idinvert.inversion.model import Model
-from idinvert.inversion.results import read_row
 from idinvert.models import importing
 from idinvert.photographs import faces_of
 from idinvert.settings import Seed, Whole
@@ -85,9 +84,10 @@ def main(arguments: list[str]) -> None:
 
 def refuse_unused(options: Command) -> None:
     """UsageError if an option is given that has no effect beside the others."""
-    unused = {"encoder": "--inverted"} if options.inverted else {}
+    unused = dict.fromkeys(("encoder", "device"), "--inverted") if options.inverted else {}
     if options.unsupervised:
-        unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed"), "--unsupervised")
+        unused = dict.fromkeys(("images", "inverted", "encoder", "space", "seed", "device"),
+                               "--unsupervised")
     for name in given(options):
         if name in unused:
             raise UsageError(f"{unused[name]} does not use --{name}: leave it out.")
@@ -128,7 +128,6 @@ def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.D
     """Codes [N, L, D] of the labelled images, and their labels; images are only encoded if there
     are `enough`."""
     if options.inverted:
-        check_files(options.inverted)
         codes, names = labelled.inverted_codes(options.inverted)
         check_codes(codes, options)
         pairs = matched(labels, names)
@@ -163,14 +162,6 @@ def enough(labels: pd.DataFrame) -> pd.DataFrame:
     for sentence in few.values():
         print(f"idinvert boundaries: left out: {sentence}", file=sys.stderr)
     return labels.drop(columns=list(few))
-
-
-def check_files(folder: Path) -> None:
-    """ValueError if a code in a folder of inversions is damaged, or unpacks to more than one."""
-    for path in sorted((folder / "codes").rglob("*.npz")):
-        if not is_added(path.name) and read_row(path) is None:
-            raise ValueError(f"{path} is damaged: `idinvert invert` into that folder makes it "
-                             "again.")
 
 
 def check_codes(codes: torch.Tensor, options: Command) -> None:

@@ -45,8 +45,11 @@ UNWANTED = re.compile(r'<link rel="preload" as="font"[^>]*>|<script>const THEBE_
 
 
 def build(target: Path) -> int:
-    """Run Jupyter Book, warnings being errors; returns its exit status."""
+    """Run Jupyter Book, warnings being errors; returns its exit status. ModuleNotFoundError: it is
+    not installed."""
     program = Path(sys.executable).with_name("jupyter-book")
+    if not program.exists():
+        raise ModuleNotFoundError(name="jupyter_book")
     command = [program, "build", target, "-W", "-n", "--keep-going", "-q"]
     status = subprocess.run(command).returncode
     for page in (target / "_build" / "html").rglob("*.html"):

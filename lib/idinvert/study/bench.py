@@ -380,7 +380,7 @@ def measured(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, compression=None)  # as it is written, whatever its name says
     except ValueError as error:  # pandas has several types
         raise ValueError(f"{path} is no readable CSV file.") from error
     if not set(KEYS) <= set(table):

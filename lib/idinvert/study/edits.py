@@ -28,10 +28,13 @@ def calibrate(model: StudyModel, attribute: str, codes: Tensor, rate: float = 0.
 
     Only codes whose images lack the attribute count. Steps are tried from small to large, in code
     units: far along the normal images fall apart, and what a classifier says of them means nothing.
-    CalibrationError: no code lacks it, or not even `largest` suffices. ValueError: the classifier
-    does not know the attribute.
+    CalibrationError: no code lacks it, or not even `largest` suffices, or the classifier does not
+    know the attribute.
     """
-    target = model.column(attribute)
+    try:
+        target = model.column(attribute)
+    except ValueError as error:
+        raise CalibrationError(str(error)) from None
     lacking = codes[model.probabilities(render(model.generator, codes))[:, target] < 0.5]
     if not len(lacking):
         raise CalibrationError(f"All {len(codes)} samples show {attribute} already.")

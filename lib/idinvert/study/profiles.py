@@ -231,11 +231,16 @@ def load(profile: str) -> Profile:
 
 
 def profile_path(profile: str) -> Path:
-    """The file of a profile; SettingsError names the nearest ones."""
+    """The file of a profile; SettingsError names the nearest ones, or says that a user's has the
+    name, and so would have the results, of one in `notebooks/profiles`."""
     if profile.endswith((".yml", ".yaml")):
         if not Path(profile).is_file():
             raise SettingsError(f"There is no profile {profile}.")
-        return Path(profile).resolve()
+        path = Path(profile).resolve()
+        if path.parent != PROFILES and (PROFILES / f"{path.stem}.yml").exists():
+            raise SettingsError(f"{profile} would write over the results of the profile "
+                                f"{path.stem!r}: give the file another name.")
+        return path
     known = sorted(path.stem for path in PROFILES.glob("*.yml"))
     if profile not in known:
         raise SettingsError(f"Unknown profile {profile!r}: {nearest(profile, known)}")

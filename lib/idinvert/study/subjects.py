@@ -76,10 +76,16 @@ class Subject:
         return self
 
     def photos(self, size: int, start: int | None = None, stop: int | None = None) -> Tensor:
-        """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1]."""
+        """Test images from `start` to `stop` (default: all), [N, 3, size, size] in [-1, 1].
+
+        ValueError: -N as the start, where of N last images of a user some are among the N first.
+        """
         if self.images is None:
             return data.to_float(data.load(self.domain, "test", size=size).images[start:stop])
         source, names = self.listed()
+        if -2 * (start or 0) > len(names):
+            raise ValueError(f"{self.domain} has {len(names)} test images, but {-start} and "
+                             f"{-start} others are needed: list more, or lower num_images.")
         return data.to_float(read_named(source, names[start:stop], size)[0])
 
     def test(self, model: StudyModel, count: int | None = None) -> LabelledImages:
@@ -94,12 +100,14 @@ class Subject:
             return LabelledImages(split.images, data.binary_labels(split.labels, self.domain))
         source, names = self.listed()
         if self.labels is None:
-            images, _ = read_named(source, names[:count], size)
+            images, _ = read_named(source, names, size, count)
             labels = opinions(model, images)
         else:
-            table = labelled.read_labels(self.labels).dropna().astype("int64")
+            table = labelled.read_labels(self.labels)
+            table = table[[name for name in table if name in model.boundaries]].dropna()
+            table = table.astype("int64")
             pairs = labelled.match(table, names)
-            images, kept = read_named(source, list(pairs)[:count], size)
+            images, kept = read_named(source, list(pairs), size, count)
             labels = table.loc[[pairs[name] for name in kept]].reset_index(drop=True)
         if len(images) < (count or 1):
             raise ValueError(f"{self.domain} has {len(images)} test images, fewer than {count}.")
@@ -124,8 +132,11 @@ class LabelledImages:
         return len(self.images)
 
     def floats(self, start: int | None = None, stop: int | None = None) -> Tensor:
-        """A part of the images, in [-1, 1]."""
-        return data.to_float(self.images[start:stop])
+        """A part of the images, in [-1, 1]; ValueError: there are none in it."""
+        if not len(part := self.images[start:stop]):
+            raise ValueError(f"There are {len(self)} test images, but more than {start} are "
+                             "needed: list more, or lower num_images.")
+        return data.to_float(part)
 
 
 def of_profile(listed: Any, folder: Path) -> dict[str, Subject]:
@@ -174,12 +185,18 @@ def located(path: Path | None, folder: Path) -> Path | None:
     return path and folder / path
 
 
-def read_named(source: sources.Source, names: list[str], size: int) -> tuple[Tensor, list[str]]:
-    """A user's images that can be read, and their names; a line reports each of the others."""
-    images, kept, errors = sources.load_images(source, size, names)
-    for error in errors:
-        print(f"left out: {error}")
-    return images, kept
+def read_named(source: sources.Source, names: list[str], size: int, count: int | None = None
+               ) -> tuple[Tensor, list[str]]:
+    """The first `count` of a user's images that can be read (default: all), and their names; a line
+    reports each of the others."""
+    parts, kept = [], []
+    while not parts or names and len(kept) < (count or 0):
+        now = names[:None if count is None else count - len(kept)]
+        images, own, errors = sources.load_images(source, size, now)
+        for error in errors:
+            print(f"left out: {error}")
+        parts, kept, names = [*parts, images], kept + own, names[len(now):]
+    return parts[0] if len(parts) == 1 else torch.cat(parts), kept
 
 
 def opinions(model: StudyModel, images: Tensor) -> pd.DataFrame:
