@@ -2,8 +2,11 @@
 
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from idinvert import files
 from idinvert.files import check_notes, locked, present, replacing
 
 
@@ -61,6 +64,24 @@ def test_of_two_processes_with_other_notes_one_is_refused(tmp_path):
             children.append(child)
         ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         assert sorted(ends) == [0, 1]
+
+
+def test_who_waits_for_a_lock_says_so(tmp_path, monkeypatch):
+    """As where the command that holds it was suspended; not before some time has gone by."""
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with locked(tmp_path):
+            held.set()
+            done.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold)
+        held.wait(60)
+        threading.Timer(1, done.set).start()
+        with pytest.warns(UserWarning, match="waiting for another command"), locked(tmp_path):
+            assert done.is_set()
 
 
 def test_a_lock_is_given_back_by_who_dies(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ try:
     import fcntl
 except ImportError:  # Windows: nothing is locked there
     fcntl = None
+
+PATIENCE = 5  # seconds of waiting for a lock until it is told
 
 swept: set[Path] = set()  # folders from which this process has removed what killed ones left
 
@@ -115,10 +119,19 @@ def locked(place: Path, wait: bool = True) -> Iterator[None]:
 def take_lock(handle: int, place: Path, wait: bool) -> None:
     """Lock an open file or folder; BusyError as for `locked`."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BusyError(f"{place} is in use by another command: wait until that has ended, or "
-                        "write to another place.") from None
+        if not wait:
+            raise BusyError(f"{place} is in use by another command: wait until that has ended, or "
+                            "write to another place.") from None
+        told = threading.Timer(PATIENCE, warnings.warn, [
+            f"waiting for another command that is at work in {place}: let it go on, or end it, if "
+            "it was suspended."])
+        told.start()
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        finally:
+            told.cancel()
     except OSError:  # a file system without locks
         pass
 

@@ -100,6 +100,16 @@ def test_files_of_a_companion_that_were_renamed_are_told(own):
         models.companion("own", "encoder")
 
 
+@pytest.mark.parametrize("told", [
+    {"sha256": "\ud800" * 64}, {"relative_to": {"name": "\ud800", "sha256": ""}}], ids=str)
+def test_half_a_character_in_a_card_names_no_file(own, told):
+    path = own / "own-x-d.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    with pytest.raises(models.ModelsError, match="not the file that its card describes|no longer"):
+        models.load("own-x-d")
+    models.save("own-x", models.load("own-x"))
+
+
 @pytest.mark.parametrize("content", ["[]", "3", "{", '{"role": 5}', None])
 def test_files_that_are_no_cards_stop_only_what_names_them(own, content):
     path = own / "own-x-e4e.json"

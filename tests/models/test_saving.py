@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from idinvert import models
+from idinvert.boundaries import Boundary
 from idinvert.models import store
 from idinvert.nn.stylegan import Generator
 
@@ -113,7 +114,6 @@ def test_files_have_the_permissions_of_new_files(two, folder):
 
 
 def test_several_processes_may_add_boundaries_at_once(two):
-    from idinvert.boundaries import Boundary
     children = []
     for i in range(4):
         child = os.fork()
@@ -143,6 +143,19 @@ def test_what_is_stored_relative_to_another_model_while_that_is_replaced(two, mo
         child.result(), other.result()
     store.kept.clear()
     assert torch.equal(models.load("child").const, two[1].const)
+
+
+@pytest.mark.filterwarnings("error")
+def test_boundaries_stay_those_of_a_difference_that_is_stored_whole(two):
+    """Though its file is another one then, its codes are what they were."""
+    models.save("child", two[1], relative_to="own")
+    one, other = (Boundary(name, torch.ones(4, 4) / 4, 0.0, (0, 1, 2, 3), generator=generator)
+                  for name, generator in (("age", None), ("old", "0" * 64)))
+    models.save_boundaries("child", [one, other])
+    models.save("own", Generator(**SETTINGS))
+    found = models.load_boundaries("child")
+    assert found["age"].generator == models.digest("child")
+    assert found["old"].generator == other.generator
 
 
 def test_what_a_difference_is_from_is_replaced_while_it_is_read(two, monkeypatch):

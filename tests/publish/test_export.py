@@ -220,6 +220,15 @@ def test_weights_on_whole_steps_lose_nothing():
     assert np.abs(whole * scales - values).max() < 1e-6 and whole.dtype == np.int8
 
 
+def test_numbers_that_are_too_large_for_float16_are_kept():
+    made = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [
+        onnx.numpy_helper.from_array(np.full(5000, value, np.float32), name)
+        for name, value in (("small", 1.5), ("large", 1e5))]))
+    kept = {t.name: onnx.numpy_helper.to_array(t) for t in
+            compact.compact(made, "float16").graph.initializer}
+    assert kept["large"][0] == np.float32(1e5) and kept["small|half"].dtype == np.float16
+
+
 def test_command_prints_the_table(exported):
     assert "largest difference" in exported[2]
 
@@ -270,7 +279,8 @@ def test_what_export_cannot_write_or_read_is_told_before_the_work(own_registry, 
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"format": "layers-model"}'])
-def test_export_replaces_nothing_that_is_not_its_own(own_registry, tmp_path, capsys, content):
+def test_export_replaces_nothing_that_is_not_its_own(own_registry, tmp_path, monkeypatch, capsys,
+                                                       content):
     """TensorFlow.js has a model.json too; and in the folder of models it would be a card."""
     (tmp_path / "model.json").write_text(content)
     assert main(["export", "own", "--to", str(tmp_path)]) == 2
@@ -279,6 +289,9 @@ def test_export_replaces_nothing_that_is_not_its_own(own_registry, tmp_path, cap
     assert main(["export", "own", "--to", str(tmp_path / "weights")]) == 2
     assert "is the folder of models" in capsys.readouterr().err
     assert models.names() == ["own", "own-base"]
+    (tmp_path / "link").symlink_to(tmp_path / "weights")
+    monkeypatch.setattr(models, "folders", lambda: [tmp_path / "link"])  # as ~/.cache may be
+    assert main(["export", "own", "--to", str(tmp_path / "weights")]) == 2
 
 
 def test_a_folder_never_describes_networks_of_two_models(own_registry, tmp_path, monkeypatch,

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     """Export, and show what was measured."""
     options = read_options(Command, arguments, __name__, __doc__)
     check_writable(options.to)
-    if options.to.resolve() in models.folders():
+    if options.to.resolve() in (place.resolve() for place in models.folders()):
         raise UsageError(f"{options.to} is the folder of models, where model.json would be taken "
                          "for the card of one: name another --to.")
     if (about := options.to / "model.json").is_file() and not export.told(options.to):

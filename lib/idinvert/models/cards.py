@@ -73,7 +73,10 @@ def writable(path: Path) -> bool:
 def find(file: str) -> Path | None:
     """The path of a file of the registry; None if no folder has it. Fetched models come last, so
     that a model of the user's own may have the same name."""
-    if len(os.fsencode(file)) > LONGEST or Path(file).name != file:  # no name of a model
+    try:
+        if len(os.fsencode(file)) > LONGEST or Path(file).name != file:  # no name of a model
+            return None
+    except UnicodeEncodeError:  # of half a character, as cards may tell
         return None
     places = folders()
     if file.partition(".")[0] in sources.SOURCES:

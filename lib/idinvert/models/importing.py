@@ -163,15 +163,20 @@ def contents(importer: Importer, file: File) -> dict[str, nn.Module | Normals]:
 def import_missing(paths: Sequence[Path], name: str) -> None:
     """Import those of the files that the registry has not imported for the generator `name` yet.
 
-    FileNotFoundError says where a file is expected.
+    FileNotFoundError says where a file is expected. ModelsError: another file of that name was
+    imported.
     """
     own = {x for role in ROLES for x in cards.companions(name, role).values()}
-    known = {cards.card(x).get("imported") for x in own.intersection(cards.names())}
+    found = map(cards.card, own.intersection(cards.names()))
+    known = {described.get("imported"): described.get("imported_sha256") for described in found}
     if cards.companions(name, "boundaries"):
-        known |= {f"{attribute}.npy" for attribute in store.load_boundaries(name)}
+        known |= {f"{attribute}.npy": None for attribute in store.load_boundaries(name)}
     for path in paths:
         if path.name not in known:
             import_file(present(path, "published weights"), name)
+        elif path.is_file() and known[path.name] not in (None, cards.file_sha256(path)):
+            raise ModelsError(f"{path} is not the file that {name} was imported from: import it "
+                              "with --replace, or take another name in the profile.")
 
 
 def check_fits(encoders: Mapping[str, nn.Module], name: str, generator: nn.Module | None = None

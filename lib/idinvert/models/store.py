@@ -352,12 +352,25 @@ def stored_relative_to(name: str) -> list[str]:
 def store_whole(name: str) -> None:
     """Store a model whole, in float16, that was stored relative to another one; a model that cannot
     be read stays as it is."""
-    facts = {key: value for key, value in card(name).items()
+    before = card(name)
+    facts = {key: value for key, value in before.items()
              if key not in ("relative_to", "bits", "name", "architecture", "settings",
                             "parameters", "sha256")}
     with suppress(ModelsError):
         check_new_name(name)
-        put(name, load(name), torch.float16, None, None, None, facts)
+        now = put(name, load(name), torch.float16, None, None, None, facts)
+        keep_boundaries(name, before.get("sha256"), now["sha256"])
+
+
+def keep_boundaries(generator: str, before: str | None, now: str) -> None:
+    """Have the boundaries that note a generator's file note the one that it is in now."""
+    file = f"{companion_name(generator, 'boundaries')}.safetensors"
+    path = find(file)
+    with suppress(ValueError):  # damaged
+        fitted = boundaries.load(path).values() if path else ()
+        if any(before and b.generator == before for b in fitted):
+            boundaries.save([replace(b, generator=now) if b.generator == before else b
+                             for b in fitted], folder() / file)
 
 
 def save_boundaries(generator: str, fitted: Iterable[boundaries.Boundary],

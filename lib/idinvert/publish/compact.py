@@ -60,7 +60,10 @@ def clone(message):
 
 
 def in_half(name: str, values: np.ndarray) -> tuple[list, list]:
-    """The tensor in float16, and the node that gives it its name in float32."""
+    """The tensor in float16, and the node that gives it its name in float32; as it is if it has
+    numbers that are too large."""
+    if np.abs(values).max() > np.finfo(np.float16).max:
+        return [numpy_helper.from_array(values, name)], []
     half = numpy_helper.from_array(values.astype(np.float16), f"{name}|half")
     return [half], [helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)]
 

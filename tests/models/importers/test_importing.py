@@ -286,3 +286,14 @@ def test_networks_have_no_attribute(checkpoint, capsys):
     assert "holds no boundary, which alone has an attribute: leave --attribute out." in (
         capsys.readouterr().err)
     assert not models.names()
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_the_one_that_was_imported(checkpoint):
+    """As where a training has gone on, and a profile names its checkpoint."""
+    for _ in range(2):
+        importing.import_missing([checkpoint], "own")
+    torch.save({"g_ema": generator()}, checkpoint)
+    with pytest.raises(models.ModelsError, match="is not the file that own was imported from"):
+        importing.import_missing([checkpoint], "own")
+    checkpoint.unlink()
+    importing.import_missing([checkpoint], "own")

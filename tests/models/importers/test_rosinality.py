@@ -1,13 +1,19 @@
 """rosinality's StyleGAN2 checkpoints, written here key by key: what they compute."""
 
 import argparse
+import collections
+import datetime
 import os
+import sys
+import types
+from pathlib import Path
 
+import numpy as np
 import pytest
 import stylegan2_formulas as formulas
 import torch
 from idinvert import models
-from idinvert.models import importing
+from idinvert.models import importers, importing
 from idinvert.models.importers import rosinality
 from idinvert.models.importers.states import read_torch
 
@@ -131,6 +137,44 @@ class Command:
 
     def __reduce__(self):
         return os.system, (self.command,)
+
+
+class EasyDict(dict):
+    """As the package easydict has it."""
+
+
+def test_plain_data_beside_the_weights_is_left_out(checkpoint, monkeypatch):
+    """Losses of NumPy, paths, times and dictionaries of other classes, as trainings note them."""
+    path, content = checkpoint
+    monkeypatch.setattr(EasyDict, "__module__", "easydict")
+    monkeypatch.setitem(sys.modules, "easydict", types.SimpleNamespace(EasyDict=EasyDict))
+    beside = {"loss": np.float64(1), "steps": np.arange(2), "log": collections.defaultdict(list),
+              "args": argparse.Namespace(out=Path("out"), at=datetime.datetime(2026, 1, 1)),
+              "best": collections.defaultdict(int, {"fid": np.float32(1)}), "set": EasyDict(a=1)}
+    for old in (False, True):
+        torch.save(content | beside, path, _use_new_zipfile_serialization=not old)
+        networks = rosinality.Rosinality.read(importers.File(path))
+        assert torch.equal(networks["generator"].const, content["g_ema"]["input.input"])
+    torch.save(collections.defaultdict(dict, content), path)
+    assert set(rosinality.Rosinality.read(importers.File(path))) == {"generator", "discriminator"}
+
+
+def test_a_generator_without_its_average_is_told(checkpoint):
+    path, content = checkpoint
+    content["g"] = content.pop("g_ema")
+    for more in ({}, {"g_ema": None}):
+        torch.save(content | more, path)
+        assert rosinality.Rosinality.recognises(importers.File(path))
+        with pytest.warns(UserWarning, match="has no g_ema, .* as the last step left it, g"):
+            networks = rosinality.Rosinality.read(importers.File(path))
+        assert torch.equal(networks["generator"].const, content["g"]["input.input"])
+
+
+def test_files_of_another_pickle_protocol_say_so(checkpoint):
+    path, content = checkpoint
+    torch.save(content, path, pickle_protocol=4)
+    with pytest.raises(ValueError, match="protocol 4, not in PyTorch's own: save it again without"):
+        read_torch(path)
 
 
 def test_code_in_a_file_is_not_run(tmp_path):

@@ -9,12 +9,12 @@ NVIDIA's .pkl and NumPy's object arrays are read in this way. PyTorch's own file
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -26,7 +26,7 @@ from torch import Tensor
 from idinvert.devices import is_out_of_memory
 
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
-TABLES = ("collections.OrderedDict", "dnnlib.util.EasyDict")
+TABLES = ("collections.OrderedDict", "dnnlib.util.EasyDict", "easydict.EasyDict")
 NAMES = (
     PERSISTENT,
     "torch._utils._rebuild_parameter",
@@ -51,6 +51,16 @@ TORCH_CALLS = re.compile(r"torch\._utils\._rebuild_(tensor(_v2)?|parameter)|torc
                          r"|torch\.nn\.parameter\.Parameter|_codecs\.encode|builtins\.complex")
 TORCH_TYPES = re.compile(r"torch\.(storage\.)?\w*Storage|torch\.(u?int|b?float|complex)\d+"
                          r"|torch\.(double|half|long|short|bool|uint8)")
+# Plain data beside the weights of PyTorch's own files, such as the command line of their training
+BESIDE = (
+    "argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core")
+      for name in ("scalar", "_reconstruct")),
+    *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local")
+      for system in ("Posix", "Windows", "PurePosix", "PureWindows")),
+    *(f"datetime.{name}" for name in ("date", "datetime", "timedelta")),
+    *(f"builtins.{name}" for name in ("dict", "float", "int", "list", "long", "str")),
+)  # fmt: skip
 KEYED = ("builtins.set", "__builtin__.set", "collections.Counter")  # hash what they are given
 PICKLES = 5  # of PyTorch's older files: three that tell the version, the content, storage keys
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
@@ -142,11 +152,19 @@ class Reader(pickle._Unpickler):
         raise RecordError("refers to data outside of it")
 
 
-class Attributes:
-    """Stands for an object of attributes alone."""
+class Left:
+    """Stands for what lies beside the weights, which is of no consequence."""
+
+    def __init__(self, *_):
+        pass
 
     def __setstate__(self, state) -> None:
-        """Which are of no consequence."""
+        pass
+
+
+def with_default(*_) -> OrderedDict:
+    """Stands for collections.defaultdict."""
+    return OrderedDict()
 
 
 class Keyed(Name):
@@ -163,14 +181,24 @@ class TorchReader(Reader):
 
     def __init__(self, file: BinaryIO, most: int):
         super().__init__(file, encoding="latin1")
-        self.most, self.sizes = most, {}
+        self.most, self.sizes, self.proto = most, {}, 0
+
+    def load(self) -> Any:
+        """As a pickle's reader does; RecordError if `torch.load` cannot."""
+        found = super().load()
+        if self.proto > 3:
+            raise RecordError(f"is written in the pickle protocol {self.proto}, not in PyTorch's "
+                              "own: save it again without pickle_protocol")
+        return found
 
     def find_class(self, module: str, name: str):
         full = f"{module}.{name}".replace("__builtin__.", "builtins.")
         if full in TABLES:
             return Table
-        if full == "argparse.Namespace":
-            return Attributes
+        if full == "collections.defaultdict":
+            return with_default
+        if full in BESIDE:
+            return Left
         if full in KEYED:
             return Keyed(full)
         if TORCH_CALLS.fullmatch(full):
@@ -218,11 +246,11 @@ def fault(error: Exception, what: str) -> RecordError:
 def load_torch(content: bytes) -> Any:
     """What a PyTorch file holds, tensors on the CPU, without running code in it.
 
-    The command line of a training script (argparse.Namespace), which many checkpoints carry, is
-    plain data and let through. RecordError: anything else, or a damaged file.
+    Plain data beside them, see BESIDE, is left out. RecordError: anything else, or a damaged file.
     """
     carefully(lambda: check_torch(content))
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    known = [(Left, name) for name in BESIDE] + [(OrderedDict, name) for name in TABLES[1:]]
+    with torch.serialization.safe_globals([*known, (with_default, "collections.defaultdict")]):
         return carefully(lambda: torch.load(io.BytesIO(content), weights_only=True,
                                             map_location="cpu"))
 

@@ -1,6 +1,7 @@
 """Reader of the StyleGAN2 checkpoints (.pt) of rosinality/stylegan2-pytorch: `g_ema`, `d` and
 `latent_avg`, which also many other projects use and write; also of the bare state of `g_ema`, and
-of the files of pSp and e4e, whose generator is `decoder.`; their encoder is not read.
+of the files of pSp and e4e, whose generator is `decoder.`; their encoder is not read. Where there
+is no `g_ema`, the average over the training, `g` is taken, with a warning.
 
 Layers and gains are ours; the mapping network's learning-rate multiplier is 0.01, which the file
 does not tell. The mapping network has as many layers as the file.
@@ -8,6 +9,7 @@ does not tell. The mapping network has as many layers as the file.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,9 @@ def arranged(found: Mapping) -> Mapping:
         decoder = {key.removeprefix("decoder."): value for key, value in state.items()
                    if isinstance(key, str) and key.startswith("decoder.")}
         return {"g_ema": decoder, "latent_avg": found.get("latent_avg")}
+    trained = found.get("g")
+    if found.get("g_ema") is None and isinstance(trained, Mapping) and MARK in trained:
+        return {**found, "g_ema": trained}
     return found
 
 
@@ -60,6 +65,10 @@ def parts(found: Mapping, path: Path) -> dict[str, Any]:
     """`g_ema`, and `latent_avg` where the checkpoint has it; ValueError if they are not of tensors.
     Also `d`, as it is, where there is one."""
     found = arranged(found)
+    if found["g_ema"] is found.get("g") is not None:
+        warnings.warn(f"{path} has no g_ema, the average over the training, whose images are the "
+                      "better ones: the generator is imported as the last step left it, g.",
+                      stacklevel=2)
     kept = {"g_ema": checked(found["g_ema"], "g_ema", path)}
     if found.get("d") is not None:
         kept |= {"d": found["d"]}
