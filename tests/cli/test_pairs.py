@@ -55,6 +55,12 @@ def test_a_tuned_generator_that_is_not_taken_is_told(codes, capsys):
         assert "generator was tuned to tuned.npz, but only its code" in capsys.readouterr().err
 
 
+def test_a_code_of_an_image_that_diverged_is_told(codes, capsys):
+    np.savez("start.npz", code=codes[0][0].numpy(), diverged=True)
+    assert main(["mix", "start.npz", "b.npy", *HERE]) == 0
+    assert "start.npz is of an image that has diverged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("generator, layers", [
     (stylegan2.Generator(256, channel_base=256, channel_max=8, z_dim=4, w_dim=4), range(10, 14)),
     (mobilestylegan.Generator(256, channel_base=1024, channel_max=8, z_dim=4, w_dim=4),

@@ -98,7 +98,7 @@ def test_codes_along_one_run_are_those_of_shorter_runs(model, images, kind, monk
     assert torch.equal(known, alone[2])
 
 
-def test_edits_of_saved_codes_take_the_tuned_weights(model, tmp_path, monkeypatch):
+def test_edits_of_saved_codes_take_the_tuned_weights(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_image("photo.png", torch.rand(3, 9, 9) * 2 - 1)
     models.save_boundaries("own", [Boundary("age", torch.eye(4) / 2, 0.0, tuple(range(4)))])
@@ -109,6 +109,9 @@ def test_edits_of_saved_codes_take_the_tuned_weights(model, tmp_path, monkeypatc
     assert main(["invert", "photo.png", *how, *tuning]) == 0
     assert main(["edit", "inverted/codes/photo.npz", "age=1", "--out", "b.png", *how]) == 0
     assert (read_image("a.png", 8) - read_image("b.png", 8)).abs().max() < 0.02
+    assert "codes alone" not in capsys.readouterr().err
+    assert main(["edit", "inverted/codes.npy", "age=1", "--out", "c.png", *how]) == 0
+    assert "inverted/codes.npy has codes alone, but pivotal-tuning" in capsys.readouterr().err
     code = torch.from_numpy(np.load("inverted/codes.npy"))
     plain = model.render(model.edit(code, age=1))[0].clip(-1, 1)
     assert (read_image("a.png", 8) - plain).abs().max() > 0.05
