@@ -258,6 +258,16 @@ def test_a_classifier_goes_on_with_the_labels_that_it_began_with(folder, capsys)
     assert judged(folder, rows, "--kimg", "0.02") == 0
 
 
+def test_a_finished_classifier_keeps_the_schedule_that_it_had(folder):
+    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
+    for kimg in ("0.01", "0.005"):
+        assert judged(folder, rows, "--kimg", kimg) == 0
+        card = models.card("judge")
+        assert card["kimg"] == card["recipe"]["schedule_kimg"] == 0.01
+    assert judged(folder, rows, "--kimg", "0.02") == 0
+    assert models.card("judge")["recipe"]["schedule_kimg"] == 0.02
+
+
 def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):
     assert judged(folder, [f"{i},{i % 2},1" for i in range(40)]) == 1
     assert "Attribute 'b' has 39 positive and 0 negative images: 4" in capsys.readouterr().err
