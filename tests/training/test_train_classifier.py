@@ -217,6 +217,12 @@ def test_arguments_of_a_training_are_checked(option):
         train_entry(entry, **option)
 
 
+def test_a_seed_beyond_those_of_pytorch_is_told():
+    with pytest.raises(SettingsError, match="seed is .*should be less than 4294967296"):
+        ClassifierEntry(name="judge", kimg=1, seed=1 << 62,
+                        images=OwnImages("nowhere", labels="nothing"))
+
+
 def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
     """Images are dark or bright, lit from the left or the right; the table tells both."""
     rows = ["image,bright,right"]
