@@ -397,7 +397,8 @@ def test_errors_are_one_sentence(folder, extra, message, capsys):
 @pytest.mark.parametrize("advised, asked, batch", [
     ({}, {}, 16), ({"backbone": "pooled.Encoder"}, {}, 4),
     ({"backbone": "pooled.Encoder"}, {"recipe": Recipe(batch=2)}, 2)])
-def test_photographs_are_trained_on_in_small_batches(advised, asked, batch, monkeypatch):
+def test_photographs_are_trained_on_in_small_batches(advised, asked, batch, own_registry,
+                                                     monkeypatch):
     """Sixteen at 1024 px would take 20 GB."""
     monkeypatch.setattr(models, "advice", lambda _: advised)
     entry = train_command.Encoder(generator="own", images="photos", **asked).entry()

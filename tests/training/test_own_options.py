@@ -26,7 +26,7 @@ def told(capsys):
     (["--backbone", "pooled.Encoder"], "pooled.Encoder", 4, True),
     (["--backbone", "encoder.Encoder"], "encoder.Encoder", 4, False)])
 def test_what_is_asked_for_is_trained_for_photographs_too(words, backbone, batch, average,
-                                                          monkeypatch):
+                                                          own_registry, monkeypatch):
     """Also where it is what other generators have by default."""
     monkeypatch.setattr(models, "advice", lambda _: {"backbone": "pooled.Encoder"})
     options = train_command.read_options(train_command.Encoder, [
@@ -75,6 +75,19 @@ def test_settings_that_change_nothing_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gan_entry("--no-projected", "--r1-every", "4")
+
+
+@pytest.mark.parametrize("judge, told", [("projected", True), ("stylegan2", False)])
+def test_a_penalty_that_the_discriminator_of_a_generator_does_not_have_is_told(
+        own_registry, judge, told, monkeypatch):
+    found = None, f"{judge}.Discriminator"
+    monkeypatch.setattr(train_command, "own_or_new", lambda name: found)
+    with warnings.catch_warnings(record=True) as said:
+        train_command.read_options(
+            train_command.Encoder, ["--generator", "own", "--images", "photos", "--r1-gamma", "3"],
+            "train encoder", "").entry()
+    unused = [str(x.message) for x in said if "--r1-gamma changes nothing" in str(x.message)]
+    assert len(unused) == told
 
 
 def test_a_schedule_that_a_run_does_not_take_is_told(folder, capsys):

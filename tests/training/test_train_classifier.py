@@ -217,6 +217,12 @@ def test_arguments_of_a_training_are_checked(option):
         train_entry(entry, **option)
 
 
+def test_a_seed_beyond_those_of_pytorch_is_told():
+    with pytest.raises(SettingsError, match="seed is .*should be less than 4294967296"):
+        ClassifierEntry(name="judge", kimg=1, seed=1 << 62,
+                        images=OwnImages("nowhere", labels="nothing"))
+
+
 def test_a_classifier_learns_the_labels_of_a_table(folder, capsys):
     """Images are dark or bright, lit from the left or the right; the table tells both."""
     rows = ["image,bright,right"]
@@ -256,6 +262,16 @@ def test_a_classifier_goes_on_with_the_labels_that_it_began_with(folder, capsys)
     assert judged(folder, other, "--kimg", "0.02") == 1
     assert "was made with labels of the hash" in capsys.readouterr().err
     assert judged(folder, rows, "--kimg", "0.02") == 0
+
+
+def test_a_finished_classifier_keeps_the_schedule_that_it_had(folder):
+    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(40)]
+    for kimg in ("0.01", "0.005"):
+        assert judged(folder, rows, "--kimg", kimg) == 0
+        card = models.card("judge")
+        assert card["kimg"] == card["recipe"]["schedule_kimg"] == 0.01
+    assert judged(folder, rows, "--kimg", "0.02") == 0
+    assert models.card("judge")["recipe"]["schedule_kimg"] == 0.02
 
 
 def test_a_classifier_needs_both_kinds_of_every_attribute(folder, capsys):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, replace
 from typing import Annotated, Literal
 
@@ -31,7 +32,7 @@ from idinvert.models import roles, store
 from idinvert.nn.architecture import NETWORKS
 from idinvert.settings import Count, Positive, Seed, settings
 from idinvert.training import classifier, encoder, gan, runs, train, zoo
-from idinvert.training.discriminators import mirror
+from idinvert.training.discriminators import PROJECTED, mirror, own_or_new
 from idinvert.training.entries import Entry
 from idinvert.training.images import OwnImages
 
@@ -79,6 +80,17 @@ class OfImages(Budget):
         return {"kimg": self.kimg, "seed": self.seed, "recipe": self.recipe,
                 "images": OwnImages(self.images, self.split)}
 
+    def warn_of_unused(self, projected: bool, unused: Mapping[str, str] = {}) -> None:
+        """Warn of settings that are given and change nothing, for a reason each; also of those of a
+        penalty that a projected discriminator does not have."""
+        if projected:
+            unused = dict(unused) | dict.fromkeys(
+                ("r1_gamma", "r1_every"), "a projected discriminator has no penalty")
+        for name in given(self.recipe):
+            if name in unused:
+                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {unused[name]}.",
+                              stacklevel=3)
+
 
 @settings
 class Gan(OfImages):
@@ -104,20 +116,9 @@ class Gan(OfImages):
         size = {"resolution": self.resolution, "z_dim": self.dimensions, "w_dim": self.dimensions,
                 "channel_base": self.channel_base, "channel_max": self.channel_max,
                 "layerwise": self.layerwise}
-        self.warn_of_unused()
+        self.warn_of_unused(self.projected, {"teacher_weight": "there is no teacher"})
         judge = {} if self.projected else {"discriminator": mirror(architecture)}
         return gan.GanEntry(architecture, size, name=self.name, **judge, **self.common())
-
-    def warn_of_unused(self) -> None:
-        """Warn of settings that are given and change nothing."""
-        unused = {"teacher_weight": "there is no teacher"}
-        if self.projected:
-            unused |= dict.fromkeys(("r1_gamma", "r1_every"),
-                                    "a projected discriminator has no penalty")
-        for name in given(self.recipe):
-            if name in unused:
-                warnings.warn(f"--{name.replace('_', '-')} changes nothing: {unused[name]}.",
-                              stacklevel=2)
 
 
 @settings
@@ -156,6 +157,7 @@ class Encoder(OfImages):
                                  "out.")
         if backbone == encoder.EncoderEntry.architecture:
             size = {"channel_base": 32, "channel_max": 64} | size
+        self.warn_of_unused(own_or_new(self.generator)[1] == PROJECTED)
         batch = self.recipe.batch or (4 if of_photographs else 16)  # 16 at 1024 px would take 20 GB
         return encoder.DomainGuidedEntry(
             self.generator, backbone, size, self.average or backbone == of_photographs,

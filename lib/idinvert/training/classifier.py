@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
@@ -68,6 +68,7 @@ class ClassifierTask(NetworkTask):
             raise ValueError(f"{len(images)} images cannot spare {recipe.holdout} for evaluation.")
         average = copy.deepcopy(classifier).eval().requires_grad_(False)
         super().__init__(images, recipe, device, classifier=classifier, average=average)
+        self.asked = recipe
         # [2, N, A]: labels of the images as they are, and of their mirror images
         self.labels = torch.stack([torch.tensor(x.to_numpy(), dtype=torch.float32)
                                    for x in (labels, mirrored)])
@@ -76,14 +77,17 @@ class ClassifierTask(NetworkTask):
             classifier.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)]
 
     def continue_schedule(self, kimg: float | None) -> None:
-        """A schedule whose learning rate falls to 0 cannot be continued: it is stretched."""
-        if kimg and kimg < self.recipe.schedule_kimg:
+        """A schedule whose learning rate falls to 0 cannot be continued: the next step, if there is
+        one, takes another."""
+        self.recipe = replace(self.asked, schedule_kimg=kimg or self.asked.schedule_kimg)
+        if kimg and kimg < self.asked.schedule_kimg:
             print(f"The learning rate was to fall to 0 over {kimg:g} thousand images; in this "
-                  f"longer run it rises again, to fall to 0 at {self.recipe.schedule_kimg:g}.",
+                  f"longer run it rises again, to fall to 0 at {self.asked.schedule_kimg:g}.",
                   file=sys.stderr)
 
     def step(self, step: int) -> dict[str, Tensor | float]:
         """One optimisation step on a fresh batch."""
+        self.recipe = self.asked
         rate = learning_rate(self.recipe, step)
         for group in self.optimizers[0].param_groups:
             group["lr"] = rate

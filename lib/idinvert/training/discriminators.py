@@ -17,6 +17,8 @@ from idinvert.nn.protocols import Discriminator
 from .entries import untrained
 from .net2net import wider
 
+PROJECTED = "projected.Discriminator"
+
 
 def penalised(discriminator: nn.Module) -> bool:
     """Whether the gradient penalty of Eq. (3) applies: spectral norms bound a projected
@@ -49,7 +51,7 @@ def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
 
     ValueError: it judges images of another size, as one that is left of another generator.
     """
-    own = models.companions(name, "discriminator").get(models.DEFAULT)
+    own, architecture = own_or_new(name)
     card, size = models.card(name), models.advice(name).get("resolution")
     if own:
         trained, wanted = models.load(own), size or card["settings"].get("resolution")
@@ -57,11 +59,16 @@ def discriminator_of(name: str, device: str = "cpu") -> nn.Module:
             raise ValueError(f"{own} judges images of {trained.resolution} px, but {name} renders "
                              f"{wanted}: remove it for a new one, or put that of {name} there.")
         return with_features(trained, device)
-    mirrored = mirror(card["architecture"])
-    if mirrored not in NETWORKS:  # a family without discriminators
-        mirrored = mirror("projected.Generator")
-    return new_discriminator(mirrored, card["settings"] | ({"resolution": size} if size else {}),
-                             device)
+    settings = card["settings"] | ({"resolution": size} if size else {})
+    return new_discriminator(architecture, settings, device)
+
+
+def own_or_new(name: str) -> tuple[str | None, str]:
+    """A generator's discriminator, if it has one, and the architecture of that or of a new one."""
+    if own := models.companions(name, "discriminator").get(models.DEFAULT):
+        return own, models.card(own)["architecture"]
+    mirrored = mirror(models.card(name)["architecture"])
+    return None, mirrored if mirrored in NETWORKS else PROJECTED  # a family without discriminators
 
 
 def widen_discriminator(discriminator: nn.Module, name: str) -> None:

@@ -21,7 +21,7 @@ from idinvert.nn.architecture import NETWORKS, build
 from idinvert.nn.protocols import missing
 from idinvert.processes import ALONE, Share
 from idinvert.registry import Registry, nearest
-from idinvert.settings import Bits, NotNegative, Whole, adapters, fitting, settings
+from idinvert.settings import Bits, NotNegative, Seed, adapters, fitting, settings
 
 from .images import OwnImages
 from .steps import NetworkTask
@@ -56,7 +56,7 @@ class Entry:
     _: KW_ONLY
     name: str
     kimg: NotNegative  # length of the training in thousand images
-    seed: Whole = 0
+    seed: Seed = 0
     domain: str | None = None
     images: OwnImages | None = None
     relative_to: str | None = None  # a model from which the difference is stored
