@@ -53,6 +53,8 @@ def test_edits_add_up_and_may_differ_between_codes(model):
     assert torch.equal(model.edit(codes), codes)
     rows_of_a_table = pd.Series([1.0, 0.0, -1.0], index=[7, 5, 6])
     assert torch.equal(model.edit(codes, age=2, smile=rows_of_a_table), both)
+    with pytest.raises(ValueError, match=r"of age must be a number or \[3\], not \[3, 1\]"):
+        model.edit(codes, age=torch.ones(3, 1))
 
 
 def test_inversion_is_that_of_the_method_in_every_batch(model, images):
@@ -128,6 +130,8 @@ def test_methods_and_networks_that_there_are(model):
     probabilities = model.probabilities(torch.zeros(3, 3, 16, 16))
     assert probabilities.shape == (3, 2) and (probabilities > 0).all()
     assert model.attributes == ["age", "smile"]
+    with pytest.raises(ValueError, match=r"must have shape \[N, 3, 16, 16\], as the classifier's"):
+        model.probabilities(torch.zeros(3, 3, 32, 32))
 
 
 def test_another_companion_can_be_chosen(model, images):

@@ -122,8 +122,6 @@ def manipulate(codes: Tensor, direction: Tensor, alpha: float | Tensor) -> Tenso
     if not codes.is_floating_point():
         raise ValueError(f"codes must be floats, not {codes.dtype}.")
     alpha = finite("alpha", alpha, codes)
-    if alpha.ndim > 1 or alpha.ndim == 1 and len(alpha) != len(codes):
-        raise ValueError(f"alpha must be a number or [{len(codes)}], not {list(alpha.shape)}.")
     return codes + alpha.reshape(-1, 1, 1) * direction.to(codes)
 
 
@@ -169,18 +167,21 @@ def mix(content: Tensor, style: Tensor, layers: Sequence[int]) -> Tensor:
 
 
 def finite(name: str, strength: float | Tensor, codes: Tensor) -> Tensor:
-    """A strength, or one for each code, as a tensor like the codes; ValueError: they are no finite
-    numbers."""
+    """A strength [], or one for each code [N], as a tensor like the codes; ValueError: they are of
+    another shape, or no finite numbers."""
     try:
         if hasattr(strength, "__array__") and not isinstance(strength, Tensor):
-            strength = np.asarray(strength)  # of a column of pandas torch takes rows by their names
+            strength = np.array(strength)  # of a column of pandas torch takes rows by their names
         values = torch.as_tensor(strength)
-        if not values.is_complex() and values.to(codes).isfinite().all():
-            return values.to(codes)
+        sound = not values.is_complex() and values.to(codes).isfinite().all()
     except (TypeError, ValueError, RuntimeError):
-        pass
-    raise ValueError(f"{name} is {' '.join(repr(strength).split()):.60}, but should be a finite "
-                     "number, or one for each code.")
+        sound = False
+    if not sound:
+        raise ValueError(f"{name} is {' '.join(repr(strength).split()):.60}, but should be a "
+                         "finite number, or one for each code.")
+    if values.ndim and values.shape != codes.shape[:1]:
+        raise ValueError(f"{name} must be a number or [{len(codes)}], not {list(values.shape)}.")
+    return values.to(codes)
 
 
 @contextmanager

@@ -357,3 +357,9 @@ def test_that_only_the_first_of_several_pictures_is_taken_is_told(suffix, told, 
         assert read_image(path, 8).mean((1, 2)).tolist() == pytest.approx([1, -1, -1], abs=0.05)
     assert [str(one.message) for one in said] == told * [
         f"{path} holds several pictures, of which the first is taken."]
+
+
+def test_what_pillow_warns_of_is_told_with_the_file(tmp_path):
+    flat("RGB", 0).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    with pytest.warns(UserWarning, match=f"^{tmp_path}/a.jpg: Corrupt EXIF data"):
+        read_image(tmp_path / "a.jpg", 8)

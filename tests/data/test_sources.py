@@ -103,6 +103,11 @@ def large_png(side):
         chunk(*part) for part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")))
 
 
+def test_a_source_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="Name a folder"):
+        open_source()
+
+
 @pytest.mark.parametrize("path", ["/dev/zero", "pipe"])
 def test_what_has_no_end_is_not_read(path, tmp_path):
     if path == "pipe":
@@ -130,6 +135,7 @@ def test_zip_bombs_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("make, message", [
     (lambda path: path.mkdir(), "holds no image files"),
     (lambda path: path.write_bytes(b"x"), "is no folder, zip, LMDB or image file"),
+    (lambda path: path.write_bytes(b"PK\3\4" + bytes(99)), "zip file: copy or download it again"),
     (lambda path: path.mkdir() or (path / "data.mdb").write_bytes(b"x" * 9000), "no readable LMDB"),
 ])  # fmt: skip
 def test_other_sources_are_refused(tmp_path, make, message):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 
 import idinvert
 import numpy as np
@@ -72,6 +73,17 @@ def test_tuning_that_diverges_keeps_the_generator(model, images):
     found = PivotalTuning(**SHORT).invert(model, images)
     assert found.diverged.tolist() == [False, True, False]
     assert found.generators[1] is model.generator
+
+
+def test_an_image_whose_pivot_diverged_is_told(model, images, monkeypatch):
+    pivots = replace(InDomain(iterations=0).invert(model, images),
+                     diverged=torch.tensor([False, True, False]))
+
+    def diverged(*_, **__):
+        return pivots
+    monkeypatch.setattr(InDomain, "invert", diverged)
+    found = PivotalTuning(**SHORT).invert(model, images)
+    assert torch.equal(found.diverged, pivots.diverged)
 
 
 @pytest.mark.parametrize("name", ["cache", os.fsdecode(b"\xff")], ids=ascii)

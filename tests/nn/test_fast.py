@@ -1,5 +1,8 @@
 """Accelerated networks are those that they stand for, there and back."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
 from idinvert.inversion import InDomain, Networks, PivotalTuning
@@ -82,6 +85,12 @@ def test_inversion_takes_the_same_steps():
     assert torch.allclose(totals[0][:, 0], totals[1][:, 0], rtol=2e-3)
     assert torch.allclose(totals[0][:, -1], totals[1][:, -1], rtol=0.01)
     assert torch.equal(found.images, networks.generator.synthesis(found.codes))  # in float32
+
+
+def test_fast_networks_can_be_copied():
+    networks = SimpleNamespace(encoder=None, features=torch.nn.Identity())
+    copied = copy.deepcopy(FastNetworks(networks))
+    assert copied.encoder is None and copied.networks.features is not networks.features
 
 
 def test_a_tuned_generator_cannot_be_fast():

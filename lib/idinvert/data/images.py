@@ -161,7 +161,7 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
     if data is None:
         data = file_content(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=readable()) as image:
                 if image.width * image.height > LARGEST_DECODED.get(image.format, 1 << 30) * 1e6:
@@ -183,6 +183,8 @@ def open_image(path: str | Path, data: bytes | None = None) -> Image.Image:
     except Exception as error:  # decoders raise many types on damaged files
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{path} cannot be read as an image: {reason}.") from error
+    for notice in noticed:
+        warnings.warn(f"{path}: {notice.message}", stacklevel=2)
     if several:
         warnings.warn(f"{path} holds several pictures, of which the first is taken.", stacklevel=2)
     return upright

@@ -101,7 +101,7 @@ def open_source(*paths: str | Path) -> Source:
         except NoImagesError as error:
             without[text(str(path))] = error
     if not sources:
-        raise next(iter(without.values()))
+        raise next(iter(without.values()), NoImagesError("Name a folder, zip, LMDB or image file."))
     common = os.path.commonpath([path.parent for path in sources])
     found, others = {}, [*without]
     if len(sources) == 1:
@@ -143,7 +143,7 @@ def source_at(path: Path) -> Source:
         raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
     elif is_image(path.name, lambda: beginning(path)):  # also where a zip follows the image
         source = Source([text(path.name)], lambda name: file_content(path))
-    elif zipfile.is_zipfile(path):
+    elif zipfile.is_zipfile(path) or beginning(path).startswith(b"PK\3\4"):  # without its end
         source = zip_source(path)
     else:
         raise NoImagesError(f"{path} is no folder, zip, LMDB or image file.")
@@ -181,16 +181,22 @@ def visible(names: Iterable[str]) -> list[str]:
 
 def folder_source(folder: Path) -> Source:
     """Image files of a folder and its subfolders."""
-    files, others = {}, []
-    found = list(walk(folder, others))
+    others = []
+    files = image_files(folder, others)
+    return Source([*files], lambda name: file_content(files[name]), visible(others))
+
+
+def image_files(folder: Path, others: list[str]) -> dict[str, Path]:
+    """Path of each image file of a folder and its subfolders by its name, in natural order; other
+    files are added to `others`, and what `walk` adds."""
+    files, found = {}, list(walk(folder, others))
     check_once(folder, (name for name, _ in found))
     for name, path in found:
         if is_image(name, lambda path=path: beginning(path)):
             files[name] = path
         else:
             others.append(name)
-    return Source(sorted(files, key=natural), lambda name: file_content(files[name]),
-                  visible(others))
+    return {name: files[name] for name in sorted(files, key=natural)}
 
 
 def walk(folder: Path, others: list[str]) -> Iterator[tuple[str, Path]]:
@@ -249,7 +255,8 @@ def zip_source(path: Path) -> Source:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no readable zip file.") from error
+        raise ValueError(f"{path} is no readable zip file: copy or download it again."
+                         ) from error
     names = [name for name in archive.namelist() if posixpath.basename(name) not in ("", ".")]
     for name in names:
         if leaves(name):
@@ -415,13 +422,9 @@ def image_paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
     source = Path(source)
     if not source.is_dir():
         return [source]
-    found = list(walk(source, []))
-    check_once(source, (name for name, _ in found))
-    files = {name: path for name, path in found
-             if is_image(name, lambda path=path: beginning(path))}
-    if not files:
-        raise ImageError(f"{source} holds no image files.")
-    return [files[name] for name in sorted(files, key=natural)]
+    if files := image_files(source, []):
+        return [*files.values()]
+    raise ImageError(f"{source} holds no image files.")
 
 
 @checked

@@ -18,6 +18,8 @@ class FastNetworks:
         self.networks = networks
 
     def __getattr__(self, role: str) -> nn.Module | None:
+        if role.startswith("__"):  # asked for by copies, before there are networks
+            raise AttributeError(role)
         network = getattr(self.networks, role)
         found = accelerated(network) if isinstance(network, nn.Module) else network
         setattr(self, role, found)

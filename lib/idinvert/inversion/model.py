@@ -331,10 +331,11 @@ class Model:
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N, A] of `attributes` in images [N, 3, r, r] in about [-1, 1], by the
-        classifier; errors as `invert`."""
-        images = self.floats(images)
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-            raise ValueError(f"images must have shape [N, 3, r, r], not {list(images.shape)}.")
+        classifier; ValueError: images of another shape, or not in that range."""
+        images, size = self.floats(images), self.classifier.resolution
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(f"images must have shape [N, 3, {size}, {size}], as the classifier's "
+                             f"have, not {list(images.shape)}.")
         if images.numel() and looks_like_bytes(images):
             raise ValueError("images must be in [-1, 1]: see idinvert.data.to_float.")
         parts = [part for some in images.split(64) for part in self.sparing(self.classifier, some)]

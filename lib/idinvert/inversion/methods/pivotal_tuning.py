@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,9 @@ class PivotalTuning:
         pivots = self.pivot.invert(networks, images, on_step=first, progress=progress)
         parts = [tune(networks, image[None], pivot[None], self, on_step=on_step, progress=progress)
                  for image, pivot in zip(images, pivots.codes)]
-        return tuned_together(joined(parts or [pivots]), parts)
+        whole = joined(parts or [pivots])
+        diverged = whole.diverged | pivots.diverged
+        return tuned_together(replace(whole, diverged=diverged), parts)
 
 
 @torch.inference_mode(False)
