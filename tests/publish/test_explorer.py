@@ -39,6 +39,8 @@ class Tiny(Model):
 class Brightness(nn.Module):
     """A classifier of one attribute: the mean of the image is positive."""
 
+    resolution = SIDE
+
     def forward(self, images):
         return 8 * images.mean((1, 2, 3))[:, None]
 
