@@ -331,13 +331,14 @@ class Model:
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities [N, A] of `attributes` in images [N, 3, r, r] in about [-1, 1], by the
-        classifier; ValueError: images of another shape, or not in that range."""
+        classifier, in whose size it sees them; errors as `invert`."""
         images, size = self.floats(images), self.classifier.resolution
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise ValueError(f"images must have shape [N, 3, {size}, {size}], as the classifier's "
-                             f"have, not {list(images.shape)}.")
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ValueError(f"images must have shape [N, 3, r, r], not {list(images.shape)}.")
         if images.numel() and looks_like_bytes(images):
             raise ValueError("images must be in [-1, 1]: see idinvert.data.to_float.")
+        if images.shape[-1] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
         parts = [part for some in images.split(64) for part in self.sparing(self.classifier, some)]
         return torch.cat(parts).sigmoid()
 
