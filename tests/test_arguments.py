@@ -180,7 +180,8 @@ def test_boundaries_refuse_what_they_cannot_use():
                             or x.dtype != torch.float32 or x.shape[1:] != (4, 4)])
     refused(good.distance, not_dense(codes))
     refused(lambda x: manipulate(x, good.direction, 1.0), not_dense(codes))
-    refused(lambda x: condition(good, x), [good, [good, good], Boundary("y", torch.eye(3), 0, ())])
+    smaller = Boundary("y", torch.eye(3), 0, (0,))
+    refused(lambda x: condition(good, x), [good, [good, good], smaller])
     unfit = [x for x in wrong_codes(codes) if getattr(x, "ndim", 0) != 3
              or getattr(x, "dtype", None) != torch.float32 or not x.isfinite().all()]
     assert len(unfit) == 11

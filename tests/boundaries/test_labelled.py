@@ -12,6 +12,8 @@ from idinvert.boundaries import Boundary, labelled
 from idinvert.cli import main
 from idinvert.cli.boundaries import Command, codes_of
 from idinvert.data import write_image
+from idinvert.inversion import inverted
+from idinvert.inversion.inverted import inverted_codes
 from idinvert.nn import pooled
 from idinvert.nn.mobilestylegan import Generator
 
@@ -75,7 +77,7 @@ def test_inverted_codes_are_taken_by_name(folder, tmp_path, capsys):
         np.savez(tmp_path / "out" / "codes" / f"{name}.npz", code=code)
     rows["file"] = names  # sorted, as by a spreadsheet; the order of codes.npy is another
     rows.sort_values("image").to_csv(tmp_path / "out" / "losses.csv", index=False)
-    found, by_name = labelled.inverted_codes(tmp_path / "out")
+    found, by_name = inverted_codes(tmp_path / "out")
     assert by_name == sorted(set(names) - {names[7]})
     assert all(torch.equal(code, torch.from_numpy(codes[names.index(name)]))
                for code, name in zip(found, by_name))
@@ -186,8 +188,8 @@ def test_codes_are_read_once_and_no_others(own_registry, tmp_path, monkeypatch):
     for name in ("a.npz/1", "b"):
         np.savez(tmp_path / "codes" / f"{name}.npz", code=np.ones((4, 4), np.float32))
     (tmp_path / "codes" / "not mine.npz").write_bytes(b"PK")
-    read, whole = [], labelled.read_row
-    monkeypatch.setattr(labelled, "read_row", lambda path: read.append(path) or whole(path))
+    read, whole = [], inverted.read_row
+    monkeypatch.setattr(inverted, "read_row", lambda path: read.append(path) or whole(path))
     assert codes_of(Command("own", inverted=tmp_path), labels_of(*names))[1].index.tolist() == names
     assert len(read) == 2
 
@@ -205,9 +207,9 @@ def test_codes_are_of_the_images_of_their_rows(tmp_path):
     for wrong in (("b", "a.png", "1"), ("b", "b.png", "3")):
         place(*wrong)
         with pytest.raises(ValueError, match="b.npz is of another image than its row"):
-            labelled.inverted_codes(tmp_path)
+            inverted_codes(tmp_path)
     place("b", "b.png", "2")
-    assert labelled.inverted_codes(tmp_path)[1] == ["a.png", "b.png"]
+    assert inverted_codes(tmp_path)[1] == ["a.png", "b.png"]
 
 
 def labels_of(*names):

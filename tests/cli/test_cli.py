@@ -291,10 +291,12 @@ def test_boundaries_need_an_encoder_of_the_generator(own_registry, tmp_path, enc
     for suffix in ("json", "safetensors"):
         name = f"face-stylegan-base.{suffix}"
         shutil.copy(cards.CHECKOUT / name, tmp_path / "weights" / name)
-    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
-    (tmp_path / "labels.csv").write_text("image,smile\na.png,1\n")
+    for i in range(8):
+        write_image(tmp_path / "photos" / f"{i}.png", torch.zeros(3, 8, 8))
+    rows = "".join(f"{i}.png,{i % 2}\n" for i in range(8))
+    (tmp_path / "labels.csv").write_text(f"image,smile\n{rows}")
     assert main(["boundaries", "--model", "own", "--labels", str(tmp_path / "labels.csv"),
-                 "--images", str(tmp_path / "a.png"), "--encoder", encoder]) == 1
+                 "--images", str(tmp_path / "photos"), "--encoder", encoder]) == 1
     assert message in capsys.readouterr().err
 
 

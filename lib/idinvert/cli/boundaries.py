@@ -30,6 +30,7 @@ from idinvert.boundaries import Boundary, labelled, sefa
 from idinvert.boundaries.boundary import check_layers
 from idinvert.data import open_source
 from idinvert.data.sources import text
+from idinvert.inversion.inverted import inverted_codes
 from idinvert.inversion.model import Model
 from idinvert.models import importing
 from idinvert.photographs import faces_of
@@ -128,7 +129,7 @@ def codes_of(options: Command, labels: pd.DataFrame) -> tuple[torch.Tensor, pd.D
     """Codes [N, L, D] of the labelled images, and their labels; images are only encoded if there
     are `enough`."""
     if options.inverted:
-        codes, names = labelled.inverted_codes(options.inverted)
+        codes, names = inverted_codes(options.inverted)
         check_codes(codes, options)
         pairs = matched(labels, names)
         kept = [i for i, name in enumerate(names) if name in pairs]

@@ -25,9 +25,9 @@ def profile(tmp_path, monkeypatch):
         normal = torch.nn.functional.normalize(torch.randn(1, 12, 32), dim=2).numpy()
         np.save(tmp_path / f"{name}.npy", {"boundary": normal,
                                            "meta_data": {"manipulate_layers": [0, 1]}})
-    for i in range(8):
+    for i in range(16):
         data.write_image(tmp_path / "photos" / f"{i}.png", torch.rand(3, 100, 140) * 2 - 1)
-    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(8)]
+    rows = [f"{i},{i % 2},{i // 2 % 2}" for i in range(16)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,age,pose", *rows]))
     described = yaml.safe_load((PROFILES / "paper.yml").read_text())
     files = ["generator_layerwise.pth", "encoder.pth", *(f"{name}.npy" for name in NAMES)]
