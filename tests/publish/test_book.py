@@ -100,7 +100,7 @@ def test_models_page_has_every_card():
 def test_trainings_page_tells_how_each_generator_goes_on():
     page = book.trainings_page()
     kimg = models.card("tower-stylegan-layerwise")["kimg"]
-    assert f"idinvert train tower-stylegan-layerwise --kimg {kimg + 40:g}" in page
+    assert f"`idinvert train tower-stylegan-layerwise --kimg {kimg + 40:g}`" in page
     assert "- **tower-stylegan-layerwise**: Until 172,000 images" in page
 
 

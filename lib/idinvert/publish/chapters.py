@@ -282,9 +282,11 @@ def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cell_text(value) -> str:
-    """A value as text in a table's cell: a number with three significant digits."""
+    """A value as text in a table's cell: a number with three significant digits; a command as code,
+    in whose options a page would make dashes of hyphens."""
     if pd.isna(value):
         return "–"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return str(value).replace("|", r"\|").replace("\n", " ")
+    text = str(value).replace("|", r"\|").replace("\n", " ")
+    return f"`{text}`" if " --" in text else text
