@@ -460,11 +460,13 @@ def test_a_device_that_is_not_here(saved):
         models.load("face-tiny", "cuda:99")
 
 
-@pytest.mark.parametrize("fitted", [
-    [5], ["x"], 2 * [boundaries.Boundary("a", torch.ones(2, 3), 0.0, (0,))],
-    [boundaries.Boundary("__metadata__", torch.ones(2, 3), 0.0, (0,))]])
-def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted):
-    with pytest.raises(ValueError, match="names|can be called '__metadata__'"):
+@pytest.mark.parametrize("fitted, said", [
+    ([5], "boundaries with names, not 5"), (["x"], "boundaries with names, not 'x'"),
+    (2 * [boundaries.Boundary("a", torch.ones(2, 3), 0.0, (0,))], "must have different names"),
+    ([boundaries.Boundary("__metadata__", torch.ones(2, 3), 0.0, (0,))],
+     "No boundary in a file can be called '__metadata__'")])
+def test_what_is_no_set_of_boundaries_is_not_saved(saved, fitted, said):
+    with pytest.raises(ValueError, match=said):
         models.save_boundaries("face-tiny", fitted)
     assert not models.companions("face-tiny", "boundaries")
 

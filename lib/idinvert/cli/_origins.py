@@ -1,5 +1,5 @@
-"""Warnings where codes, or an encoder, are of another model than the one that takes them: of the
-same size, they are taken without an error, but mean other images."""
+"""Warnings where codes, or an encoder, are of another model than the one that takes them, or of one
+tuned to an image: of the same size, they are taken without an error, but mean other images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pathlib import Path
 from idinvert import models
 from idinvert.data.sources import from_root, holds_results
 from idinvert.files import read_notes
+from idinvert.inversion.methods import METHODS
 
 
-def warn_of_codes(path: Path, model: str) -> None:
-    """Warn if a file or a folder that `idinvert invert` wrote has codes of another generator."""
+def warn_of_codes(path: Path, model: str, alone: bool = False) -> None:
+    """Warn if a file or a folder that `idinvert invert` wrote has codes of another generator, or
+    has them alone, without the generators that were tuned to their images."""
     notes = notes_on(path)
+    method = notes.get("method")
+    if alone and isinstance(method, str) and getattr(METHODS.get(method), "tunes", False):
+        warnings.warn(f"{path} has codes alone, but {method} tuned the generator to each image: "
+                      "without that it makes other images; name the .npz files in codes/.",
+                      stacklevel=2)
     digests = notes.get("sha256")
     own = digests.get("generator") if isinstance(digests, dict) else None
     if own not in (None, models.digest(model)):

@@ -39,13 +39,13 @@ from idinvert.data.formats import suffixes
 from idinvert.data.sources import from_root, text
 from idinvert.inversion import Inversion, files
 from idinvert.inversion.cache import cached_codes, cached_tuning
-from idinvert.inversion.methods import METHODS, Method
+from idinvert.inversion.methods import Method
 from idinvert.inversion.methods.pivotal_tuning import Tuned, with_weights
 from idinvert.inversion.results import check_unpacked
 from idinvert.photographs import Photographs
 
 from . import UsageError, check_image
-from ._origins import notes_on, warn_of_codes
+from ._origins import warn_of_codes
 from .invert import SHOWN_SIZE, Common, read_method, refuse_inverting
 
 CODES = (".npz", ".npy")
@@ -210,8 +210,10 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
         if values.shape[1:] != shape:
             raise ValueError(f"{path} has codes of {values.shape[1:]} layers and dimensions, but "
                              f"{model.name} takes {shape}.")
-        warn_of_codes(path, model.name)
-        warn_of_inversion(path, diverged, alone)
+        warn_of_codes(path, model.name, alone)
+        if diverged:
+            warnings.warn(f"{path} is of an image that has diverged, and has the code it started "
+                          "from.", stacklevel=2)
         several = [f"{own}-{i}" for i in range(len(values))] if len(values) > 1 else [own]
         finite = np.isfinite(values).all(axis=(1, 2))
         lost += [name for name, sound in zip(several, finite) if not sound]
@@ -224,20 +226,6 @@ def read_codes(paths: Sequence[Path], model: idinvert.Model
     for name in lost:
         report(f"left out: the code {name} is not finite, as of an image that has diverged.")
     return names, parts
-
-
-def warn_of_inversion(path: Path, diverged: bool, alone: bool) -> None:
-    """Warn if a file's code is the start of an inversion that diverged, or if its codes stand
-    alone, without the generators that were tuned to their images."""
-    if diverged:
-        warnings.warn(f"{path} is of an image that has diverged, and has the code it started from.",
-                      stacklevel=3)
-    method = notes_on(path).get("method")
-    if alone and isinstance(method, str) and method in METHODS and getattr(
-            METHODS[method], "tunes", False):
-        warnings.warn(f"{path} has codes alone, but {method} tuned the generator to each image: "
-                      "without that it makes other images; name the .npz files in codes/.",
-                      stacklevel=3)
 
 
 def code_names(paths: Sequence[Path]) -> list[str]:
